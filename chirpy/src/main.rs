@@ -1,1 +1,102 @@
-fn main() {}
+//! Chirpy, a small short-message service: one binary, one role per subcommand.
+
+mod auth;
+mod check;
+mod cluster;
+mod database;
+mod follower;
+mod gateway;
+mod post;
+mod retry;
+mod search;
+mod seed;
+mod server;
+mod service;
+mod telemetry;
+mod timeline;
+mod token;
+mod upstream;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+#[derive(Parser)]
+#[command(
+    version,
+    about = "Chirpy, a short-message service. Configuration is by environment variables."
+)]
+struct Cli {
+    #[command(subcommand)]
+    role: Role,
+}
+
+#[derive(Subcommand)]
+enum Role {
+    /// The edge: tokens, rate limits, the web page
+    Gateway,
+    /// The REST API for clients
+    ChirpyServer,
+    /// Accounts and sessions
+    AuthService,
+    /// Posts and the outbox
+    PostService,
+    /// The follow graph
+    FollowerService,
+    /// Home timelines and fan-out
+    TimelineService,
+    /// The search index
+    SearchService,
+    /// Create or update the database schema, then end
+    Migrate,
+    /// Create people and follows, then end
+    Seed(seed::Options),
+    /// Compare what was acknowledged with what is stored, then end
+    Check(check::Options),
+}
+
+impl Role {
+    fn name(&self) -> &'static str {
+        match self {
+            Self::Gateway => "gateway",
+            Self::ChirpyServer => "chirpy-server",
+            Self::AuthService => "auth-service",
+            Self::PostService => "post-service",
+            Self::FollowerService => "follower-service",
+            Self::TimelineService => "timeline-service",
+            Self::SearchService => "search-service",
+            Self::Migrate => "migrate",
+            Self::Seed(_) => "seed",
+            Self::Check(_) => "check",
+        }
+    }
+}
+
+// One thread per role: a role is scaled by replicas, and a small machine runs them all.
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> ExitCode {
+    let role = Cli::parse().role;
+    if !matches!(role, Role::Check(_)) {
+        telemetry::init(role.name());
+    }
+    let name = role.name();
+    let outcome = match role {
+        Role::Gateway => gateway::run().await,
+        Role::ChirpyServer => server::run().await,
+        Role::AuthService => auth::run().await,
+        Role::PostService => post::run().await,
+        Role::FollowerService => follower::run().await,
+        Role::TimelineService => timeline::run().await,
+        Role::SearchService => search::run().await,
+        Role::Migrate => database::migrate().await,
+        Role::Seed(options) => seed::run(options).await,
+        Role::Check(options) => return check::run(options).await,
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            tracing::error!(error = %format!("{error:#}"), "{name} failed");
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -1,1 +1,32 @@
-//! To be written.
+//! The embedded Kubernetes API server: discovery, storage, watches, patches, tables, access control and audit over TLS.
+
+mod app;
+mod audit;
+mod authz;
+mod bootstrap;
+mod convert;
+mod defaults;
+mod discovery;
+mod kubelet;
+mod openapi;
+mod patch;
+mod pki;
+mod protobuf;
+mod registry;
+mod request;
+mod rest;
+mod sd;
+mod selector;
+mod server;
+mod status;
+mod store;
+mod tables;
+mod validate;
+
+pub use audit::AuditEvent;
+pub use kubelet::{
+    ContainerUsage, ExecIo, ExecOptions, Kubelet, KubeletError, LogOptions, NodeUsage, PodUsage,
+};
+pub use pki::{ClientIdentity, Pki, PkiError};
+pub use server::{ApiServerConfig, ApiServerHandle, ServeError, serve};
+pub use store::StoreError;

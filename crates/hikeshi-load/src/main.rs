@@ -1,1 +1,150 @@
-fn main() {}
+//! `hikeshi-load`: sends a constant rate of posts and timeline reads to Chirpy and measures what users would see.
+
+use std::future::IntoFuture as _;
+use std::net::SocketAddr;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use clap::Parser;
+use hikeshi_load::client::Client;
+use hikeshi_load::run::{Plan, Run};
+use hikeshi_load::serve;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch;
+use tokio::time::Instant;
+
+#[derive(Parser)]
+#[command(version, about)]
+struct Options {
+    /// Chirpy's base URL
+    #[arg(
+        long,
+        env = "LOAD_TARGET",
+        default_value = "http://gateway.chirpy.svc.cluster.local"
+    )]
+    target: String,
+    /// Requests per second
+    #[arg(long, env = "LOAD_RATE", default_value_t = 50.0)]
+    rate: f64,
+    /// Share of posts among the requests (one post for ten timeline reads)
+    #[arg(long, env = "LOAD_POST_SHARE", default_value_t = 1.0 / 11.0)]
+    post_share: f64,
+    /// Share of the hot account's posts among the posts
+    #[arg(long, env = "LOAD_HOT_SHARE", default_value_t = 0.22)]
+    hot_share: f64,
+    /// The hot account
+    #[arg(long, env = "LOAD_HOT_ACCOUNT", default_value = "tenki")]
+    hot: String,
+    /// People who take part
+    #[arg(long, env = "LOAD_USERS", default_value_t = 200)]
+    users: u32,
+    /// People are named this followed by four digits
+    #[arg(long, env = "LOAD_USER_PREFIX", default_value = "person")]
+    prefix: String,
+    /// Everyone's password
+    #[arg(long, env = "LOAD_PASSWORD", default_value = "chirpchirp")]
+    password: String,
+    /// Seconds after which an acknowledged post must be in its followers' timelines
+    #[arg(long, env = "LOAD_FRESHNESS_AFTER_S", default_value_t = 5.0)]
+    freshness_after: f64,
+    /// At least so many seconds between two posts sampled for freshness (the hot account's and others' apart)
+    #[arg(long, env = "LOAD_FRESHNESS_EVERY_S", default_value_t = 2.0)]
+    freshness_every: f64,
+    /// Followers looked at, per sampled post
+    #[arg(long, env = "LOAD_FRESHNESS_FOLLOWERS", default_value_t = 6)]
+    freshness_followers: usize,
+    /// Seconds until a request counts as failed
+    #[arg(long, env = "LOAD_TIMEOUT_S", default_value_t = 5.0)]
+    timeout: f64,
+    /// The same seed gives the same schedule
+    #[arg(long, env = "LOAD_SEED", default_value_t = 1)]
+    seed: u64,
+    /// Port of this program's own metrics
+    #[arg(long, env = "PORT", default_value_t = 8080)]
+    port: u16,
+}
+
+fn seconds(name: &str, value: f64) -> anyhow::Result<Duration> {
+    Duration::try_from_secs_f64(value).with_context(|| format!("--{name} {value}"))
+}
+
+#[tokio::main(flavor = "current_thread")]
+#[expect(clippy::print_stderr, reason = "a program says why it ends")]
+async fn main() -> ExitCode {
+    let filter = tracing_subscriber::EnvFilter::try_from_env("LOG_LEVEL")
+        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info"));
+    tracing_subscriber::fmt()
+        .json()
+        .flatten_event(true)
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .init();
+    match run(Options::parse()).await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("hikeshi-load: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+#[expect(clippy::print_stdout, reason = "the final summary is this program's output")]
+async fn run(options: Options) -> anyhow::Result<()> {
+    anyhow::ensure!(
+        options.rate > 0.0 && options.rate.is_finite(),
+        "--rate must be more than zero"
+    );
+    for (name, share) in [
+        ("post-share", options.post_share),
+        ("hot-share", options.hot_share),
+    ] {
+        anyhow::ensure!(
+            (0.0..=1.0).contains(&share),
+            "--{name} {share} is not between 0 and 1"
+        );
+    }
+    let client = Client::new(&options.target, seconds("timeout", options.timeout)?)
+        .with_context(|| format!("--target {:?}", options.target))?;
+    let run = Run::new(
+        Plan {
+            rate: options.rate,
+            post_share: options.post_share,
+            hot_share: options.hot_share,
+            hot: options.hot,
+            prefix: options.prefix,
+            users: options.users.max(1),
+            password: options.password,
+            page: 20,
+            freshness_after: seconds("freshness-after", options.freshness_after)?,
+            freshness_every: seconds("freshness-every", options.freshness_every)?,
+            freshness_followers: options.freshness_followers.max(1),
+            seed: options.seed,
+        },
+        client,
+    );
+
+    let address = SocketAddr::from(([0, 0, 0, 0], options.port));
+    let listener = tokio::net::TcpListener::bind(address)
+        .await
+        .with_context(|| format!("binding {address}"))?;
+    tracing::info!(port = listener.local_addr()?.port(), "Listening");
+    let started = Instant::now();
+    let server = tokio::spawn(axum::serve(listener, serve::routes(run.clone(), started)).into_future());
+
+    let (stop, stopped) = watch::channel(false);
+    let (mut term, mut int) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    tokio::spawn(async move {
+        tokio::select! { _ = term.recv() => {}, _ = int.recv() => {} }
+        stop.send_replace(true);
+    });
+    run.log_in(&stopped).await;
+    tracing::info!(rate = options.rate, "Sending");
+    run.send(stopped).await;
+    server.abort();
+    println!(
+        "{}",
+        serde_json::to_string(&run.recorder.summary(started.elapsed()))?
+    );
+    Ok(())
+}

@@ -6,12 +6,12 @@
 
 use std::io::{self, IoSlice, IoSliceMut};
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use nix::fcntl::{OFlag, open};
 use nix::sys::socket::{
-    AddressFamily, Backlog, ControlMessage, ControlMessageOwned, MsgFlags, SockFlag, SockType, UnixAddr, bind, connect,
-    listen, recvmsg, sendmsg, socket,
+    AddressFamily, Backlog, ControlMessage, ControlMessageOwned, MsgFlags, SockFlag, SockType, UnixAddr,
+    bind, connect, listen, recvmsg, sendmsg, socket,
 };
 use nix::sys::stat::Mode;
 use serde::{Deserialize, Serialize};
@@ -39,18 +39,37 @@ pub struct LinkReply {
     pub error: Option<String>,
 }
 
-fn folder_address(path: &Path) -> io::Result<(OwnedFd, UnixAddr)> {
+/// A name of `path` that fits a socket address, good for as long as the descriptor that comes with it is open.
+pub fn short_path(path: &Path) -> io::Result<(OwnedFd, PathBuf)> {
     let (Some(folder), Some(name)) = (path.parent(), path.file_name()) else {
-        return Err(io::Error::new(io::ErrorKind::InvalidInput, "a socket path needs a folder and a name"));
+        return Err(io::Error::new(
+            io::ErrorKind::InvalidInput,
+            "a socket path needs a folder and a name",
+        ));
     };
-    let folder = open(folder, OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC, Mode::empty())?;
-    let short = Path::new("/proc/self/fd").join(folder.as_raw_fd().to_string()).join(name);
-    let address = UnixAddr::new(&short)?;
-    Ok((folder, address))
+    let folder = open(
+        folder,
+        OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC,
+        Mode::empty(),
+    )?;
+    let short = Path::new("/proc/self/fd")
+        .join(folder.as_raw_fd().to_string())
+        .join(name);
+    Ok((folder, short))
+}
+
+fn folder_address(path: &Path) -> io::Result<(OwnedFd, UnixAddr)> {
+    let (folder, short) = short_path(path)?;
+    Ok((folder, UnixAddr::new(&short)?))
 }
 
 fn seqpacket() -> io::Result<OwnedFd> {
-    Ok(socket(AddressFamily::Unix, SockType::SeqPacket, SockFlag::SOCK_CLOEXEC, None)?)
+    Ok(socket(
+        AddressFamily::Unix,
+        SockType::SeqPacket,
+        SockFlag::SOCK_CLOEXEC,
+        None,
+    )?)
 }
 
 /// Connects to the socket at `path` (blocking).
@@ -99,7 +118,10 @@ pub fn receive_packet(fd: RawFd) -> io::Result<(Vec<u8>, Vec<OwnedFd>)> {
 }
 
 /// One blocking round trip: request out, reply and descriptors in.
-pub fn call<Q: Serialize, A: for<'de> Deserialize<'de>>(fd: RawFd, request: &Q) -> io::Result<(A, Vec<OwnedFd>)> {
+pub fn call<Q: Serialize, A: for<'de> Deserialize<'de>>(
+    fd: RawFd,
+    request: &Q,
+) -> io::Result<(A, Vec<OwnedFd>)> {
     call_with(fd, request, &[])
 }
 
@@ -112,7 +134,10 @@ pub fn call_with<Q: Serialize, A: for<'de> Deserialize<'de>>(
     send_packet(fd, &serde_json::to_vec(request)?, descriptors)?;
     let (bytes, received) = receive_packet(fd)?;
     if bytes.is_empty() {
-        return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "the pod's init closed the connection"));
+        return Err(io::Error::new(
+            io::ErrorKind::UnexpectedEof,
+            "the pod's init closed the connection",
+        ));
     }
     Ok((serde_json::from_slice(&bytes)?, received))
 }
@@ -134,7 +159,13 @@ mod tests {
         let file = std::fs::File::open("/dev/null").unwrap();
         send_packet(peer.as_raw_fd(), b"{\"ok\":true}", &[file.as_raw_fd()]).unwrap();
         let (bytes, descriptors) = receive_packet(client.as_raw_fd()).unwrap();
-        assert_eq!(serde_json::from_slice::<LinkReply>(&bytes).unwrap(), LinkReply { ok: true, error: None });
+        assert_eq!(
+            serde_json::from_slice::<LinkReply>(&bytes).unwrap(),
+            LinkReply {
+                ok: true,
+                error: None
+            }
+        );
         assert_eq!(descriptors.len(), 1);
         std::fs::remove_dir_all(&root).unwrap();
     }

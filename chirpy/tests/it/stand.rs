@@ -1,0 +1,293 @@
+//! A whole Chirpy on this machine: PostgreSQL, six Redis nodes and every role, in a temporary folder on free ports.
+
+use std::net::TcpListener;
+use std::os::unix::process::CommandExt as _;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+
+/// Longest wait for anything; a busy machine needs some of it.
+const DEADLINE: Duration = Duration::from_secs(90);
+
+pub struct Stand {
+    children: Vec<Child>,
+    folder: tempfile::TempDir,
+    environment: Vec<(String, String)>,
+    pub gateway: String,
+    pub http: reqwest::Client,
+}
+
+fn free_port() -> u16 {
+    // Below 55,536, so that the Redis bus (port + 10,000) has one too.
+    loop {
+        let port = TcpListener::bind(("127.0.0.1", 0))
+            .expect("a port")
+            .local_addr()
+            .expect("bound")
+            .port();
+        if port < 55_000 && TcpListener::bind(("127.0.0.1", port + 10_000)).is_ok() {
+            return port;
+        }
+    }
+}
+
+fn postgres_bin() -> PathBuf {
+    let mut versions: Vec<_> = std::fs::read_dir("/usr/lib/postgresql")
+        .expect("PostgreSQL is installed (package postgresql)")
+        .filter_map(|entry| Some(entry.ok()?.path().join("bin")))
+        .filter(|bin| bin.join("initdb").exists())
+        .collect();
+    versions.sort();
+    versions.pop().expect("a PostgreSQL with initdb")
+}
+
+/// PostgreSQL refuses to run as root: as root, it runs as nobody.
+fn unprivileged(command: &mut Command) -> &mut Command {
+    if is_root() {
+        command.uid(65534).gid(65534)
+    } else {
+        command
+    }
+}
+
+fn is_root() -> bool {
+    std::fs::metadata("/proc/self").is_ok_and(|own| std::os::unix::fs::MetadataExt::uid(&own) == 0)
+}
+
+impl Stand {
+    pub async fn up() -> Self {
+        let folder = tempfile::Builder::new()
+            .prefix("chirpy")
+            .tempdir()
+            .expect("a temporary folder");
+        let http = reqwest::Client::builder()
+            .no_proxy()
+            .timeout(Duration::from_secs(10))
+            .build()
+            .expect("a client");
+        let mut stand = Self {
+            children: vec![],
+            folder,
+            environment: vec![],
+            gateway: String::new(),
+            http,
+        };
+        let database = stand.postgres();
+        let nodes = stand.redis().await;
+        stand.environment = vec![
+            ("DATABASE_URL".into(), database),
+            ("REDIS_NODES".into(), nodes),
+            ("JWT_SECRET".into(), "a secret of the test".into()),
+            ("SEARCH_POLL_INTERVAL_MS".into(), "100".into()),
+        ];
+        let roles = [
+            "gateway",
+            "chirpy-server",
+            "auth-service",
+            "post-service",
+            "follower-service",
+            "timeline-service",
+            "search-service",
+        ];
+        let ports = roles.map(|_| free_port());
+        for (role, port) in roles.iter().zip(ports) {
+            let name = role.to_uppercase().replace('-', "_");
+            stand
+                .environment
+                .push((format!("{name}_URL"), format!("http://127.0.0.1:{port}")));
+        }
+        let (status, output) = stand.chirpy(&["seed", "--people", "30", "--hot-followers", "20"]);
+        assert!(status, "seeding: {output}");
+        for (role, port) in roles.iter().zip(ports) {
+            let mut command = Command::new(env!("CARGO_BIN_EXE_chirpy"));
+            command
+                .arg(role)
+                .envs(stand.environment.clone())
+                .env("PORT", port.to_string());
+            stand.spawn(&mut command, role);
+        }
+        for (role, port) in roles.iter().zip(ports) {
+            stand
+                .until(&format!("{role} is ready"), || stand.ready(port))
+                .await;
+        }
+        stand.gateway = format!("http://127.0.0.1:{}", ports[0]);
+        stand
+    }
+
+    async fn ready(&self, port: u16) -> bool {
+        let answer = self
+            .http
+            .get(format!("http://127.0.0.1:{port}/readyz"))
+            .send()
+            .await;
+        answer.is_ok_and(|answer| answer.status().is_success())
+    }
+
+    fn spawn(&mut self, command: &mut Command, log: &str) {
+        let file = std::fs::File::create(self.folder.path().join(format!("{log}.log"))).expect("a log");
+        let child = command
+            .stdin(Stdio::null())
+            .stdout(file.try_clone().expect("a log"))
+            .stderr(file)
+            .spawn()
+            .unwrap_or_else(|error| panic!("{command:?}: {error}"));
+        self.children.push(child);
+    }
+
+    fn postgres(&mut self) -> String {
+        let (bin, port) = (postgres_bin(), free_port());
+        let data = self.folder.path().join("postgres");
+        std::fs::create_dir(&data).expect("a folder");
+        if is_root() {
+            std::os::unix::fs::chown(&data, Some(65534), Some(65534)).expect("chown");
+            let open = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+            std::fs::set_permissions(self.folder.path(), open).expect("chmod");
+        }
+        let mut initdb = Command::new(bin.join("initdb"));
+        initdb
+            .args([
+                "-U",
+                "chirpy",
+                "-A",
+                "trust",
+                "-E",
+                "UTF8",
+                "--no-locale",
+                "--no-sync",
+                "-D",
+            ])
+            .arg(&data);
+        let made = unprivileged(initdb.current_dir("/")).output().expect("initdb");
+        assert!(
+            made.status.success(),
+            "initdb: {}",
+            String::from_utf8_lossy(&made.stderr)
+        );
+        let mut postgres = Command::new(bin.join("postgres"));
+        postgres
+            .arg("-D")
+            .arg(&data)
+            .arg("-k")
+            .arg(&data)
+            .args(["-p", &port.to_string(), "-c", "fsync=off"]);
+        self.spawn(unprivileged(postgres.current_dir("/")), "postgres");
+        format!("postgres://chirpy@127.0.0.1:{port}/postgres")
+    }
+
+    async fn redis(&mut self) -> String {
+        let ports: Vec<u16> = (0..6).map(|_| free_port()).collect();
+        for port in &ports {
+            let data = self.folder.path().join(format!("redis-{port}"));
+            std::fs::create_dir(&data).expect("a folder");
+            let port = port.to_string();
+            let mut redis = Command::new("redis-server");
+            redis.args([
+                "--port",
+                &port,
+                "--bind",
+                "127.0.0.1",
+                "--cluster-enabled",
+                "yes",
+                "--save",
+                "",
+                "--dir",
+            ]);
+            self.spawn(redis.arg(&data), &format!("redis-{port}"));
+        }
+        let nodes: Vec<String> = ports.iter().map(|port| format!("127.0.0.1:{port}")).collect();
+        self.until("the cluster is made", || {
+            let mut create = Command::new("redis-cli");
+            create.args(["--cluster", "create"]).args(&nodes).args([
+                "--cluster-replicas",
+                "1",
+                "--cluster-yes",
+            ]);
+            std::future::ready(create.output().is_ok_and(|made| made.status.success()))
+        })
+        .await;
+        nodes.join(",")
+    }
+
+    /// Waits for a condition; panics with every log's end when it never holds.
+    pub async fn until<F: Future<Output = bool>>(&self, what: &str, holds: impl Fn() -> F) {
+        let start = Instant::now();
+        while !holds().await {
+            assert!(
+                start.elapsed() < DEADLINE,
+                "{what}: not within {DEADLINE:?}\n{}",
+                logs(self.folder.path())
+            );
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    }
+
+    /// Runs a command role to its end: whether it succeeded, and its output.
+    pub fn chirpy(&self, arguments: &[&str]) -> (bool, String) {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_chirpy"));
+        let output = command
+            .args(arguments)
+            .envs(self.environment.clone())
+            .output()
+            .expect("chirpy runs");
+        (
+            output.status.success(),
+            String::from_utf8_lossy(&output.stdout).into_owned(),
+        )
+    }
+
+    pub fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
+    /// One call of the API: the status and the JSON answer (null when there is none).
+    pub async fn call(
+        &self,
+        method: &str,
+        path: &str,
+        token: Option<&str>,
+        body: Option<Value>,
+    ) -> (u16, Value) {
+        let method = method.parse().expect("a method");
+        let mut request = self.http.request(method, format!("{}{path}", self.gateway));
+        if let Some(token) = token {
+            request = request.bearer_auth(token);
+        }
+        if let Some(body) = body {
+            request = request.json(&body);
+        }
+        let answer = request.send().await.expect("the gateway answers");
+        (
+            answer.status().as_u16(),
+            answer.json().await.unwrap_or(Value::Null),
+        )
+    }
+}
+
+impl Drop for Stand {
+    fn drop(&mut self) {
+        for child in &mut self.children {
+            // Already gone is as good.
+            let _ = child.kill();
+        }
+        for child in &mut self.children {
+            let _ = child.wait();
+        }
+    }
+}
+
+fn logs(folder: &Path) -> String {
+    let mut text = String::new();
+    for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
+        if let Ok(log) = std::fs::read_to_string(entry.path()) {
+            let tail: Vec<&str> = log.lines().rev().take(5).collect();
+            text.push_str(&format!("== {}\n", entry.file_name().to_string_lossy()));
+            tail.iter()
+                .rev()
+                .for_each(|line| text.push_str(&format!("{line}\n")));
+        }
+    }
+    text
+}

@@ -1,0 +1,48 @@
+//! Patches: strategic merge, JSON merge (RFC 7386), JSON patch (RFC 6902), and server-side apply.
+
+pub(crate) mod apply;
+pub(crate) mod strategic;
+
+use serde_json::Value;
+
+use crate::status::{ApiError, ApiResult};
+
+/// The four content types of a PATCH.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum PatchKind {
+    Json,
+    Merge,
+    Strategic,
+    Apply,
+}
+
+impl PatchKind {
+    pub fn of(content_type: &str) -> Option<PatchKind> {
+        match content_type.split(';').next().unwrap_or_default().trim() {
+            "application/json-patch+json" => Some(PatchKind::Json),
+            "application/merge-patch+json" => Some(PatchKind::Merge),
+            "application/strategic-merge-patch+json" => Some(PatchKind::Strategic),
+            "application/apply-patch+yaml" | "application/apply-patch+json" => Some(PatchKind::Apply),
+            _ => None,
+        }
+    }
+}
+
+/// A JSON patch on a copy of the object.
+pub(crate) fn json(object: &Value, patch: Value) -> ApiResult<Value> {
+    let refuse = |text: String| {
+        let message = format!("the server rejected our request due to an error in our request: {text}");
+        ApiError::new(422, "Invalid", message)
+    };
+    let patch: json_patch::Patch = serde_json::from_value(patch).map_err(|e| refuse(e.to_string()))?;
+    let mut object = object.clone();
+    json_patch::patch(&mut object, &patch).map_err(|e| refuse(e.to_string()))?;
+    Ok(object)
+}
+
+/// A JSON merge patch on a copy of the object.
+pub(crate) fn merge(object: &Value, patch: &Value) -> Value {
+    let mut object = object.clone();
+    json_patch::merge(&mut object, patch);
+    object
+}

@@ -1,0 +1,68 @@
+//! The verbs on resources.
+
+mod delete;
+mod immutable;
+mod metrics;
+mod read;
+mod review;
+mod stream;
+mod sub;
+mod watch;
+mod write;
+
+use axum::response::Response;
+use http::Method;
+use http::request::Parts;
+
+pub(crate) use write::create_object;
+
+use crate::app::App;
+use crate::authz::User;
+use crate::registry::{Backing, Status};
+use crate::request::Call;
+use crate::status::{ApiError, ApiResult};
+
+/// Answers a call. `parts` is what a websocket upgrade needs.
+pub(crate) async fn handle(app: &App, user: &User, call: Call, parts: Parts) -> ApiResult<Response> {
+    match call.resource.backing {
+        Backing::Review => return review::handle(app, user, &call),
+        Backing::Metrics => return metrics::handle(app, &call).await,
+        Backing::Store => {}
+    }
+    let named = call.name.is_some();
+    match (call.sub.as_deref(), &call.method) {
+        (None, &Method::GET | &Method::HEAD) if call.params.flag("watch") => watch::handle(app, call),
+        (None, &Method::GET | &Method::HEAD) if named => read::get(app, &call),
+        (None, &Method::GET | &Method::HEAD) => read::list(app, &call),
+        (None, &Method::POST) if !named => write::create(app, &call),
+        (None, &Method::PUT) if named => write::update(app, &call, false),
+        (None, &Method::PATCH) if named => write::patch(app, &call, false),
+        (None, &Method::DELETE) if named => delete::one(app, &call),
+        (None, &Method::DELETE) => delete::collection(app, &call),
+        (Some("status"), method) if call.resource.status != Status::None => match *method {
+            Method::GET => read::get(app, &call),
+            Method::PUT => write::update(app, &call, true),
+            Method::PATCH => write::patch(app, &call, true),
+            _ => Err(ApiError::method_not_allowed()),
+        },
+        (Some("scale"), _) if call.resource.scale => sub::scale(app, &call),
+        (Some("finalize"), &Method::PUT) if call.resource.plural == "namespaces" => {
+            write::update(app, &call, false)
+        }
+        (Some(sub), _) if call.resource.plural == "pods" => match sub {
+            "binding" => sub::binding(app, &call),
+            "eviction" => sub::eviction(app, &call),
+            "log" => stream::log(app, &call).await,
+            "exec" => stream::exec(app, &call, parts).await,
+            "attach" => stream::attach(app, &call, parts).await,
+            "portforward" => Err(ApiError::new(
+                501,
+                "NotImplemented",
+                "port-forward is not served yet; use kubectl exec",
+            )),
+            _ => Err(ApiError::no_such_path()),
+        },
+        (Some(_), _) => Err(ApiError::no_such_path()),
+        _ => Err(ApiError::method_not_allowed()),
+    }
+}

@@ -1,0 +1,171 @@
+//! The subresources that write: scale, binding, eviction.
+
+use std::sync::Arc;
+
+use axum::response::Response;
+use http::Method;
+use serde_json::{Value, json};
+
+use super::delete::{Options, delete_object};
+use super::write::replace_object;
+use crate::app::App;
+use crate::patch::{self, PatchKind};
+use crate::request::Call;
+use crate::selector::object_selector_matches;
+use crate::status::{ApiError, ApiResult, json_response};
+use crate::store::View;
+use crate::tables::selector_text;
+
+fn current(view: &View, call: &Call) -> ApiResult<Arc<Value>> {
+    let found = view.get(&call.resource.store_key(), call.ns(), call.name());
+    found
+        .cloned()
+        .ok_or_else(|| ApiError::not_found(&call.resource, call.name()))
+}
+
+/// `autoscaling/v1` Scale of a Deployment, ReplicaSet or StatefulSet.
+pub(super) fn scale(app: &App, call: &Call) -> ApiResult<Response> {
+    if call.method == Method::GET {
+        let object = app.store.read(|view| current(view, call))?;
+        return Ok(json_response(200, &scale_of(&object)));
+    }
+    let dry_run = call.dry_run()?;
+    let stored = app.store.write(|view| {
+        let old = current(view, call)?;
+        let shown = scale_of(&old);
+        let scale = match call.method {
+            Method::PUT => call.object()?,
+            Method::PATCH => {
+                let body: Value = serde_saphyr::from_slice(&call.body)
+                    .map_err(|e| ApiError::bad_request(format!("error decoding patch: {e}")))?;
+                match PatchKind::of(call.content_type()) {
+                    Some(PatchKind::Json) => patch::json(&shown, body)?,
+                    Some(_) if body.is_object() => patch::merge(&shown, &body),
+                    _ => {
+                        return Err(ApiError::unsupported_media(
+                            "application/json-patch+json, application/merge-patch+json",
+                        ));
+                    }
+                }
+            }
+            _ => return Err(ApiError::method_not_allowed()),
+        };
+        let replicas = scale["spec"]["replicas"].as_i64().unwrap_or(0);
+        if replicas < 0 {
+            let cause = format!("Invalid value: {replicas}: must be greater than or equal to 0");
+            return Err(ApiError::invalid(
+                &call.resource,
+                call.name(),
+                &[("spec.replicas".into(), cause)],
+            ));
+        }
+        let mut new = (*old).clone();
+        new["spec"]["replicas"] = replicas.into();
+        if let Some(revision) = scale["metadata"].get("resourceVersion") {
+            new["metadata"]["resourceVersion"] = revision.clone();
+        }
+        replace_object(view, &call.resource, &old, new, false, dry_run)
+    })?;
+    Ok(json_response(200, &scale_of(&stored)))
+}
+
+fn scale_of(object: &Value) -> Value {
+    let mut metadata = json!({});
+    for field in ["name", "namespace", "uid", "resourceVersion", "creationTimestamp"] {
+        metadata[field] = object["metadata"][field].clone();
+    }
+    json!({
+        "kind": "Scale", "apiVersion": "autoscaling/v1", "metadata": metadata,
+        "spec": {"replicas": object["spec"]["replicas"].as_i64().unwrap_or(1)},
+        "status": {
+            "replicas": object["status"]["replicas"].as_i64().unwrap_or(0),
+            "selector": selector_text(&object["spec"]["selector"]),
+        },
+    })
+}
+
+/// The scheduler's decision: writes `spec.nodeName` once.
+pub(super) fn binding(app: &App, call: &Call) -> ApiResult<Response> {
+    if call.method != Method::POST {
+        return Err(ApiError::method_not_allowed());
+    }
+    let binding = call.object()?;
+    let node = binding["target"]["name"].as_str().filter(|n| !n.is_empty());
+    let node = node.ok_or_else(|| ApiError::bad_request("target.name: Required value"))?;
+    app.store.write(|view| {
+        let old = current(view, call)?;
+        if let Some(bound) = old["spec"]["nodeName"].as_str().filter(|n| !n.is_empty()) {
+            let message = format!(
+                "Operation cannot be fulfilled on pods/binding \"{}\": pod {} is already assigned to node \"{bound}\"",
+                call.name(),
+                call.name()
+            );
+            return Err(ApiError::new(409, "Conflict", message));
+        }
+        if old["metadata"]["deletionTimestamp"].is_string() {
+            return Err(ApiError::conflict(&call.resource, call.name()));
+        }
+        let mut new = (*old).clone();
+        new["spec"]["nodeName"] = node.into();
+        let now = super::write::stamp(jiff::Timestamp::now());
+        let condition = json!({"type": "PodScheduled", "status": "True", "lastTransitionTime": now});
+        new["status"] = patch::strategic::merge(&new["status"], &json!({"conditions": [condition]}));
+        let generation = old["metadata"]["generation"].as_i64().unwrap_or(0) + 1;
+        new["metadata"]["generation"] = generation.into();
+        view.put(&call.resource.store_key(), call.ns(), call.name(), new)?;
+        Ok(())
+    })?;
+    Ok(json_response(
+        201,
+        &json!({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "code": 201}),
+    ))
+}
+
+/// A deletion that asks the disruption budgets first.
+pub(super) fn eviction(app: &App, call: &Call) -> ApiResult<Response> {
+    if call.method != Method::POST {
+        return Err(ApiError::method_not_allowed());
+    }
+    let eviction = call.object()?;
+    let options = Options::from_object(&eviction["deleteOptions"]);
+    app.store.write(|view| {
+        let pod = current(view, call)?;
+        let budgets: Vec<Arc<Value>> = view
+            .list("poddisruptionbudgets.policy", call.namespace.as_deref())
+            .filter(|b| object_selector_matches(&b["spec"]["selector"], &pod["metadata"]["labels"]))
+            .cloned()
+            .collect();
+        let healthy = pod["status"]["conditions"]
+            .as_array()
+            .is_some_and(|c| c.iter().any(|c| c["type"] == "Ready" && c["status"] == "True"));
+        for budget in budgets.iter().filter(|_| healthy) {
+            let allowed = budget["status"]["disruptionsAllowed"].as_i64().unwrap_or(0);
+            if allowed <= 0 {
+                let mut error = ApiError::new(
+                    429,
+                    "TooManyRequests",
+                    "Cannot evict pod as it would violate the pod's disruption budget.",
+                );
+                let status = &budget["status"];
+                let message = format!(
+                    "The disruption budget {} needs {} healthy pods and has {} currently",
+                    budget["metadata"]["name"].as_str().unwrap_or_default(),
+                    status["desiredHealthy"].as_i64().unwrap_or(0),
+                    status["currentHealthy"].as_i64().unwrap_or(0)
+                );
+                error.details = json!({"causes": [{"reason": "DisruptionBudget", "message": message}]});
+                return Err(error);
+            }
+            // Counted down at once, so that two evictions do not share one allowance before the controller looks.
+            let mut budget = (**budget).clone();
+            budget["status"]["disruptionsAllowed"] = (allowed - 1).into();
+            let name = budget["metadata"]["name"].as_str().unwrap_or_default().to_owned();
+            view.put("poddisruptionbudgets.policy", call.ns(), &name, budget)?;
+        }
+        delete_object(view, &call.resource, &pod, &options)
+    })?;
+    Ok(json_response(
+        201,
+        &json!({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "code": 201}),
+    ))
+}

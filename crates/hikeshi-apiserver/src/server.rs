@@ -1,0 +1,171 @@
+//! The listening side: TLS, HTTP/1.1 and HTTP/2, and the store's housekeeping.
+
+use std::convert::Infallible;
+use std::io;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::response::Response;
+use hyper::body::Incoming;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::server::conn::auto;
+use jiff::{SignedDuration, Timestamp};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
+use tokio_rustls::TlsAcceptor;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::app::App;
+use crate::audit::AuditEvent;
+use crate::authz::User;
+use crate::bootstrap;
+use crate::kubelet::Kubelet;
+use crate::pki::{Pki, PkiError, cert_subject};
+use crate::store::{Store, StoreError};
+
+/// A client has this long to finish its TLS handshake.
+const HANDSHAKE: Duration = Duration::from_secs(10);
+/// Events older than this are deleted.
+const EVENT_TTL: SignedDuration = SignedDuration::from_hours(1);
+const HOUSEKEEPING: Duration = Duration::from_secs(60);
+
+/// Where the server keeps its objects and whom it serves.
+pub struct ApiServerConfig {
+    /// Folder of the store's log; made when missing. One server at a time.
+    pub store_dir: PathBuf,
+    pub pki: Arc<Pki>,
+    /// Port 0 picks a free one.
+    pub listen: SocketAddr,
+    /// The namespace seats work in.
+    pub default_namespace: String,
+}
+
+/// A running server.
+pub struct ApiServerHandle {
+    /// The address listened on.
+    pub addr: SocketAddr,
+    /// Ends after the shutdown token is cancelled and connections are closed.
+    pub task: JoinHandle<()>,
+}
+
+/// Why the server could not start.
+#[derive(Debug, thiserror::Error)]
+pub enum ServeError {
+    #[error("the object store could not be opened: {0}")]
+    Store(#[from] StoreError),
+    #[error(transparent)]
+    Pki(#[from] PkiError),
+    #[error("cannot listen on {addr}: {source}")]
+    Listen { addr: SocketAddr, source: io::Error },
+    #[error("the first objects could not be written: {0}")]
+    Bootstrap(String),
+}
+
+/// Starts the server; it is listening when this returns.
+pub async fn serve(
+    config: ApiServerConfig,
+    kubelet: Arc<dyn Kubelet>,
+    audit: mpsc::UnboundedSender<AuditEvent>,
+    shutdown: CancellationToken,
+) -> Result<ApiServerHandle, ServeError> {
+    let store = Arc::new(Store::open(&config.store_dir)?);
+    let tls = config.pki.server_config()?;
+    let failed = |source| ServeError::Listen {
+        addr: config.listen,
+        source,
+    };
+    let listener = TcpListener::bind(config.listen).await.map_err(failed)?;
+    let addr = listener.local_addr().map_err(failed)?;
+    bootstrap::run(&store, addr.port()).map_err(|e| ServeError::Bootstrap(e.message))?;
+    let app = Arc::new(App {
+        store,
+        pki: config.pki,
+        kubelet,
+        audit,
+        home: config.default_namespace,
+        shutdown,
+    });
+    let task = tokio::spawn(run(app, listener, TlsAcceptor::from(Arc::new(tls))));
+    Ok(ApiServerHandle { addr, task })
+}
+
+async fn run(app: Arc<App>, listener: TcpListener, tls: TlsAcceptor) {
+    let connections = TaskTracker::new();
+    let mut housekeeping = tokio::time::interval(HOUSEKEEPING);
+    loop {
+        tokio::select! {
+            () = app.shutdown.cancelled() => break,
+            accepted = listener.accept() => match accepted {
+                Ok((stream, _)) => drop(connections.spawn(connection(Arc::clone(&app), stream, tls.clone()))),
+                Err(error) => {
+                    // Out of descriptors, most likely: others' closing helps, hurrying does not.
+                    tracing::warn!(%error, "accept failed");
+                    tokio::time::sleep(Duration::from_millis(100)).await;
+                }
+            },
+            _ = housekeeping.tick() => expire_events(&app),
+        }
+    }
+    connections.close();
+    connections.wait().await;
+}
+
+fn expire_events(app: &App) {
+    let cutoff = Timestamp::now()
+        .saturating_sub(EVENT_TTL)
+        .unwrap_or(Timestamp::MIN);
+    let cutoff = cutoff.strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
+    if let Err(error) = app.store.expire_events(&cutoff) {
+        tracing::warn!(%error, "old events could not be deleted");
+    }
+}
+
+async fn connection(app: Arc<App>, stream: TcpStream, tls: TlsAcceptor) {
+    // Watches send small lines; they must not wait for a full segment.
+    let _ = stream.set_nodelay(true);
+    let stream = match tokio::time::timeout(HANDSHAKE, tls.accept(stream)).await {
+        Ok(Ok(stream)) => stream,
+        Ok(Err(error)) => return tracing::debug!(%error, "TLS handshake failed"),
+        Err(_) => return tracing::debug!("TLS handshake timed out"),
+    };
+    let certificate = stream
+        .get_ref()
+        .1
+        .peer_certificates()
+        .and_then(|chain| chain.first());
+    let user = certificate
+        .and_then(|der| cert_subject(der))
+        .map(|(name, groups)| User::with_certificate(name, groups));
+    let shutdown = app.shutdown.clone();
+    let service = service_fn(move |request: http::Request<Incoming>| {
+        let (app, user) = (Arc::clone(&app), user.clone());
+        async move { Ok::<Response, Infallible>(app.answer(request, user).await) }
+    });
+    let mut http = auto::Builder::new(TokioExecutor::new());
+    http.http1().timer(TokioTimer::new());
+    http.http2()
+        .timer(TokioTimer::new())
+        .keep_alive_interval(Duration::from_secs(30))
+        .max_concurrent_streams(1000);
+    let serving = http.serve_connection_with_upgrades(TokioIo::new(stream), service);
+    tokio::pin!(serving);
+    let ended = tokio::select! {
+        ended = serving.as_mut() => ended,
+        () = shutdown.cancelled() => {
+            serving.as_mut().graceful_shutdown();
+            // Streams end with the same token; what is still open after a moment is an idle client.
+            match tokio::time::timeout(Duration::from_secs(2), serving.as_mut()).await {
+                Ok(ended) => ended,
+                Err(_) => return,
+            }
+        }
+    };
+    if let Err(error) = ended {
+        tracing::debug!(%error, "connection ended");
+    }
+}

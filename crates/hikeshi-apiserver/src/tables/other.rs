@@ -1,0 +1,232 @@
+//! Tables of the smaller groups.
+
+use serde_json::Value;
+
+use super::core::shortened;
+use super::{Narrow, Printer, Wide, age_of, int, items, join, name, selector_text, text_or};
+use crate::registry::Resource;
+
+static AUTOSCALERS: Printer = Printer {
+    columns: &[
+        ("Name", Narrow),
+        ("Reference", Narrow),
+        ("Targets", Narrow),
+        ("MinPods", Narrow),
+        ("MaxPods", Narrow),
+        ("Replicas", Narrow),
+        ("Age", Narrow),
+    ],
+    cells: |o, now| {
+        let spec = &o["spec"];
+        let target = &spec["scaleTargetRef"];
+        vec![
+            name(o),
+            format!(
+                "{}/{}",
+                text_or(&target["kind"], ""),
+                text_or(&target["name"], "")
+            )
+            .into(),
+            targets(o).into(),
+            spec["minReplicas"].as_i64().unwrap_or(1).to_string().into(),
+            int(&spec["maxReplicas"]).into(),
+            int(&o["status"]["currentReplicas"]).into(),
+            age_of(o, now),
+        ]
+    },
+};
+static BUDGETS: Printer = Printer {
+    columns: &[
+        ("Name", Narrow),
+        ("Min Available", Narrow),
+        ("Max Unavailable", Narrow),
+        ("Allowed Disruptions", Narrow),
+        ("Age", Narrow),
+    ],
+    cells: |o, now| {
+        let amount = |key: &str| match &o["spec"][key] {
+            Value::Null => "N/A".to_owned(),
+            Value::String(s) => s.clone(),
+            n => n.to_string(),
+        };
+        vec![
+            name(o),
+            amount("minAvailable").into(),
+            amount("maxUnavailable").into(),
+            int(&o["status"]["disruptionsAllowed"]).to_string().into(),
+            age_of(o, now),
+        ]
+    },
+};
+static SLICES: Printer = Printer {
+    columns: &[
+        ("Name", Narrow),
+        ("AddressType", Narrow),
+        ("Ports", Narrow),
+        ("Endpoints", Narrow),
+        ("Age", Narrow),
+    ],
+    cells: |o, now| {
+        let ports: Vec<String> = items(&o["ports"]).map(|p| int(&p["port"]).to_string()).collect();
+        let addresses: Vec<String> = items(&o["endpoints"])
+            .flat_map(|e| items(&e["addresses"]))
+            .filter_map(|a| a.as_str().map(str::to_owned))
+            .collect();
+        let unset = |list: &[String]| {
+            if list.is_empty() {
+                "<unset>".to_owned()
+            } else {
+                shortened(list)
+            }
+        };
+        vec![
+            name(o),
+            text_or(&o["addressType"], "").into(),
+            unset(&ports).into(),
+            unset(&addresses).into(),
+            age_of(o, now),
+        ]
+    },
+};
+static INGRESSES: Printer = Printer {
+    columns: &[
+        ("Name", Narrow),
+        ("Class", Narrow),
+        ("Hosts", Narrow),
+        ("Address", Narrow),
+        ("Ports", Narrow),
+        ("Age", Narrow),
+    ],
+    cells: |o, now| {
+        let spec = &o["spec"];
+        let hosts = join(items(&spec["rules"]).map(|r| &r["host"]));
+        let ports = if items(&spec["tls"]).next().is_some() {
+            "80, 443"
+        } else {
+            "80"
+        };
+        let address = items(&o["status"]["loadBalancer"]["ingress"]).find_map(|i| i["ip"].as_str());
+        vec![
+            name(o),
+            text_or(&spec["ingressClassName"], "<none>").into(),
+            if hosts == "<none>" {
+                "*".into()
+            } else {
+                hosts.into()
+            },
+            address.unwrap_or_default().into(),
+            ports.into(),
+            age_of(o, now),
+        ]
+    },
+};
+static POLICIES: Printer = Printer {
+    columns: &[("Name", Narrow), ("Pod-Selector", Narrow), ("Age", Narrow)],
+    cells: |o, now| {
+        vec![
+            name(o),
+            selector_text(&o["spec"]["podSelector"]).into(),
+            age_of(o, now),
+        ]
+    },
+};
+static LEASES: Printer = Printer {
+    columns: &[("Name", Narrow), ("Holder", Narrow), ("Age", Narrow)],
+    cells: |o, now| {
+        vec![
+            name(o),
+            text_or(&o["spec"]["holderIdentity"], "").into(),
+            age_of(o, now),
+        ]
+    },
+};
+static STORAGE_CLASSES: Printer = Printer {
+    columns: &[
+        ("Name", Narrow),
+        ("Provisioner", Narrow),
+        ("ReclaimPolicy", Narrow),
+        ("VolumeBindingMode", Narrow),
+        ("AllowVolumeExpansion", Narrow),
+        ("Age", Narrow),
+    ],
+    cells: |o, now| {
+        vec![
+            name(o),
+            text_or(&o["provisioner"], "").into(),
+            text_or(&o["reclaimPolicy"], "Delete").into(),
+            text_or(&o["volumeBindingMode"], "Immediate").into(),
+            (o["allowVolumeExpansion"] == true).to_string().into(),
+            age_of(o, now),
+        ]
+    },
+};
+static PRIORITY_CLASSES: Printer = Printer {
+    columns: &[
+        ("Name", Narrow),
+        ("Value", Narrow),
+        ("Global-Default", Narrow),
+        ("Age", Narrow),
+        ("PreemptionPolicy", Wide),
+    ],
+    cells: |o, now| {
+        vec![
+            name(o),
+            int(&o["value"]).to_string().into(),
+            (o["globalDefault"] == true).to_string().into(),
+            age_of(o, now),
+            text_or(&o["preemptionPolicy"], "PreemptLowerPriority").into(),
+        ]
+    },
+};
+static DEFINITIONS: Printer = Printer {
+    columns: &[("Name", Narrow), ("Created At", Narrow)],
+    cells: |o, _| vec![name(o), text_or(&o["metadata"]["creationTimestamp"], "").into()],
+};
+
+pub(super) fn printer(resource: &Resource) -> Option<&'static Printer> {
+    Some(match (&*resource.group, &*resource.kind) {
+        ("autoscaling", _) => &AUTOSCALERS,
+        ("policy", "PodDisruptionBudget") => &BUDGETS,
+        ("discovery.k8s.io", "EndpointSlice") => &SLICES,
+        ("networking.k8s.io", "Ingress") => &INGRESSES,
+        ("networking.k8s.io", "NetworkPolicy") => &POLICIES,
+        ("coordination.k8s.io", "Lease") => &LEASES,
+        ("storage.k8s.io", "StorageClass") => &STORAGE_CLASSES,
+        ("scheduling.k8s.io", "PriorityClass") => &PRIORITY_CLASSES,
+        ("apiextensions.k8s.io", _) => &DEFINITIONS,
+        _ => return None,
+    })
+}
+
+fn targets(hpa: &Value) -> String {
+    let current = |name: &Value| {
+        items(&hpa["status"]["currentMetrics"])
+            .find(|m| m["resource"]["name"] == *name)
+            .map(|m| m["resource"]["current"].clone())
+            .unwrap_or_default()
+    };
+    let show = |metric: &Value| {
+        let resource = &metric["resource"];
+        let target = &resource["target"];
+        let now = current(&resource["name"]);
+        let name = text_or(&resource["name"], text_or(&metric["type"], ""));
+        match target["averageUtilization"].as_i64() {
+            Some(wanted) => {
+                let now = now["averageUtilization"]
+                    .as_i64()
+                    .map_or("<unknown>".to_owned(), |n| format!("{n}%"));
+                format!("{name}: {now}/{wanted}%")
+            }
+            None => {
+                let wanted = text_or(&target["averageValue"], text_or(&target["value"], "<auto>"));
+                format!("{name}: {}/{wanted}", text_or(&now["averageValue"], "<unknown>"))
+            }
+        }
+    };
+    let all: Vec<String> = items(&hpa["spec"]["metrics"]).map(show).collect();
+    if all.is_empty() {
+        "<none>".into()
+    } else {
+        all.join(", ")
+    }
+}

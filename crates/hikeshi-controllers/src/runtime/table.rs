@@ -1,0 +1,276 @@
+//! A cache of every object of one kind, fed by a watch *and* by this process's own writes.
+//!
+//! Because a write is visible here before the write returns, a reconciler never acts twice on a change of its own:
+//! this takes the place of the "expectations" that Kubernetes' controllers keep.
+
+use std::collections::{HashMap, HashSet};
+use std::fmt::Debug;
+use std::pin::pin;
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+
+use futures::StreamExt;
+use kube::runtime::{WatchStreamExt, watcher};
+use kube::{Api, Resource};
+use serde::de::DeserializeOwned;
+use tokio::sync::watch;
+
+use super::{Key, Tables};
+
+/// Called with the tables, the object before and the object after a change.
+type Listener<K> = Box<dyn Fn(&Tables, Option<&K>, Option<&K>) + Send + Sync>;
+
+struct Entry<K> {
+    object: Arc<K>,
+    /// Which listing this entry was last seen in, or written during.
+    generation: u64,
+}
+
+struct Inner<K> {
+    objects: HashMap<Key, Entry<K>>,
+    /// UIDs that this process deleted for good but whose deletion the watch has not reported yet.
+    gone: HashSet<String>,
+    generation: u64,
+}
+
+/// See the module's text.
+pub(crate) struct Table<K> {
+    inner: RwLock<Inner<K>>,
+    listeners: RwLock<Vec<Listener<K>>>,
+    synced: watch::Sender<bool>,
+}
+
+impl<K> Default for Table<K> {
+    fn default() -> Self {
+        Self {
+            inner: RwLock::new(Inner {
+                objects: HashMap::new(),
+                gone: HashSet::new(),
+                generation: 0,
+            }),
+            listeners: RwLock::new(Vec::new()),
+            synced: watch::Sender::new(false),
+        }
+    }
+}
+
+/// Resource versions of one API server are numbers that grow (Kubernetes guarantees it since 1.35).
+fn version<K: Resource>(object: &K) -> Option<u64> {
+    object.meta().resource_version.as_deref()?.parse().ok()
+}
+
+impl<K: Resource + Clone + Debug + DeserializeOwned + Send + Sync + 'static> Table<K> {
+    fn read(&self) -> RwLockReadGuard<'_, Inner<K>> {
+        self.inner.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn write(&self) -> RwLockWriteGuard<'_, Inner<K>> {
+        self.inner.write().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn get(&self, key: &Key) -> Option<Arc<K>> {
+        self.read().objects.get(key).map(|entry| entry.object.clone())
+    }
+
+    /// Every object, in no order.
+    pub(crate) fn all(&self) -> Vec<Arc<K>> {
+        self.read()
+            .objects
+            .values()
+            .map(|entry| entry.object.clone())
+            .collect()
+    }
+
+    /// The objects of one namespace, by name.
+    pub(crate) fn in_namespace(&self, namespace: &str) -> Vec<Arc<K>> {
+        let mut found: Vec<_> = self
+            .read()
+            .objects
+            .iter()
+            .filter(|(key, _)| key.namespace == namespace)
+            .map(|(_, entry)| entry.object.clone())
+            .collect();
+        found.sort_by(|a, b| a.meta().name.cmp(&b.meta().name));
+        found
+    }
+
+    pub(crate) fn listen(&self, listener: Listener<K>) {
+        self.listeners
+            .write()
+            .unwrap_or_else(PoisonError::into_inner)
+            .push(listener);
+    }
+
+    /// Turns true when the first listing is complete.
+    pub(crate) fn synced(&self) -> watch::Receiver<bool> {
+        self.synced.subscribe()
+    }
+
+    fn announce(&self, tables: &Tables, old: Option<&K>, new: Option<&K>) {
+        for listener in self
+            .listeners
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .iter()
+        {
+            listener(tables, old, new);
+        }
+    }
+
+    /// Takes in an object as the API server returned it. Older versions than the known one are ignored.
+    pub(crate) fn apply(&self, tables: &Tables, object: K) {
+        let key = Key::of(&object);
+        let new = Arc::new(object);
+        let old = {
+            let mut inner = self.write();
+            if new
+                .meta()
+                .uid
+                .as_ref()
+                .is_some_and(|uid| inner.gone.contains(uid))
+            {
+                return;
+            }
+            let generation = inner.generation;
+            if let Some(known) = inner.objects.get_mut(&key)
+                && let (Some(have), Some(got)) = (version(known.object.as_ref()), version(new.as_ref()))
+                && got <= have
+            {
+                known.generation = generation;
+                return;
+            }
+            inner
+                .objects
+                .insert(
+                    key,
+                    Entry {
+                        object: new.clone(),
+                        generation,
+                    },
+                )
+                .map(|entry| entry.object)
+        };
+        self.announce(tables, old.as_deref(), Some(&new));
+    }
+
+    /// Takes in that an object (this very uid) is no more.
+    pub(crate) fn remove(&self, tables: &Tables, object: &K, by_us: bool) {
+        let key = Key::of(object);
+        let old = {
+            let mut inner = self.write();
+            if let Some(uid) = &object.meta().uid {
+                if by_us {
+                    inner.gone.insert(uid.clone());
+                } else {
+                    inner.gone.remove(uid);
+                }
+            }
+            match inner.objects.get(&key) {
+                Some(known) if known.object.meta().uid == object.meta().uid => inner.objects.remove(&key),
+                _ => None,
+            }
+        };
+        if let Some(entry) = old {
+            self.announce(tables, Some(&entry.object), None);
+        }
+    }
+
+    fn finish_listing(&self, tables: &Tables) {
+        let vanished: Vec<Arc<K>> = {
+            let mut inner = self.write();
+            inner.gone.clear();
+            let generation = inner.generation;
+            inner
+                .objects
+                .extract_if(|_, entry| entry.generation != generation)
+                .map(|(_, e)| e.object)
+                .collect()
+        };
+        for object in vanished {
+            self.announce(tables, Some(&object), None);
+        }
+        self.synced.send_replace(true);
+    }
+
+    /// Follows the API server forever.
+    pub(crate) async fn follow(&self, tables: &Tables, api: Api<K>) {
+        let mut stream = pin!(watcher(api, watcher::Config::default()).default_backoff());
+        let mut failing = false;
+        while let Some(event) = stream.next().await {
+            let event = match event {
+                Ok(event) => event,
+                Err(error) => {
+                    if !failing {
+                        tracing::warn!(%error, kind = std::any::type_name::<K>(), "watch failed; retrying");
+                    }
+                    failing = true;
+                    continue;
+                }
+            };
+            failing = false;
+            match event {
+                watcher::Event::Init => self.write().generation += 1,
+                watcher::Event::InitApply(object) | watcher::Event::Apply(object) => {
+                    self.apply(tables, object)
+                }
+                watcher::Event::InitDone => self.finish_listing(tables),
+                watcher::Event::Delete(object) => self.remove(tables, &object, false),
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use k8s_openapi::api::core::v1::ConfigMap;
+    use serde_json::json;
+
+    use super::*;
+
+    fn object(name: &str, uid: &str, version: u64) -> ConfigMap {
+        serde_json::from_value(json!({"metadata": {
+            "namespace": "ns", "name": name, "uid": uid, "resourceVersion": version.to_string()}}))
+        .expect("a ConfigMap")
+    }
+
+    fn held(table: &Table<ConfigMap>, name: &str) -> Option<String> {
+        table
+            .get(&Key::new("ns", name))
+            .and_then(|o| o.metadata.resource_version.clone())
+    }
+
+    #[test]
+    fn late_news_does_not_undo_what_we_wrote() {
+        let (tables, table) = (Tables::default(), Table::default());
+        table.apply(&tables, object("a", "1", 7));
+        table.apply(&tables, object("a", "1", 5));
+        assert_eq!(held(&table, "a").as_deref(), Some("7"));
+        table.remove(&tables, &object("a", "1", 7), true);
+        table.apply(&tables, object("a", "1", 8));
+        assert_eq!(
+            held(&table, "a"),
+            None,
+            "an event from before our delete must not revive the object"
+        );
+        table.apply(&tables, object("a", "2", 10));
+        table.remove(&tables, &object("a", "1", 9), false);
+        assert_eq!(
+            held(&table, "a").as_deref(),
+            Some("10"),
+            "the end of the former object is not the end of this"
+        );
+    }
+
+    #[test]
+    fn a_new_listing_drops_what_it_does_not_name_but_keeps_what_was_written_meanwhile() {
+        let (tables, table) = (Tables::default(), Table::default());
+        table.apply(&tables, object("old", "1", 1));
+        table.apply(&tables, object("kept", "2", 2));
+        table.write().generation += 1;
+        table.apply(&tables, object("kept", "2", 2));
+        table.apply(&tables, object("ours", "3", 9));
+        table.finish_listing(&tables);
+        assert_eq!(held(&table, "old"), None);
+        assert!(held(&table, "kept").is_some() && held(&table, "ours").is_some());
+        assert!(*table.synced().borrow());
+    }
+}

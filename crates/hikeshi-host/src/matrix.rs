@@ -1,0 +1,280 @@
+//! Proves a scenario's oracle on the real system: green when healthy, red when injected, red when nobody acts, red after
+//! every fake fix, green after each real fix and after the same fault again. One system gives as many colours as it
+//! can; the caller resets it between fixes.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use hikeshi_drill::event::{Event, EventKind};
+use hikeshi_drill::{Command, State};
+use hikeshi_scenario::Fix;
+use jiff::Timestamp;
+use serde::Serialize;
+
+use crate::host::Host;
+use crate::oracle::Verdict;
+use crate::rehearsal::run_fix;
+use crate::session::Session;
+
+/// Longest wait for the page after the fault (the product's own figure is 30 s; a slow machine is not a broken one).
+const PAGE_LIMIT: Duration = Duration::from_secs(120);
+/// How long a fix may take until it begins to hold.
+const SETTLE: Duration = Duration::from_secs(150);
+/// How much longer than `hold` a fake fix or idleness is watched.
+const WATCH: Duration = Duration::from_secs(20);
+
+/// One colour, as the report has it.
+#[derive(Debug, Clone, Serialize)]
+pub struct Run {
+    /// `healthy`, `injected`, `do-nothing`, `fake-fix` or `fix`.
+    pub kind: String,
+    pub name: String,
+    /// `green` or `red`.
+    pub expected: &'static str,
+    pub oracle: &'static str,
+    pub reasons: Vec<String>,
+    pub alerts: Vec<Alert>,
+    pub journeys: BTreeMap<String, Journey>,
+    pub posts: Option<crate::oracle::PostsFound>,
+    /// Seconds from the fault to the first page, to mitigation and to resolution, where they happened in this run.
+    pub seconds_to_detect: Option<f64>,
+    pub seconds_to_mitigate: Option<f64>,
+    pub seconds_to_resolve: Option<f64>,
+    pub seconds: f64,
+}
+
+impl Run {
+    /// Whether the oracle gave the colour that it should.
+    pub fn as_expected(&self) -> bool {
+        self.expected == self.oracle
+    }
+}
+
+/// An alert within a run.
+#[derive(Debug, Clone, Serialize)]
+pub struct Alert {
+    pub name: String,
+    pub fired_at: Timestamp,
+    pub resolved_at: Option<Timestamp>,
+}
+
+/// A journey's requests within a run, by the load generator's own counters.
+#[derive(Debug, Clone, Serialize)]
+pub struct Journey {
+    pub served: u64,
+    pub failed: u64,
+}
+
+/// Watches one system through a drill.
+pub struct Prover {
+    pub host: Arc<Host>,
+    pub session: Arc<Session>,
+}
+
+/// Where a run begins.
+pub struct Mark {
+    seq: u64,
+    at: Timestamp,
+    counters: BTreeMap<String, Journey>,
+}
+
+impl Prover {
+    /// Green while nothing is wrong.
+    pub async fn healthy(&self) -> Run {
+        let mark = self.mark().await;
+        let verdict = self.outcome(self.hold() + SETTLE).await;
+        self.run("healthy", "healthy", "green", verdict, mark).await
+    }
+
+    /// Waits until the system is healthy and quiet: a drill begins from the normal state.
+    ///
+    /// # Errors
+    /// What is not healthy.
+    pub async fn settled(&self) -> Result<(), String> {
+        let verdict = self.outcome(self.hold() + SETTLE).await;
+        if verdict.green { Ok(()) } else { Err(verdict.reasons.join("; ")) }
+    }
+
+    /// What the oracle says after a rehearsal was played to its end.
+    pub async fn rehearsed(&self, mark: Mark) -> Run {
+        let verdict = self.outcome(self.hold() + WATCH).await;
+        self.run("fix", "rehearsal", "green", verdict, mark).await
+    }
+
+    /// Puts the scenario's faults in, waits for the page, and looks once.
+    ///
+    /// # Errors
+    /// A sentence, when a fault cannot be put in or its record not be written.
+    pub async fn injected(&self) -> Result<Run, String> {
+        let mark = self.mark().await;
+        self.inject().await?;
+        let paged = self.wait(PAGE_LIMIT, State::paging).await;
+        let mut verdict = self.host.oracle.look(&self.session.scenario.scenario).await;
+        if !paged {
+            verdict.reasons.push(format!("no page within {} s", PAGE_LIMIT.as_secs()));
+            // An incident that nobody is told of is not the one that the scenario promises.
+            verdict.green = true;
+        }
+        Ok(self.run("injected", "injected", "red", verdict, mark).await)
+    }
+
+    /// Waits out the faults, and then for longer than the oracle would need to turn green.
+    pub async fn do_nothing(&self) -> Run {
+        let mark = self.mark().await;
+        let verdict = self.outcome(self.hold() + WATCH).await;
+        self.run("do-nothing", "do-nothing", "red", verdict, mark).await
+    }
+
+    /// Runs a fake fix: relief is allowed, health is not.
+    ///
+    /// # Errors
+    /// A sentence, when its commands do not run.
+    pub async fn fake_fix(&self, fix: &Fix) -> Result<Run, String> {
+        let mark = self.mark().await;
+        run_fix(&self.host, &self.session, fix).await?;
+        let verdict = self.outcome(self.hold() + WATCH).await;
+        Ok(self.run("fake-fix", &fix.name, "red", verdict, mark).await)
+    }
+
+    /// Runs a real fix, waits until it holds, then puts the same faults in again: it must hold once more.
+    ///
+    /// # Errors
+    /// A sentence, when its commands do not run or a fault cannot be put in.
+    pub async fn fix(&self, fix: &Fix) -> Result<Run, String> {
+        let mark = self.mark().await;
+        run_fix(&self.host, &self.session, fix).await?;
+        let mut verdict = self.outcome(self.hold() + SETTLE).await;
+        if verdict.green && !self.session.scenario.scenario.oracle.survives.is_empty() {
+            self.inject().await?;
+            verdict = self.outcome(self.hold() + SETTLE).await;
+            for reason in &mut verdict.reasons {
+                reason.insert_str(0, "after the same fault again: ");
+            }
+        }
+        Ok(self.run("fix", &fix.name, "green", verdict, mark).await)
+    }
+
+    fn hold(&self) -> Duration {
+        self.session.scenario.scenario.oracle.journeys.hold.get()
+    }
+
+    async fn outcome(&self, limit: Duration) -> Verdict {
+        self.host.oracle.outcome(&self.session.scenario.scenario, limit).await
+    }
+
+    /// Puts every fault in for as long as the scenario says, then takes it out.
+    async fn inject(&self) -> Result<(), String> {
+        let scenario = self.session.scenario.clone();
+        for inject in &scenario.scenario.inject {
+            let objects = scenario.faults.get(&inject.apply).map(Vec::as_slice).unwrap_or_default();
+            let object = self.host.faults.put_in(objects).await.map_err(|error| error.to_string())?;
+            self.submit(Command::FaultInjected { name: inject.apply.clone(), object }).await?;
+        }
+        for inject in &scenario.scenario.inject {
+            let Some(lasts) = inject.lasts else { continue };
+            tokio::time::sleep(lasts.get()).await;
+            let objects = scenario.faults.get(&inject.apply).map(Vec::as_slice).unwrap_or_default();
+            self.host.faults.take_out(objects).await.map_err(|error| error.to_string())?;
+            self.submit(Command::FaultEnded { name: inject.apply.clone() }).await?;
+        }
+        Ok(())
+    }
+
+    async fn submit(&self, command: Command) -> Result<(), String> {
+        self.session.submit(command).await.map(|_| ()).map_err(|error| error.to_string())
+    }
+
+    async fn wait(&self, limit: Duration, so: impl Fn(&State) -> bool) -> bool {
+        let mut heard = self.host.heard.subscribe();
+        let waiting = async {
+            while !self.session.with_state(&so) {
+                let _ = heard.recv().await;
+            }
+        };
+        tokio::time::timeout(limit, waiting).await.is_ok()
+    }
+
+    /// Remembers where things stand now.
+    pub async fn mark(&self) -> Mark {
+        Mark { seq: self.session.with_state(|state| state.last_seq), at: Timestamp::now(), counters: self.counters().await }
+    }
+
+    async fn counters(&self) -> BTreeMap<String, Journey> {
+        let samples = self.host.prometheus.query("sum by (journey, result) (journey_requests_total)").await;
+        let mut counters = BTreeMap::new();
+        for sample in samples.unwrap_or_default() {
+            let text = |label: &str| sample.labels.get(label).and_then(|value| value.as_str()).unwrap_or_default().to_owned();
+            let journey = counters.entry(text("journey")).or_insert(Journey { served: 0, failed: 0 });
+            #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a counter: whole and positive")]
+            let count = sample.value as u64;
+            if text("result") == "ok" { journey.served = count } else { journey.failed = count }
+        }
+        counters
+    }
+
+    async fn run(&self, kind: &str, name: &str, expected: &'static str, verdict: Verdict, mark: Mark) -> Run {
+        let events = self.session.events_after(mark.seq);
+        let recorded = Command::OracleChecked { green: verdict.green, reasons: verdict.reasons.clone() };
+        if let Err(error) = self.submit(recorded).await {
+            tracing::error!(error, "the oracle's word could not be written down");
+        }
+        let now = self.counters().await;
+        let journeys = now
+            .into_iter()
+            .map(|(name, after)| {
+                let before = mark.counters.get(&name);
+                let since = |after: u64, before: Option<u64>| after.saturating_sub(before.unwrap_or(0));
+                let journey = Journey {
+                    served: since(after.served, before.map(|b| b.served)),
+                    failed: since(after.failed, before.map(|b| b.failed)),
+                };
+                (name, journey)
+            })
+            .collect();
+        let at = |so: fn(&EventKind) -> bool| events.iter().find(|event| so(&event.kind)).map(|event| event.at);
+        let fault = at(|kind| matches!(kind, EventKind::FaultInjected { .. }));
+        let after_fault = |then: Option<Timestamp>| Some(then?.duration_since(fault?).as_secs_f64()).filter(|s| *s >= 0.0);
+        Run {
+            kind: kind.to_owned(),
+            name: name.to_owned(),
+            expected,
+            oracle: if verdict.green { "green" } else { "red" },
+            reasons: verdict.reasons,
+            alerts: alerts(&events),
+            journeys,
+            posts: self.host.oracle.posts().await.ok(),
+            seconds_to_detect: after_fault(first_page(&events)),
+            seconds_to_mitigate: after_fault(at(|kind| matches!(kind, EventKind::MitigationDeclared { .. }))),
+            seconds_to_resolve: after_fault(at(|kind| matches!(kind, EventKind::ResolvedDeclared { .. }))),
+            seconds: Timestamp::now().duration_since(mark.at).as_secs_f64(),
+        }
+    }
+}
+
+fn first_page(events: &[Event]) -> Option<Timestamp> {
+    events.iter().find_map(|event| match &event.kind {
+        EventKind::AlertFired { severity, .. } if severity == "page" => Some(event.at),
+        _ => None,
+    })
+}
+
+/// Alerts that fired among `events`, with their ends.
+fn alerts(events: &[Event]) -> Vec<Alert> {
+    let mut alerts: Vec<(String, Alert)> = Vec::new();
+    for event in events {
+        match &event.kind {
+            EventKind::AlertFired { fingerprint, name, .. } => {
+                alerts.push((fingerprint.clone(), Alert { name: name.clone(), fired_at: event.at, resolved_at: None }));
+            }
+            EventKind::AlertResolved { fingerprint, .. } => {
+                let open = alerts.iter_mut().rev().find(|(known, alert)| known == fingerprint && alert.resolved_at.is_none());
+                if let Some((_, alert)) = open {
+                    alert.resolved_at = Some(event.at);
+                }
+            }
+            _ => {}
+        }
+    }
+    alerts.into_iter().map(|(_, alert)| alert).collect()
+}

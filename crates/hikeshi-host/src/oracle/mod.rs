@@ -1,0 +1,98 @@
+//! What must hold for the incident to be really over. One check is one file and one line in [`Oracle::look`].
+
+mod chirpy_check;
+mod exec;
+mod journeys;
+mod promql;
+mod shard_probe;
+
+use std::time::Duration;
+
+use hikeshi_scenario::scenario::{ChirpyCheck, Probe};
+use hikeshi_scenario::{Check, Scenario};
+use hikeshi_slo::{Cujs, JourneyQuery};
+use serde::Serialize;
+use tokio::time::Instant;
+
+use crate::prometheus::Prometheus;
+
+pub use chirpy_check::PostsFound;
+
+/// Time between two looks while something must hold.
+const STEP: Duration = Duration::from_secs(3);
+
+/// Green, or red with the reasons.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Verdict {
+    pub green: bool,
+    pub reasons: Vec<String>,
+}
+
+/// Looks at the running system through Prometheus and the Kubernetes API, as anybody could.
+#[derive(Clone)]
+pub struct Oracle {
+    client: kube::Client,
+    prometheus: Prometheus,
+    queries: Vec<JourneyQuery>,
+
+}
+
+impl Oracle {
+    pub fn new(client: kube::Client, prometheus: Prometheus, cujs: &Cujs, slo_clock: f64) -> Self {
+        let queries = hikeshi_slo::journey_queries(cujs, slo_clock);
+        Self { client, prometheus, queries }
+    }
+
+    /// One look at everything. A check that cannot be made is a reason to be red: silence is not health.
+    pub async fn look(&self, scenario: &Scenario) -> Verdict {
+        let mut reasons = journeys::within_slo(&self.prometheus, &self.queries).await;
+        for check in &scenario.oracle.checks {
+            let found = match check {
+                Check::Promql(query) => promql::holds(&self.prometheus, query).await,
+                Check::Probe(Probe::WriteAndReadEachShard) => shard_probe::write_and_read(&self.client).await,
+                Check::Chirpy(ChirpyCheck::NoAcknowledgedPostLost) => {
+                    chirpy_check::no_acknowledged_post_lost(&self.client).await.map(|_| ())
+                }
+            };
+            reasons.extend(found.err());
+        }
+        Verdict { green: reasons.is_empty(), reasons }
+    }
+
+    /// Green as soon as every look of the scenario's `hold` was green; red when that has not happened within
+    /// `limit`, with what was wrong at the last red look.
+    pub async fn outcome(&self, scenario: &Scenario, limit: Duration) -> Verdict {
+        let hold = scenario.oracle.journeys.hold.get();
+        let end = Instant::now() + limit;
+        let mut green_since: Option<Instant> = None;
+        let mut last_red = vec!["nothing was looked at".to_owned()];
+        loop {
+            let looked = Instant::now();
+            let verdict = self.look(scenario).await;
+            if verdict.green {
+                let since = *green_since.get_or_insert(looked);
+                if since.elapsed() >= hold {
+                    return verdict;
+                }
+            } else {
+                green_since = None;
+                last_red = verdict.reasons;
+            }
+            if Instant::now() >= end {
+                if let Some(since) = green_since {
+                    last_red.push(format!("green for only {} s of {} s", since.elapsed().as_secs(), hold.as_secs()));
+                }
+                return Verdict { green: false, reasons: last_red };
+            }
+            tokio::time::sleep_until(looked + STEP).await;
+        }
+    }
+
+    /// How many acknowledged posts there are and how many of them the database has.
+    ///
+    /// # Errors
+    /// A sentence, when the check could not be made.
+    pub async fn posts(&self) -> Result<PostsFound, String> {
+        chirpy_check::count(&self.client).await
+    }
+}

@@ -1,0 +1,181 @@
+//! `/etc/hosts` of every pod: the only resolver there is.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::fs::OpenOptions;
+use std::io::{self, Write};
+use std::path::Path;
+
+use k8s_openapi::api::core::v1::{Pod, Service};
+
+use super::pods::is_ready;
+
+/// Kubernetes' default, and the only one here.
+pub const CLUSTER_DOMAIN: &str = "cluster.local";
+
+/// The names of one namespace's services and pods with the addresses they mean.
+#[derive(Debug, Default, Clone, PartialEq, Eq)]
+struct Names {
+    /// `name` without its namespace, to addresses, in order.
+    entries: BTreeMap<String, Vec<String>>,
+}
+
+/// Every name of the cluster, by namespace.
+#[derive(Debug, Default, Clone, PartialEq, Eq)]
+pub struct NameTable {
+    namespaces: BTreeMap<String, Names>,
+}
+
+fn live(pod: &Pod) -> Option<&str> {
+    let status = pod.status.as_ref()?;
+    let phase = status.phase.as_deref().unwrap_or_default();
+    if phase == "Succeeded" || phase == "Failed" {
+        return None;
+    }
+    status.pod_ip.as_deref().filter(|ip| !ip.is_empty())
+}
+
+impl NameTable {
+    /// The table for these services and pods.
+    pub fn new<'a>(
+        services: impl IntoIterator<Item = &'a Service>,
+        pods: impl IntoIterator<Item = &'a Pod> + Clone,
+    ) -> Self {
+        let mut table = Self::default();
+        for service in services {
+            let (Some(name), Some(namespace)) = (&service.metadata.name, &service.metadata.namespace) else { continue };
+            let Some(spec) = &service.spec else { continue };
+            let names = table.namespaces.entry(namespace.clone()).or_default();
+            match spec.cluster_ip.as_deref() {
+                Some("None") => {
+                    let early = spec.publish_not_ready_addresses.unwrap_or(false);
+                    let Some(selector) = &spec.selector else { continue };
+                    let mine = pods.clone().into_iter().filter(|pod| {
+                        pod.metadata.namespace.as_ref() == Some(namespace)
+                            && selector.iter().all(|(key, value)| {
+                                pod.metadata.labels.as_ref().and_then(|labels| labels.get(key)) == Some(value)
+                            })
+                            && (early || is_ready(pod))
+                    });
+                    for pod in mine {
+                        let Some(ip) = live(pod) else { continue };
+                        names.entries.entry(name.clone()).or_default().push(ip.to_owned());
+                        let pod_spec = pod.spec.as_ref();
+                        if pod_spec.and_then(|spec| spec.subdomain.as_ref()) == Some(name)
+                            && let Some(hostname) = pod_spec.and_then(|spec| spec.hostname.as_ref())
+                        {
+                            names.entries.entry(format!("{hostname}.{name}")).or_default().push(ip.to_owned());
+                        }
+                    }
+                }
+                Some(ip) if !ip.is_empty() => {
+                    names.entries.entry(name.clone()).or_default().push(ip.to_owned());
+                }
+                _ => {}
+            }
+        }
+        for addresses in table.namespaces.values_mut().flat_map(|names| names.entries.values_mut()) {
+            addresses.sort();
+            addresses.dedup();
+        }
+        table
+    }
+
+    /// The file for a pod of `namespace`. `own` are the pod's address and its names.
+    pub fn render(&self, namespace: &str, own: Option<(&str, &[String])>) -> String {
+        let mut text = String::from("127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\n");
+        if let Some((ip, names)) = own {
+            // Writing to a String cannot fail.
+            let _ = writeln!(text, "{ip}\t{}", names.join(" "));
+        }
+        for (home, names) in &self.namespaces {
+            for (name, addresses) in &names.entries {
+                for address in addresses {
+                    let short = if home == namespace { format!(" {name}") } else { String::new() };
+                    let _ = writeln!(
+                        text,
+                        "{address}\t{name}.{home}.svc.{CLUSTER_DOMAIN} {name}.{home}.svc {name}.{home}{short}"
+                    );
+                }
+            }
+        }
+        text
+    }
+}
+
+/// The names a pod has for itself: the full one when it has a subdomain, then its hostname.
+pub fn own_names(namespace: &str, hostname: &str, subdomain: Option<&str>) -> Vec<String> {
+    let full = subdomain.map(|subdomain| format!("{hostname}.{subdomain}.{namespace}.svc.{CLUSTER_DOMAIN}"));
+    full.into_iter().chain([hostname.to_owned()]).collect()
+}
+
+/// Rewrites the file in place: the pod has its inode mounted. The new text is there before the old tail goes.
+pub fn write_in_place(path: &Path, text: &str) -> io::Result<()> {
+    if std::fs::read(path).is_ok_and(|now| now == text.as_bytes()) {
+        return Ok(());
+    }
+    let mut file = OpenOptions::new().write(true).create(true).truncate(false).open(path)?;
+    file.write_all(text.as_bytes())?;
+    file.set_len(text.len() as u64)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn service(name: &str, spec: serde_json::Value) -> Service {
+        serde_json::from_value(json!({"metadata": {"name": name, "namespace": "chirpy"}, "spec": spec})).unwrap()
+    }
+
+    fn pod(name: &str, ip: &str, ready: &str) -> Pod {
+        serde_json::from_value(json!({
+            "metadata": {"name": name, "namespace": "chirpy", "labels": {"app": "redis"}},
+            "spec": {"containers": [], "hostname": name, "subdomain": "redis"},
+            "status": {"podIP": ip, "phase": "Running", "conditions": [{"type": "Ready", "status": ready}]},
+        }))
+        .unwrap()
+    }
+
+    fn lines(text: &str) -> Vec<&str> {
+        text.lines().skip(2).collect()
+    }
+
+    #[test]
+    fn a_service_has_its_short_name_only_at_home() {
+        let table = NameTable::new(&[service("web", json!({"clusterIP": "127.96.0.5"}))], &[]);
+        assert_eq!(
+            lines(&table.render("chirpy", None)),
+            ["127.96.0.5\tweb.chirpy.svc.cluster.local web.chirpy.svc web.chirpy web"]
+        );
+        assert_eq!(
+            lines(&table.render("other", Some(("127.64.0.10", &["a".to_owned()])))),
+            ["127.64.0.10\ta", "127.96.0.5\tweb.chirpy.svc.cluster.local web.chirpy.svc web.chirpy"]
+        );
+    }
+
+    #[test]
+    fn a_headless_service_means_its_ready_pods_and_names_each() {
+        let pods = [pod("redis-0", "127.64.0.10", "True"), pod("redis-1", "127.64.0.11", "False")];
+        let spec = json!({"clusterIP": "None", "selector": {"app": "redis"}});
+        let text = NameTable::new(&[service("redis", spec)], &pods).render("chirpy", None);
+        assert!(text.contains("127.64.0.10\tredis.chirpy.svc.cluster.local"));
+        assert!(text.contains("127.64.0.10\tredis-0.redis.chirpy.svc.cluster.local"));
+        assert!(!text.contains("127.64.0.11"));
+        let spec = json!({"clusterIP": "None", "selector": {"app": "redis"}, "publishNotReadyAddresses": true});
+        let text = NameTable::new(&[service("redis", spec)], &pods).render("chirpy", None);
+        assert!(text.contains("127.64.0.11\tredis-1.redis.chirpy.svc.cluster.local"));
+    }
+
+    #[test]
+    fn rewriting_keeps_the_inode_and_drops_the_tail() {
+        use std::os::unix::fs::MetadataExt;
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("hosts");
+        write_in_place(&path, "a long first text\n").unwrap();
+        let inode = std::fs::metadata(&path).unwrap().ino();
+        write_in_place(&path, "short\n").unwrap();
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), "short\n");
+        assert_eq!(std::fs::metadata(&path).unwrap().ino(), inode);
+    }
+}

@@ -1,0 +1,282 @@
+//! Keeps the data plane told and the experiments' statuses true.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use hikeshi_proxy::faults::Fault;
+use hikeshi_proxy::{Applied, ClientError, DataplaneClient, HostListener, Snapshot};
+use jiff::Timestamp;
+use kube::api::{Api, DynamicObject, Patch, PatchParams};
+use kube::{Client, ResourceExt};
+use tokio::sync::Notify;
+use tokio::task::JoinHandle;
+use tokio::time::{Instant, sleep, sleep_until, timeout};
+use tokio_util::sync::CancellationToken;
+
+use super::chaos::{self, Kind};
+use super::status::{self, Outcome};
+use super::stores::{Stores, resource};
+use super::{HostListenerSpec, METRICS, NetAgentConfig, world};
+
+/// Changes come in swarms (a pod, its endpoint, its status): wait for the rest of a swarm.
+const DEBOUNCE: Duration = Duration::from_millis(20);
+const HEARTBEAT: Duration = Duration::from_secs(1);
+/// Longer than any apply takes, which a heartbeat waits behind.
+const UNRESPONSIVE: Duration = Duration::from_secs(15);
+/// After something failed, and while a pod's init does not answer.
+const RETRY: Duration = Duration::from_millis(300);
+
+pub(super) struct Agent {
+    client: Client,
+    config: NetAgentConfig,
+    version: u64,
+    dataplane: Option<Dataplane>,
+}
+
+/// A connection that holds the lease on the faults.
+struct Dataplane {
+    client: Arc<DataplaneClient>,
+    heart: JoinHandle<()>,
+    lost: CancellationToken,
+    /// The last snapshot that was applied without a problem.
+    settled: Option<Snapshot>,
+    applied: Applied,
+}
+
+impl Drop for Dataplane {
+    fn drop(&mut self) {
+        self.heart.abort();
+    }
+}
+
+impl Dataplane {
+    async fn connect(config: &NetAgentConfig) -> Result<Self, ClientError> {
+        let client = Arc::new(DataplaneClient::connect(&config.dataplane_dir).await?);
+        let (beating, lost) = (client.clone(), CancellationToken::new());
+        let on_loss = lost.clone();
+        // Apart from the agent's other work: a slow API must not cost the lease.
+        let heart = tokio::spawn(async move {
+            let mut beat = tokio::time::interval(HEARTBEAT);
+            loop {
+                beat.tick().await;
+                match timeout(UNRESPONSIVE, beating.heartbeat()).await {
+                    Ok(Ok(())) => continue,
+                    Ok(Err(error)) => tracing::warn!(%error, "the data plane is lost"),
+                    Err(_elapsed) => tracing::warn!("the data plane does not answer"),
+                }
+                on_loss.cancel();
+                return;
+            }
+        });
+        Ok(Self {
+            client,
+            heart,
+            lost,
+            settled: None,
+            applied: Applied::default(),
+        })
+    }
+}
+
+/// An experiment and what was made of it.
+struct Experiment {
+    kind: Kind,
+    object: Arc<DynamicObject>,
+    compiled: Option<Result<Vec<Fault>, String>>,
+}
+
+impl Agent {
+    pub fn new(client: Client, config: NetAgentConfig) -> Self {
+        Self {
+            client,
+            config,
+            version: 0,
+            dataplane: None,
+        }
+    }
+
+    pub async fn run(mut self, shutdown: CancellationToken) {
+        let changed = Arc::new(Notify::new());
+        let stores = Stores::start(&self.client, &changed);
+        let work = async {
+            if !stores.complete().await {
+                return;
+            }
+            let mut again = Some(Instant::now());
+            loop {
+                let lost = self.dataplane.as_ref().map(|dataplane| dataplane.lost.clone());
+                tokio::select! {
+                    () = changed.notified() => sleep(DEBOUNCE).await,
+                    () = maybe(lost.as_ref().map(CancellationToken::cancelled)) => self.dataplane = None,
+                    () = maybe(again.map(sleep_until)) => {}
+                }
+                again = self.sync(&stores).await.err().map(|_| Instant::now() + RETRY);
+            }
+        };
+        tokio::select! {
+            () = work => tracing::error!("the network agent's watches have ended"),
+            () = shutdown.cancelled() => {}
+        }
+    }
+
+    /// One pass: world -> snapshot -> data plane -> statuses. `Err` asks for another soon.
+    async fn sync(&mut self, stores: &Stores) -> Result<(), Again> {
+        let (mut snapshot, experiments) = self.describe(stores);
+        let links = snapshot.pods.clone();
+        if self.dataplane.is_none() {
+            self.dataplane = Some(Dataplane::connect(&self.config).await.map_err(|error| {
+                tracing::debug!(%error, "no data plane yet");
+                Again
+            })?);
+        }
+        let Some(dataplane) = &mut self.dataplane else {
+            return Err(Again);
+        };
+        if dataplane.settled.as_ref() != Some(&snapshot) {
+            self.version += 1;
+            let settled = snapshot.clone();
+            snapshot.version = self.version;
+            match dataplane.client.apply(snapshot).await {
+                Ok(applied) => dataplane.applied = applied,
+                Err(error) => {
+                    tracing::warn!(%error, "a snapshot was not applied");
+                    self.dataplane = None;
+                    return Err(Again);
+                }
+            }
+            for problem in &dataplane.applied.problems {
+                tracing::debug!(
+                    subject = problem.subject,
+                    message = problem.message,
+                    "not in force"
+                );
+            }
+            // A refused fault stays refused: only the rest is worth another attempt.
+            let hopeful = |subject: &str| !subject.starts_with("fault/");
+            let unsettled = dataplane
+                .applied
+                .problems
+                .iter()
+                .any(|problem| hopeful(&problem.subject));
+            dataplane.settled = (!unsettled).then_some(settled);
+        }
+        let (applied, unsettled) = (dataplane.applied.clone(), dataplane.settled.is_none());
+        self.tell_bound(&applied);
+        let mut written = true;
+        for experiment in &experiments {
+            let outcome = outcome(experiment, &applied);
+            if let Some(patch) = status::patch(&experiment.object, &outcome, &links, Timestamp::now()) {
+                written &= self.write_status(experiment, &patch).await;
+            }
+        }
+        if unsettled || !written { Err(Again) } else { Ok(()) }
+    }
+
+    /// The world as the stores have it. Its version stays 0, so that equal worlds are equal.
+    fn describe(&self, stores: &Stores) -> (Snapshot, Vec<Experiment>) {
+        let (pods, services, slices) = (
+            stores.pods.state(),
+            stores.services.state(),
+            stores.slices.state(),
+        );
+        let services: Vec<_> = services.iter().map(Arc::as_ref).collect();
+        let slices: Vec<_> = slices.iter().map(Arc::as_ref).collect();
+        let pods = world::pod_links(pods.iter().map(Arc::as_ref), &services, &self.config.state_dir);
+        let experiments: Vec<Experiment> = stores
+            .experiments()
+            .into_iter()
+            .map(|(kind, object)| {
+                let compiled = chaos::should_run(&object).then(|| chaos::compile(kind, &object, &pods));
+                Experiment {
+                    kind,
+                    object,
+                    compiled,
+                }
+            })
+            .collect();
+        let in_force = experiments
+            .iter()
+            .filter_map(|experiment| experiment.compiled.as_ref()?.as_ref().ok());
+        let snapshot = Snapshot {
+            version: 0,
+            faults: in_force.flatten().cloned().collect(),
+            services: world::routes(&services, &slices),
+            pods,
+            host_listeners: self.config.host_listeners.iter().map(host_listener).collect(),
+            metrics_listen: self.config.metrics_listen,
+        };
+        (snapshot, experiments)
+    }
+
+    fn tell_bound(&self, applied: &Applied) {
+        let mut bound = applied.bound.clone();
+        bound.extend(applied.metrics.map(|address| (METRICS.to_string(), address)));
+        self.config.on_bound.send_if_modified(|known| {
+            let differs = *known != bound;
+            *known = bound;
+            differs
+        });
+    }
+
+    /// Whether it need not be tried again. After a conflict the newer object comes by the watch anyway.
+    async fn write_status(&self, experiment: &Experiment, patch: &serde_json::Value) -> bool {
+        let (namespace, name) = (
+            experiment.object.namespace().unwrap_or_default(),
+            experiment.object.name_any(),
+        );
+        let api: Api<DynamicObject> =
+            Api::namespaced_with(self.client.clone(), &namespace, &resource(experiment.kind));
+        match api
+            .patch_status(&name, &PatchParams::default(), &Patch::Merge(patch))
+            .await
+        {
+            Ok(_) => true,
+            Err(kube::Error::Api(status)) if matches!(status.code, 404 | 409) => true,
+            Err(error) => {
+                tracing::warn!(%error, namespace, name, "an experiment's status was not written");
+                false
+            }
+        }
+    }
+}
+
+/// Asks for another pass soon.
+struct Again;
+
+async fn maybe(wait: Option<impl Future<Output = ()>>) {
+    match wait {
+        Some(wait) => wait.await,
+        None => std::future::pending().await,
+    }
+}
+
+fn host_listener(spec: &HostListenerSpec) -> HostListener {
+    HostListener {
+        name: spec.name.clone(),
+        listen: spec.listen,
+        namespace: spec.namespace.clone(),
+        service: spec.service.clone(),
+        port: spec.port,
+    }
+}
+
+fn outcome(experiment: &Experiment, applied: &Applied) -> Outcome {
+    let faults = match &experiment.compiled {
+        None => return Outcome::Lifted,
+        Some(Err(message)) => return Outcome::Refused(message.clone()),
+        Some(Ok(faults)) => faults,
+    };
+    let problems: HashMap<&str, &str> = applied
+        .problems
+        .iter()
+        .map(|problem| (problem.subject.as_str(), problem.message.as_str()))
+        .collect();
+    let refused = faults
+        .iter()
+        .find_map(|fault| problems.get(format!("fault/{}", fault.id).as_str()));
+    refused.map_or(Outcome::InForce, |message| Outcome::Refused(message.to_string()))
+}
+
+#[cfg(test)]
+mod tests;

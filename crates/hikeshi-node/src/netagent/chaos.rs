@@ -1,0 +1,225 @@
+//! What HTTPChaos and NetworkChaos objects have in common.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use hikeshi_proxy::PodLink;
+use hikeshi_proxy::faults::{Fault, PodSet};
+use kube::ResourceExt;
+use kube::api::DynamicObject;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use super::{http_chaos, network_chaos};
+
+/// Extension: seed of the experiment's random choices; without it, its name is the seed.
+const SEED: &str = "hikeshi.dev/seed";
+
+/// The selector keys of `containerRecords`.
+const SELECTED: &str = ".";
+const TARGET: &str = ".Target";
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(super) enum Kind {
+    Http,
+    Network,
+}
+
+impl Kind {
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Http => "HTTPChaos",
+            Self::Network => "NetworkChaos",
+        }
+    }
+
+    pub fn plural(self) -> &'static str {
+        match self {
+            Self::Http => "httpchaos",
+            Self::Network => "networkchaos",
+        }
+    }
+}
+
+/// One pod that the controller selected.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub(super) struct Record {
+    /// `NS/POD`, or `NS/POD/CONTAINER`.
+    pub id: String,
+    pub selector_key: String,
+    pub phase: String,
+    pub injected_count: u64,
+    pub recovered_count: u64,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub events: Vec<Value>,
+    #[serde(flatten)]
+    pub rest: BTreeMap<String, Value>,
+}
+
+impl Record {
+    fn pod<'a>(&self, pods: &'a [PodLink]) -> Option<&'a PodLink> {
+        let mut parts = self.id.split('/');
+        let (namespace, name) = (parts.next()?, parts.next()?);
+        pods.iter()
+            .find(|pod| pod.namespace == namespace && pod.name == name)
+    }
+
+    pub fn is_there(&self, pods: &[PodLink]) -> bool {
+        self.pod(pods).is_some()
+    }
+}
+
+pub(super) fn records(object: &DynamicObject) -> Vec<Record> {
+    let records = &object.data["status"]["experiment"]["containerRecords"];
+    serde_json::from_value(records.clone()).unwrap_or_default()
+}
+
+/// Whether the experiment should be in force now. One that is being deleted should not.
+pub(super) fn should_run(object: &DynamicObject) -> bool {
+    object.metadata.deletion_timestamp.is_none()
+        && object.data["status"]["experiment"]["desiredPhase"] == "Run"
+}
+
+/// The pods that the records name.
+pub(super) struct Selection<'a> {
+    pub selected: Vec<&'a PodLink>,
+    /// `None` when the spec has no target.
+    pub target: Option<Vec<&'a PodLink>>,
+}
+
+impl<'a> Selection<'a> {
+    fn of(object: &DynamicObject, pods: &'a [PodLink]) -> Self {
+        let records = records(object);
+        let with_key = |key: &str| -> Vec<&'a PodLink> {
+            records
+                .iter()
+                .filter(|record| record.selector_key == key)
+                .filter_map(|r| r.pod(pods))
+                .collect()
+        };
+        let has_target = object.data["spec"].get("target").is_some_and(Value::is_object);
+        Self {
+            selected: with_key(SELECTED),
+            target: has_target.then(|| with_key(TARGET)),
+        }
+    }
+}
+
+pub(super) fn pod_set(pods: &[&PodLink]) -> PodSet {
+    PodSet::Pods(pods.iter().map(|pod| pod.uid.clone()).collect::<BTreeSet<_>>())
+}
+
+/// What every fault of an object is made from.
+pub(super) struct Context<'a> {
+    pub id: String,
+    pub seed: u64,
+    pub annotations: &'a BTreeMap<String, String>,
+    pub selection: Selection<'a>,
+}
+
+/// The faults of an experiment that should run, or what of its spec cannot be honoured.
+pub(super) fn compile(kind: Kind, object: &DynamicObject, pods: &[PodLink]) -> Result<Vec<Fault>, String> {
+    let annotations = object.annotations();
+    let id = format!(
+        "{}/{}/{}",
+        kind.plural(),
+        object.namespace().unwrap_or_default(),
+        object.name_any()
+    );
+    let seed = match annotations.get(SEED) {
+        Some(text) => text
+            .parse()
+            .map_err(|_| format!("annotation {SEED}: {text:?} is no whole number"))?,
+        None => fnv(&id),
+    };
+    let context = Context {
+        seed,
+        annotations,
+        selection: Selection::of(object, pods),
+        id,
+    };
+    let spec = object.data["spec"].clone();
+    let faults = match kind {
+        Kind::Http => vec![http_chaos::compile(spec, &context)?],
+        Kind::Network => network_chaos::compile(spec, &context)?,
+    };
+    for fault in &faults {
+        fault.validate()?;
+    }
+    Ok(faults)
+}
+
+/// FNV-1a: the same name has the same seed on every machine and in every version.
+fn fnv(text: &str) -> u64 {
+    text.bytes().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
+        (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
+    })
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use std::net::Ipv4Addr;
+
+    use hikeshi_proxy::{AppProtocol, PodPort};
+    use serde_json::json;
+
+    use super::*;
+
+    pub fn pod(name: &str, last: u8, port: u16, protocol_hint: AppProtocol) -> PodLink {
+        PodLink {
+            uid: format!("uid-{name}"),
+            namespace: "chirpy".into(),
+            name: name.into(),
+            workload: name.into(),
+            node: "node-1".into(),
+            ip: Ipv4Addr::new(127, 64, 0, last),
+            init_sock: "/x".into(),
+            ports: vec![PodPort {
+                name: None,
+                port,
+                protocol_hint,
+            }],
+        }
+    }
+
+    pub fn pods() -> Vec<PodLink> {
+        vec![
+            pod("redis-0", 1, 6379, AppProtocol::Tcp),
+            pod("redis-1", 2, 6379, AppProtocol::Tcp),
+            pod("web-0", 3, 8080, AppProtocol::Http),
+        ]
+    }
+
+    /// An experiment whose controller has selected `selected` and `target`.
+    pub fn experiment(kind: Kind, spec: Value, selected: &[&str], target: &[&str]) -> DynamicObject {
+        let record = |key: &'static str| {
+            move |name: &&str| {
+                json!({"id": format!("chirpy/{name}"), "selectorKey": key, "phase": "Not Injected",
+                    "injectedCount": 0, "recoveredCount": 0})
+            }
+        };
+        let mut records: Vec<Value> = selected.iter().map(record(SELECTED)).collect();
+        records.extend(target.iter().map(record(TARGET)));
+        serde_json::from_value(json!({
+            "apiVersion": "chaos-mesh.org/v1alpha1", "kind": kind.name(),
+            "metadata": {"name": "exp", "namespace": "chirpy", "resourceVersion": "7"},
+            "spec": spec,
+            "status": {"experiment": {"desiredPhase": "Run", "containerRecords": records}}
+        }))
+        .unwrap()
+    }
+
+    #[test]
+    fn an_experiment_being_deleted_should_not_run() {
+        let mut object = experiment(Kind::Network, json!({"action": "partition"}), &["redis-0"], &[]);
+        assert!(should_run(&object));
+        object.metadata.deletion_timestamp = serde_json::from_value(json!("2026-01-01T00:00:00Z")).unwrap();
+        assert!(!should_run(&object));
+    }
+
+    #[test]
+    fn a_records_unknown_fields_are_kept() {
+        let record: Record = serde_json::from_value(json!({"id": "a/b", "new": 1})).unwrap();
+        assert_eq!(serde_json::to_value(record).unwrap()["new"], 1);
+    }
+}

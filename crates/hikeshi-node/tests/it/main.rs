@@ -1,0 +1,8 @@
+//! Real pods on this machine: every test starts inits of its own and ties them to a lifeline.
+
+mod exec;
+mod kubelet;
+mod life;
+mod limits;
+mod network;
+mod support;

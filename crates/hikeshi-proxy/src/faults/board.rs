@@ -1,0 +1,275 @@
+//! The board of the faults in force: swapped whole, read at every request and every chunk of bytes.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+
+use tokio::sync::watch;
+use tokio::time::Instant;
+
+use super::bandwidth::{Bandwidth, Bucket, WINDOW};
+use super::{Fault, FaultKind, HttpFault, NetworkEffect, NetworkFault};
+
+/// A fault with what it remembers: how many draws it made, and its senders' token buckets.
+#[derive(Debug)]
+pub(crate) struct ActiveFault {
+    pub spec: Fault,
+    draws: AtomicU64,
+    lengths: AtomicU64,
+    buckets: Mutex<HashMap<Arc<str>, Bucket>>,
+}
+
+impl ActiveFault {
+    fn new(spec: Fault) -> Self {
+        Self {
+            spec,
+            draws: AtomicU64::new(0),
+            lengths: AtomicU64::new(0),
+            buckets: Mutex::new(HashMap::new()),
+        }
+    }
+
+    /// The number of the next random choice.
+    pub fn draw(&self) -> u64 {
+        self.draws.fetch_add(1, Ordering::Relaxed)
+    }
+
+    /// The number of the next delay; apart from [`Self::draw`], whose count must stay exact.
+    pub fn draw_length(&self) -> u64 {
+        self.lengths.fetch_add(1, Ordering::Relaxed)
+    }
+
+    pub fn http(&self) -> Option<&HttpFault> {
+        match &self.spec.kind {
+            FaultKind::Http(fault) => Some(fault),
+            FaultKind::Network(_) => None,
+        }
+    }
+
+    fn network(&self) -> Option<&NetworkFault> {
+        match &self.spec.kind {
+            FaultKind::Network(fault) => Some(fault),
+            FaultKind::Http(_) => None,
+        }
+    }
+}
+
+/// The network faults on packets from one sender to one receiver.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Line {
+    sender: Arc<str>,
+    faults: Vec<Arc<ActiveFault>>,
+    /// Nothing passes.
+    pub blocked: bool,
+    /// Connections are reset.
+    pub reset: bool,
+}
+
+impl Line {
+    /// Whether bytes pass as if this module did not exist.
+    pub fn is_clear(&self) -> bool {
+        self.faults.is_empty()
+    }
+
+    /// Whether both are made of the very same faults.
+    pub fn same(&self, other: &Self) -> bool {
+        self.faults.len() == other.faults.len()
+            && self
+                .faults
+                .iter()
+                .zip(&other.faults)
+                .all(|(a, b)| Arc::ptr_eq(a, b))
+    }
+
+    /// When bytes that arrived at `arrival` may go on.
+    pub fn due(&self, arrival: Instant, bytes: usize) -> Instant {
+        let (mut sent, mut extra) = (arrival, std::time::Duration::ZERO);
+        for fault in &self.faults {
+            match fault.network().map(|network| &network.effect) {
+                Some(NetworkEffect::Delay(delay)) => extra += delay.sample(fault.draw_length()),
+                Some(NetworkEffect::Loss(loss)) if !loss.is_total() => {
+                    extra += loss.stall(bytes, || fault.draw())
+                }
+                Some(NetworkEffect::Bandwidth(limit)) => {
+                    let mut buckets = fault.buckets.lock().unwrap_or_else(PoisonError::into_inner);
+                    let bucket = buckets.entry(self.sender.clone()).or_insert(Bucket::NEW);
+                    sent = sent.max(bucket.reserve(limit, arrival, bytes));
+                }
+                _ => {}
+            }
+        }
+        sent + extra
+    }
+
+    /// The largest piece of bytes to schedule at once.
+    pub fn piece(&self) -> usize {
+        self.limits().map(Bandwidth::piece).min().unwrap_or(64 * 1024)
+    }
+
+    /// Most bytes on their way at once; the sender waits then.
+    pub fn window(&self) -> usize {
+        self.limits().map(Bandwidth::window).min().unwrap_or(WINDOW)
+    }
+
+    fn limits(&self) -> impl Iterator<Item = &Bandwidth> {
+        self.faults
+            .iter()
+            .filter_map(|fault| match &fault.network()?.effect {
+                NetworkEffect::Bandwidth(limit) => Some(limit),
+                _ => None,
+            })
+    }
+}
+
+/// See the module's words.
+#[derive(Debug)]
+pub(crate) struct FaultBoard {
+    faults: RwLock<Arc<[Arc<ActiveFault>]>>,
+    version: AtomicU64,
+    changed: watch::Sender<u64>,
+}
+
+impl FaultBoard {
+    pub fn new() -> Self {
+        Self {
+            faults: RwLock::new(Arc::new([])),
+            version: AtomicU64::new(0),
+            changed: watch::Sender::new(0),
+        }
+    }
+
+    /// Grows with every change.
+    pub fn version(&self) -> u64 {
+        self.version.load(Ordering::Acquire)
+    }
+
+    /// Tells of changes after this call.
+    pub fn subscribe(&self) -> watch::Receiver<u64> {
+        self.changed.subscribe()
+    }
+
+    pub fn current(&self) -> Arc<[Arc<ActiveFault>]> {
+        self.faults.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Posts exactly these faults. One that is posted already, unchanged, goes on with what it remembers.
+    pub fn post(&self, faults: Vec<Fault>) {
+        let old = self.current();
+        let new: Arc<[Arc<ActiveFault>]> = faults
+            .into_iter()
+            .map(|spec| match old.iter().find(|active| active.spec == spec) {
+                Some(active) => active.clone(),
+                None => Arc::new(ActiveFault::new(spec)),
+            })
+            .collect();
+        if new.len() == old.len() && new.iter().zip(old.iter()).all(|(a, b)| Arc::ptr_eq(a, b)) {
+            return;
+        }
+        *self.faults.write().unwrap_or_else(PoisonError::into_inner) = new;
+        let version = self.version.fetch_add(1, Ordering::AcqRel) + 1;
+        self.changed.send_replace(version);
+    }
+
+    /// What happens to packets from `sender` to `receiver` (uids; the host's is empty).
+    pub fn line(&self, sender: &Arc<str>, receiver: &Arc<str>) -> Line {
+        let faults = self.current();
+        let hit = |fault: &NetworkFault| {
+            fault
+                .flows
+                .iter()
+                .any(|flow| flow.from.contains(sender) && flow.to.contains(receiver))
+        };
+        let faults: Vec<_> = faults
+            .iter()
+            .filter(|fault| fault.network().is_some_and(hit))
+            .map(Arc::clone)
+            .collect();
+        let any = |test: fn(&NetworkEffect) -> bool| {
+            faults
+                .iter()
+                .filter_map(|fault| fault.network())
+                .any(|network| test(&network.effect))
+        };
+        Line {
+            sender: sender.clone(),
+            blocked: any(|effect| match effect {
+                NetworkEffect::Partition => true,
+                NetworkEffect::Loss(loss) => loss.is_total(),
+                _ => false,
+            }),
+            reset: any(|effect| matches!(effect, NetworkEffect::Reset)),
+            faults,
+        }
+    }
+
+    /// The HTTP faults on requests from `client` to `port` of `server`, in their order.
+    pub fn http(&self, client: &str, server: &str, port: u16) -> Vec<Arc<ActiveFault>> {
+        let faults = self.current();
+        let hit = |fault: &HttpFault| {
+            fault.pods.contains(server)
+                && fault.sources.contains(client)
+                && fault.port.is_none_or(|wanted| wanted == port)
+        };
+        faults
+            .iter()
+            .filter(|fault| fault.http().is_some_and(hit))
+            .map(Arc::clone)
+            .collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::super::{Delay, Flow, PodSet};
+    use super::*;
+
+    fn delay(id: &str, millis: u64, from: &str) -> Fault {
+        let flow = Flow {
+            from: PodSet::Pods([from.to_string()].into()),
+            to: PodSet::Any,
+        };
+        let effect = NetworkEffect::Delay(Delay::fixed(Duration::from_millis(millis)));
+        Fault {
+            id: id.into(),
+            kind: FaultKind::Network(NetworkFault {
+                flows: vec![flow],
+                effect,
+            }),
+        }
+    }
+
+    #[test]
+    fn delays_add_and_only_on_their_own_direction() {
+        let board = FaultBoard::new();
+        board.post(vec![delay("a", 100, "redis"), delay("b", 50, "redis")]);
+        let (redis, app): (Arc<str>, Arc<str>) = ("redis".into(), "app".into());
+        let now = Instant::now();
+        assert_eq!(
+            board.line(&redis, &app).due(now, 10),
+            now + Duration::from_millis(150)
+        );
+        assert!(board.line(&app, &redis).is_clear());
+    }
+
+    #[test]
+    fn delays_count_from_each_chunks_own_arrival() {
+        let board = FaultBoard::new();
+        board.post(vec![delay("a", 100, "redis")]);
+        let line = board.line(&"redis".into(), &"app".into());
+        let now = Instant::now();
+        let last = (0..10).map(|_| line.due(now, 10)).max();
+        assert_eq!(last, Some(now + Duration::from_millis(100)));
+    }
+
+    #[test]
+    fn posting_the_same_again_changes_nothing() {
+        let board = FaultBoard::new();
+        board.post(vec![delay("a", 100, "redis")]);
+        let before = board.current();
+        board.post(vec![delay("a", 100, "redis")]);
+        assert_eq!(board.version(), 1);
+        assert!(Arc::ptr_eq(&before[0], &board.current()[0]));
+    }
+}

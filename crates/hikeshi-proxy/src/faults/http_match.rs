@@ -1,0 +1,137 @@
+//! Which requests an HTTP fault is about.
+
+use std::collections::BTreeMap;
+
+use http::{HeaderMap, Method, StatusCode};
+use serde::{Deserialize, Serialize};
+
+use super::HttpTarget;
+
+/// All that is given must match. An empty one matches everything.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct HttpMatch {
+    /// `*` is any number of characters (slashes too), `?` exactly one. The query is not looked at.
+    pub path: Option<String>,
+    pub method: Option<String>,
+    /// Status code of the answer.
+    pub code: Option<u16>,
+    pub request_headers: BTreeMap<String, String>,
+    pub response_headers: BTreeMap<String, String>,
+}
+
+impl HttpMatch {
+    pub fn validate(&self, target: HttpTarget) -> Result<(), String> {
+        if target == HttpTarget::Request && (self.code.is_some() || !self.response_headers.is_empty()) {
+            return Err("code and response_headers: a fault on requests cannot know the answer".into());
+        }
+        Ok(())
+    }
+
+    pub(crate) fn request(&self, method: &Method, path: &str, headers: &HeaderMap) -> bool {
+        self.method
+            .as_ref()
+            .is_none_or(|wanted| wanted.eq_ignore_ascii_case(method.as_str()))
+            && self.path.as_ref().is_none_or(|pattern| wildcard(pattern, path))
+            && has_all(headers, &self.request_headers)
+    }
+
+    pub(crate) fn response(&self, status: StatusCode, headers: &HeaderMap) -> bool {
+        self.code.is_none_or(|code| code == status.as_u16()) && has_all(headers, &self.response_headers)
+    }
+}
+
+fn has_all(headers: &HeaderMap, wanted: &BTreeMap<String, String>) -> bool {
+    wanted.iter().all(|(name, value)| {
+        headers
+            .get_all(name.as_str())
+            .iter()
+            .any(|got| got.as_bytes() == value.as_bytes())
+    })
+}
+
+/// Whether `text` fits `pattern`, in time proportional to their product at worst.
+pub fn wildcard(pattern: &str, text: &str) -> bool {
+    let (pattern, text): (Vec<char>, Vec<char>) = (pattern.chars().collect(), text.chars().collect());
+    let (mut p, mut t) = (0, 0);
+    // Where the last star stands, and how far it has been made to reach.
+    let mut star: Option<(usize, usize)> = None;
+    while t < text.len() {
+        if p < pattern.len() && pattern[p] == '*' {
+            star = Some((p, t));
+            p += 1;
+        } else if p < pattern.len() && (pattern[p] == '?' || pattern[p] == text[t]) {
+            p += 1;
+            t += 1;
+        } else if let Some((at, reach)) = star {
+            star = Some((at, reach + 1));
+            p = at + 1;
+            t = reach + 1;
+        } else {
+            return false;
+        }
+    }
+    pattern[p..].iter().all(|rest| *rest == '*')
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn wildcards() {
+        for (pattern, text, fits) in [
+            ("*", "/anything/at/all", true),
+            ("/api/*", "/api/v1/posts", true),
+            ("/api/*", "/apis", false),
+            ("/posts/?", "/posts/7", true),
+            ("/posts/?", "/posts/77", false),
+            ("*/timeline/*", "/api/timeline/home", true),
+            ("/a*b*c", "/aXbYbZc", true),
+            ("", "", true),
+            ("", "/", false),
+        ] {
+            assert_eq!(wildcard(pattern, text), fits, "{pattern} on {text}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn a_text_fits_itself_and_any_prefix_star(text in "[a-z/]{0,20}", cut in 0usize..20) {
+            prop_assert!(wildcard(&text, &text));
+            let cut = cut.min(text.len());
+            let pattern = format!("{}*", &text[..cut]);
+            prop_assert!(wildcard(&pattern, &text));
+        }
+
+        #[test]
+        fn wildcards_agree_with_a_plain_definition(pattern in "[ab*?]{0,6}", text in "[ab]{0,6}") {
+            fn plain(p: &[u8], t: &[u8]) -> bool {
+                match (p.first(), t.first()) {
+                    (None, None) => true,
+                    (Some(b'*'), _) => plain(&p[1..], t) || (!t.is_empty() && plain(p, &t[1..])),
+                    (Some(b'?'), Some(_)) => plain(&p[1..], &t[1..]),
+                    (Some(a), Some(b)) => a == b && plain(&p[1..], &t[1..]),
+                    _ => false,
+                }
+            }
+            prop_assert_eq!(wildcard(&pattern, &text), plain(pattern.as_bytes(), text.as_bytes()));
+        }
+    }
+
+    #[test]
+    fn a_header_must_be_there_with_its_value() {
+        let wanted = HttpMatch {
+            request_headers: [("x-user".into(), "ann".into())].into(),
+            ..Default::default()
+        };
+        let mut headers = HeaderMap::new();
+        assert!(!wanted.request(&Method::GET, "/", &headers));
+        headers.append("X-User", "bob".parse().unwrap());
+        assert!(!wanted.request(&Method::GET, "/", &headers));
+        headers.append("X-User", "ann".parse().unwrap());
+        assert!(wanted.request(&Method::GET, "/", &headers));
+    }
+}

@@ -1,0 +1,187 @@
+//! HTTP faults on one exchange.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::header::{CONTENT_ENCODING, CONTENT_LENGTH, TRANSFER_ENCODING};
+use http::{HeaderMap, Method, request, response};
+use http_body_util::{BodyExt, Limited};
+use hyper::body::Body;
+use tokio::time::{Instant, sleep_until};
+
+use crate::faults::{Aborted, ActiveFault, HttpFault, HttpTarget, Patch};
+
+/// Bodies longer than this in bytes are not read into memory to be patched; they pass as they are.
+const MOST_TO_PATCH: usize = 8 * 1024 * 1024;
+
+/// The faults that hit one exchange, chosen by its request.
+pub(super) struct Exchange {
+    arrival: Instant,
+    on_request: Vec<Arc<ActiveFault>>,
+    on_response: Vec<Arc<ActiveFault>>,
+}
+
+/// What becomes of a body.
+pub(super) enum NewBody<B> {
+    Kept(B),
+    Made(Bytes),
+}
+
+impl Exchange {
+    /// `faults` are those on this edge. Answers' faults are drawn when the answer is known.
+    pub fn of(faults: Vec<Arc<ActiveFault>>, parts: &request::Parts, arrival: Instant) -> Self {
+        let matching = faults.into_iter().filter(|fault| {
+            fault.http().is_some_and(|http| {
+                http.matches
+                    .request(&parts.method, parts.uri.path(), &parts.headers)
+            })
+        });
+        let (on_request, on_response): (Vec<_>, Vec<_>) = matching.partition(|fault| {
+            fault
+                .http()
+                .is_some_and(|http| http.target == HttpTarget::Request)
+        });
+        let on_request = on_request.into_iter().filter(|fault| drawn(fault)).collect();
+        Self {
+            arrival,
+            on_request,
+            on_response,
+        }
+    }
+
+    pub async fn request<B>(&self, parts: &mut request::Parts, body: B) -> Result<NewBody<B>, Aborted>
+    where
+        B: Body<Data = Bytes> + Unpin,
+        B::Error: std::error::Error + Send + Sync + 'static,
+    {
+        let faults = || self.on_request.iter().filter_map(|fault| fault.http());
+        check_abort(faults())?;
+        wait_until(self.arrival + delay_sum(&self.on_request)).await;
+        let mut body = NewBody::Kept(body);
+        for action in faults().map(|fault| &fault.action) {
+            if let Some(replace) = &action.replace
+                && let Some(bytes) = replace.request(parts)
+            {
+                body = made(&mut parts.headers, bytes);
+            }
+            if let Some(patch) = &action.patch {
+                patch.request(parts);
+                body = patched(patch, &mut parts.headers, body).await?;
+            }
+        }
+        Ok(body)
+    }
+
+    pub async fn response<B>(
+        self,
+        method: &Method,
+        parts: &mut response::Parts,
+        body: B,
+    ) -> Result<NewBody<B>, Aborted>
+    where
+        B: Body<Data = Bytes> + Unpin,
+        B::Error: std::error::Error + Send + Sync + 'static,
+    {
+        let came = Instant::now();
+        let mut hit = self.on_response;
+        hit.retain(|fault| {
+            fault
+                .http()
+                .is_some_and(|http| http.matches.response(parts.status, &parts.headers))
+                && drawn(fault)
+        });
+        let faults = || hit.iter().filter_map(|fault| fault.http());
+        check_abort(faults())?;
+        wait_until((came + delay_sum(&hit)).max(self.arrival + total(&hit))).await;
+        let mut body = NewBody::Kept(body);
+        for action in faults().map(|fault| &fault.action) {
+            if let Some(replace) = &action.replace
+                && let Some(bytes) = replace.response(parts)
+            {
+                body = made(&mut parts.headers, bytes);
+            }
+            if let Some(patch) = &action.patch {
+                patch.response(parts);
+                // An answer to HEAD has the length of a body that is not there.
+                if method != Method::HEAD {
+                    body = patched(patch, &mut parts.headers, body).await?;
+                }
+            }
+        }
+        Ok(body)
+    }
+}
+
+/// One draw per exchange, and only of exchanges that match: the share is exact among those.
+fn drawn(fault: &ActiveFault) -> bool {
+    fault.http().is_some_and(|http| http.percent.hits(fault.draw()))
+}
+
+/// The timer's resolution is a millisecond: what need not wait must not come near it.
+async fn wait_until(deadline: Instant) {
+    if deadline > Instant::now() {
+        sleep_until(deadline).await;
+    }
+}
+
+fn check_abort<'a>(mut faults: impl Iterator<Item = &'a HttpFault>) -> Result<(), Aborted> {
+    if faults.any(|fault| fault.action.abort) {
+        Err(Aborted)
+    } else {
+        Ok(())
+    }
+}
+
+fn delays(faults: &[Arc<ActiveFault>], to_total: bool) -> impl Iterator<Item = std::time::Duration> + '_ {
+    faults.iter().filter_map(move |fault| {
+        let delay = fault.http()?.action.delay.as_ref()?;
+        (delay.to_total == to_total).then(|| delay.sample(fault.draw_length()))
+    })
+}
+
+fn delay_sum(faults: &[Arc<ActiveFault>]) -> std::time::Duration {
+    delays(faults, false).sum()
+}
+
+fn total(faults: &[Arc<ActiveFault>]) -> std::time::Duration {
+    delays(faults, true).max().unwrap_or_default()
+}
+
+fn made<B>(headers: &mut HeaderMap, bytes: Bytes) -> NewBody<B> {
+    headers.remove(TRANSFER_ENCODING);
+    headers.insert(CONTENT_LENGTH, bytes.len().into());
+    NewBody::Made(bytes)
+}
+
+/// Fails only if the body itself breaks off.
+async fn patched<B>(patch: &Patch, headers: &mut HeaderMap, body: NewBody<B>) -> Result<NewBody<B>, Aborted>
+where
+    B: Body<Data = Bytes> + Unpin,
+    B::Error: std::error::Error + Send + Sync + 'static,
+{
+    let wanted = patch.body.is_some() && !headers.contains_key(CONTENT_ENCODING);
+    let bytes = match body {
+        NewBody::Made(bytes) if wanted => bytes,
+        // Without a known length a body may never end (an event stream): it is not JSON then.
+        NewBody::Kept(body) if wanted && is_json(headers) => {
+            if body.size_hint().lower() > MOST_TO_PATCH as u64 {
+                return Ok(NewBody::Kept(body));
+            }
+            Limited::new(body, MOST_TO_PATCH)
+                .collect()
+                .await
+                .map_err(|_| Aborted)?
+                .to_bytes()
+        }
+        other => return Ok(other),
+    };
+    let bytes = patch.merged(&bytes).unwrap_or(bytes);
+    Ok(made(headers, bytes))
+}
+
+fn is_json(headers: &HeaderMap) -> bool {
+    headers
+        .get(http::header::CONTENT_TYPE)
+        .and_then(|value| value.to_str().ok())
+        .is_some_and(|value| value.to_ascii_lowercase().contains("json"))
+}

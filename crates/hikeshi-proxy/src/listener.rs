@@ -1,0 +1,111 @@
+//! Accept loops.
+
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http_body_util::Full;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::TokioIo;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::task::JoinHandle;
+
+use crate::model::AppProtocol;
+use crate::plane::Shared;
+use crate::routes::{Destination, Peer};
+use crate::{l7, relay};
+
+/// How long to let descriptors come back when the process has none left.
+const EXHAUSTED: Duration = Duration::from_millis(50);
+
+/// An open listener; dropping it closes the listener, not its connections.
+#[derive(Debug)]
+pub(crate) struct Accepting(JoinHandle<()>);
+
+impl Drop for Accepting {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+/// Serves everything that `source` opens to `destination`.
+pub(crate) fn accept(
+    shared: Arc<Shared>,
+    listener: TcpListener,
+    source: Arc<Peer>,
+    destination: Destination,
+) -> Accepting {
+    let destination = Arc::new(destination);
+    Accepting(tokio::spawn(async move {
+        loop {
+            match listener.accept().await {
+                Ok((client, _)) => {
+                    let (shared, source, destination) = (shared.clone(), source.clone(), destination.clone());
+                    tokio::spawn(async move { serve(&shared, source, destination, client).await });
+                }
+                Err(error) => refused(&error).await,
+            }
+        }
+    }))
+}
+
+async fn serve(shared: &Arc<Shared>, source: Arc<Peer>, destination: Arc<Destination>, client: TcpStream) {
+    // Nagle would add 40 ms to what was not delayed. An error means that the client has left already.
+    let _ = client.set_nodelay(true);
+    let Some(target) = shared.routes().resolve(&destination) else {
+        relay::reset(&client);
+        return;
+    };
+    match target.protocol() {
+        AppProtocol::Http => l7::serve(shared.clone(), source, destination, client).await,
+        AppProtocol::Tcp => relay::relay(shared, source, target, client).await,
+    }
+}
+
+/// `GET /metrics` (any path, in fact) in Prometheus' text format.
+pub(crate) fn serve_metrics(shared: Arc<Shared>, listener: TcpListener) -> Accepting {
+    Accepting(tokio::spawn(async move {
+        loop {
+            let client = match listener.accept().await {
+                Ok((client, _)) => client,
+                Err(error) => {
+                    refused(&error).await;
+                    continue;
+                }
+            };
+            let shared = shared.clone();
+            tokio::spawn(async move {
+                let service = service_fn(move |_request| {
+                    let text = shared.metrics.text();
+                    async move {
+                        http::Response::builder()
+                            .header(
+                                "content-type",
+                                "application/openmetrics-text; version=1.0.0; charset=utf-8",
+                            )
+                            .body(Full::new(Bytes::from(text)))
+                    }
+                });
+                if let Err(error) = http1::Builder::new()
+                    .serve_connection(TokioIo::new(client), service)
+                    .await
+                {
+                    tracing::debug!(%error, "a scrape ended early");
+                }
+            });
+        }
+    }))
+}
+
+async fn refused(error: &io::Error) {
+    // Any other error is about one connection that ended before it was accepted.
+    if matches!(
+        error.raw_os_error(),
+        Some(libc::EMFILE | libc::ENFILE | libc::ENOBUFS | libc::ENOMEM)
+    ) {
+        tracing::warn!(%error, "cannot accept");
+        tokio::time::sleep(EXHAUSTED).await;
+    }
+}

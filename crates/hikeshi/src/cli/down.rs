@@ -1,0 +1,46 @@
+//! `hikeshi down`: ends control, data plane and every pod; works just as well when control is already dead.
+
+use super::args::DownArgs;
+use super::output;
+use crate::control::{dataplane, ending, record::Record};
+use crate::failure::{Context, Failure};
+use crate::paths::Paths;
+
+pub fn run(args: &DownArgs) -> Result<(), Failure> {
+    let paths = Paths::from_environment()?;
+    if !paths.home.is_dir() {
+        output::line("nothing is running");
+        return Ok(());
+    }
+    destroy(&paths, args.volumes)?;
+    output::line("everything has ended");
+    Ok(())
+}
+
+/// Leaves no process, mount, socket or lock behind. Drills and certificates stay; volumes unless asked.
+pub fn destroy(paths: &Paths, volumes: bool) -> Result<(), Failure> {
+    // Control first: it would start again what is ended under it.
+    if let Some(record) = Record::running(paths) {
+        ending::end(&record.process);
+    }
+    super::runtime()?.block_on(hikeshi_node::destroy_all(&paths.home)).component("ending the pods")?;
+    dataplane::stop(&paths.dataplane());
+    for file in [paths.control_socket(), paths.control_record(), paths.lock()] {
+        let _ = std::fs::remove_file(file);
+    }
+    // The cluster's objects describe pods that are no more; the next `up` applies the system anew.
+    remove(&paths.store())?;
+    if volumes {
+        remove(&paths.home.join("volumes"))?;
+    }
+    Ok(())
+}
+
+fn remove(folder: &std::path::Path) -> Result<(), Failure> {
+    match std::fs::remove_dir_all(folder) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            Err(Failure::component(format!("removing {}: {error}", folder.display())))
+        }
+        _ => Ok(()),
+    }
+}

@@ -1,0 +1,37 @@
+//! Host ports: the usual one when it is free, else another; one asked for by name must be free.
+
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+
+use crate::failure::Failure;
+
+/// `wanted` when it can be bound, else a port that the kernel finds.
+pub fn usual_or_free(wanted: u16) -> SocketAddr {
+    let usual = SocketAddr::from((Ipv4Addr::LOCALHOST, wanted));
+    if TcpListener::bind(usual).is_ok() { usual } else { SocketAddr::from((Ipv4Addr::LOCALHOST, 0)) }
+}
+
+/// Fails with one clear message when `address` cannot be listened on.
+pub fn must_be_free(address: SocketAddr) -> Result<(), Failure> {
+    match TcpListener::bind(address) {
+        Ok(_) => Ok(()),
+        Err(error) if error.kind() == std::io::ErrorKind::AddrInUse => {
+            Err(Failure::usage(format!("port {} on {} is taken by another program", address.port(), address.ip()))
+                .hint("name another with --listen ADDRESS:PORT, or leave --listen out to get a free one"))
+        }
+        Err(error) => Err(Failure::usage(format!("cannot listen on {address}: {error}"))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_taken_port_is_named() {
+        let holder = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        let taken = holder.local_addr().unwrap();
+        let failure = must_be_free(taken).unwrap_err();
+        assert!(failure.message.contains(&taken.port().to_string()), "{failure}");
+        assert_eq!(usual_or_free(taken.port()).port(), 0);
+    }
+}

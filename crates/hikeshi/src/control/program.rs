@@ -1,0 +1,50 @@
+//! Puts the programs that pods run where the pods' user can reach them.
+
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+
+use crate::failure::{Context, Failure};
+use crate::paths::Paths;
+
+/// Copies `hikeshi`, `chirpy` and `hikeshi-load` from beside this program into the state folder (renamed into place,
+/// so a running copy is never written to). Answers the path of `hikeshi` there.
+pub fn install(paths: &Paths) -> Result<PathBuf, Failure> {
+    let own = std::env::current_exe().component("finding this program")?;
+    let beside = own.parent().unwrap_or(Path::new("/"));
+    let target = paths.bin();
+    let installed = target.join("hikeshi");
+    if own != installed {
+        copy(&own, &installed)?;
+    }
+    for name in ["chirpy", "hikeshi-load"] {
+        let source = beside.join(name);
+        if !source.exists() && !target.join(name).exists() {
+            return Err(Failure::component(format!("{name} is not beside hikeshi ({})", source.display()))
+                .hint("build it: `cargo build --bins`"));
+        }
+        if source.exists() && source != target.join(name) {
+            copy(&source, &target.join(name))?;
+        }
+    }
+    Ok(installed)
+}
+
+fn copy(from: &Path, to: &Path) -> Result<(), Failure> {
+    if same(from, to) {
+        return Ok(());
+    }
+    let doing = || format!("copying {} to {}", from.display(), to.display());
+    let fresh = to.with_extension("new");
+    std::fs::copy(from, &fresh).component(doing())?;
+    std::fs::set_permissions(&fresh, std::fs::Permissions::from_mode(0o755)).component(doing())?;
+    if let Ok(times) = std::fs::metadata(from).and_then(|metadata| metadata.modified()) {
+        let file = std::fs::File::options().write(true).open(&fresh).component(doing())?;
+        file.set_modified(times).component(doing())?;
+    }
+    std::fs::rename(&fresh, to).component(doing())
+}
+
+fn same(from: &Path, to: &Path) -> bool {
+    let (Ok(from), Ok(to)) = (std::fs::metadata(from), std::fs::metadata(to)) else { return false };
+    from.len() == to.len() && from.modified().ok() == to.modified().ok()
+}

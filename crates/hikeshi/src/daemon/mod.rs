@@ -1,0 +1,34 @@
+//! The control daemon: the cluster, the drill host and the war room in one process, asked through `control.sock`.
+
+pub mod client;
+pub mod protocol;
+mod secrets;
+mod serve;
+pub mod session;
+pub mod start;
+
+use std::net::SocketAddr;
+
+use crate::failure::Failure;
+use crate::paths::Paths;
+
+/// Runs until told to stop. A failure is also left as the log's last line, for whoever started it.
+pub fn run(paths: Paths, listen: Option<SocketAddr>) -> Result<(), Failure> {
+    tracing_subscriber::fmt()
+        .with_env_filter(
+            tracing_subscriber::EnvFilter::try_from_env("HIKESHI_LOG").unwrap_or_else(|_| "info,kube=warn".into()),
+        )
+        .with_ansi(false)
+        .init();
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
+    let result = runtime
+        .map_err(|error| Failure::component(format!("starting the runtime: {error}")))
+        .and_then(|runtime| runtime.block_on(serve::serve(paths, listen)));
+    if let Err(failure) = &result {
+        #[expect(clippy::print_stdout, reason = "the log's last line, read by `daemon::start`")]
+        if let Ok(text) = serde_json::to_string(failure) {
+            println!("control-failure {text}");
+        }
+    }
+    result
+}

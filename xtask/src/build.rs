@@ -1,0 +1,49 @@
+//! The programs, with the page inside.
+
+use anyhow::Result;
+
+use crate::ui;
+use crate::workspace::{self, Workspace};
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Profile {
+    Dev,
+    Release,
+}
+
+impl Profile {
+    pub fn release_if(release: bool) -> Self {
+        if release { Self::Release } else { Self::Dev }
+    }
+
+    /// Its folder under cargo's target.
+    pub fn dir(self) -> &'static str {
+        match self {
+            Self::Dev => "debug",
+            Self::Release => "release",
+        }
+    }
+}
+
+/// What `cargo build` is told: every program a drill starts.
+pub fn cargo_args(profile: Profile) -> Vec<&'static str> {
+    let mut args = vec![
+        "build",
+        "--package",
+        "hikeshi",
+        "--package",
+        "hikeshi-load",
+        "--package",
+        "chirpy",
+    ];
+    if profile == Profile::Release {
+        args.push("--release");
+    }
+    args
+}
+
+/// The page first: hikeshi-server embeds it.
+pub fn run(workspace: &Workspace, profile: Profile) -> Result<()> {
+    ui::build(workspace)?;
+    workspace::run("cargo build", workspace.cargo().args(cargo_args(profile)))
+}

