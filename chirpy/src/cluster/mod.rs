@@ -64,10 +64,11 @@ impl Cluster {
         }))
     }
 
-    /// The slot map, asked for first when none is known.
+    /// The slot map, asked for first while some slots have no primary that is known: a client that looked while the
+    /// cluster was still joining must not stay with half of it.
     pub async fn map(&self) -> Arc<SlotMap> {
         let map = self.known();
-        if map.covered() > 0 {
+        if map.covered() == usize::from(slots::SLOTS) {
             return map;
         }
         self.refresh().await;

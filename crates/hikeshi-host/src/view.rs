@@ -37,17 +37,16 @@ fn text(text: &hikeshi_scenario::Text) -> Text {
 
 fn refused(error: SubmitError) -> ApiError {
     match error {
-        SubmitError::Refused(refusal) => match refusal.code.as_str() {
-            "seat_may_not" | "not_seated" => ApiError::Forbidden(both(&refusal)),
-            "bad_name" | "bad_text" => ApiError::Invalid(both(&refusal)),
-            _ => ApiError::Conflict(both(&refusal)),
+        SubmitError::Refused(refusal) => ApiError::Refused {
+            code: refusal.code,
+            words: Text { ja: refusal.message_ja, en: refusal.message_en },
         },
         SubmitError::Store(error) => ApiError::Unavailable(error.to_string()),
     }
 }
 
-fn both(refusal: &hikeshi_drill::Refusal) -> String {
-    format!("{} / {}", refusal.message_en, refusal.message_ja)
+fn not_now(code: &str, en: &str, ja: &str) -> ApiError {
+    ApiError::Refused { code: code.into(), words: Text { ja: ja.into(), en: en.into() } }
 }
 
 impl Host {
@@ -82,13 +81,13 @@ impl Host {
     }
 
     fn on(&self) -> Result<Arc<Session>, ApiError> {
-        self.running().ok_or_else(|| ApiError::Conflict("no drill is on / 演習は行われていません".into()))
+        self.running().ok_or_else(|| not_now("no_drill", "No drill is on.", "演習は行われていません。"))
     }
 
     async fn begin(&self, session: &Session) -> Result<(), ApiError> {
         let up = *self.up.read().unwrap_or_else(PoisonError::into_inner);
         let Some((pods, seconds)) = up else {
-            return Err(ApiError::Conflict("the system is still starting / システムはまだ起動中です".into()));
+            return Err(not_now("starting", "The system is still starting.", "システムはまだ起動中です。"));
         };
         if session.with_state(|state| state.reached(Milestone::Ready).is_some()) {
             return Ok(());

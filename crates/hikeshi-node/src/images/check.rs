@@ -38,24 +38,43 @@ fn check(image: &NativeImage) -> ImageCheck {
         problem: None,
     };
     let Some(path) = found else {
-        result.problem = Some(format!("{} is missing: {}", image.program, image.package.remedy()));
+        result.problem = Some(format!(
+            "{} is missing: {}",
+            image.program,
+            image.package.remedy()
+        ));
         return result;
     };
     if own {
         return result;
     }
-    let Some(wanted) = &image.version else { return result };
-    let output = Command::new(&path).args(&wanted.args).stdin(Stdio::null()).output();
+    let Some(wanted) = &image.version else {
+        return result;
+    };
+    let output = Command::new(&path)
+        .args(&wanted.args)
+        .stdin(Stdio::null())
+        .output();
     let text = output.map(|output| {
-        format!("{}\n{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
+        format!(
+            "{}\n{}",
+            String::from_utf8_lossy(&output.stdout),
+            String::from_utf8_lossy(&output.stderr)
+        )
     });
     let version = regex::Regex::new(&wanted.pattern).ok().and_then(|pattern| {
         let captures = pattern.captures(text.as_deref().unwrap_or_default())?;
         Some(captures.get(1)?.as_str().to_owned())
     });
-    let major = version.as_ref().and_then(|version| version.split('.').next()?.parse::<u32>().ok());
+    let major = version
+        .as_ref()
+        .and_then(|version| version.split('.').next()?.parse::<u32>().ok());
     result.problem = match major {
-        None => Some(format!("{} does not tell its version ({})", path.display(), wanted.args.join(" "))),
+        None => Some(format!(
+            "{} does not tell its version ({})",
+            path.display(),
+            wanted.args.join(" ")
+        )),
         Some(major) if major < wanted.at_least => Some(format!(
             "{} is version {major}, at least {} is needed: {}",
             path.display(),

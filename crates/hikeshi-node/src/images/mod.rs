@@ -14,7 +14,14 @@ pub use check::{ImageCheck, check_images};
 pub const BIN_DIR: &str = "/opt/hikeshi/bin";
 /// Where pods see the files beside the image descriptions.
 pub const FILES_DIR: &str = "/opt/hikeshi/images";
-const STANDARD_PATH: [&str; 6] = ["/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin"];
+const STANDARD_PATH: [&str; 6] = [
+    "/usr/local/sbin",
+    "/usr/local/bin",
+    "/usr/sbin",
+    "/usr/bin",
+    "/sbin",
+    "/bin",
+];
 
 /// One `images/*.yaml`.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
@@ -116,7 +123,11 @@ pub enum MissingImage {
     #[error("no native image stands for {image:?}; known: {known}")]
     Unknown { image: String, known: String },
     #[error("image {image:?} needs the program {program}: {remedy}")]
-    Program { image: String, program: String, remedy: String },
+    Program {
+        image: String,
+        program: String,
+        remedy: String,
+    },
 }
 
 impl Images {
@@ -125,7 +136,10 @@ impl Images {
     /// # Errors
     /// The first file that cannot be read or is not a NativeImage.
     pub fn load(folder: &Path) -> Result<Self, ImageError> {
-        let failed = |path: &Path, message: String| ImageError { place: path.display().to_string(), message };
+        let failed = |path: &Path, message: String| ImageError {
+            place: path.display().to_string(),
+            message,
+        };
         let entries = fs::read_dir(folder).map_err(|error| failed(folder, error.to_string()))?;
         let mut files: Vec<PathBuf> = entries.flatten().map(|entry| entry.path()).collect();
         files.retain(|path| path.extension().is_some_and(|extension| extension == "yaml"));
@@ -141,14 +155,21 @@ impl Images {
     /// The image that a reference of a manifest means.
     pub fn find(&self, reference: &str) -> Option<&NativeImage> {
         let plain = plain_reference(reference);
-        self.list.iter().find(|image| image.matches.iter().any(|glob| glob_matches(glob, plain)))
+        self.list
+            .iter()
+            .find(|image| image.matches.iter().any(|glob| glob_matches(glob, plain)))
     }
 
     /// As [`Self::find`], with the words for a person who has to mend it. `bin_dir` is Hikeshi's own `bin` on the host.
     pub fn resolve(&self, reference: &str, bin_dir: &Path) -> Result<&NativeImage, MissingImage> {
         let image = self.find(reference).ok_or_else(|| MissingImage::Unknown {
             image: reference.to_owned(),
-            known: self.list.iter().map(|image| image.name.as_str()).collect::<Vec<_>>().join(", "),
+            known: self
+                .list
+                .iter()
+                .map(|image| image.name.as_str())
+                .collect::<Vec<_>>()
+                .join(", "),
         })?;
         if image.program_on_host(Some(bin_dir)).is_none() {
             return Err(MissingImage::Program {
@@ -172,11 +193,22 @@ fn parse(file: &str, text: &str) -> Result<NativeImage, ImageError> {
             Some(location) => format!("{file}:{}:{}", location.line(), location.column()),
             None => file.to_owned(),
         };
-        ImageError { place, message: error.without_snippet().to_string() }
+        ImageError {
+            place,
+            message: error.without_snippet().to_string(),
+        }
     })?;
-    let wrong = |message: String| Err(ImageError { place: file.to_owned(), message });
+    let wrong = |message: String| {
+        Err(ImageError {
+            place: file.to_owned(),
+            message,
+        })
+    };
     if image.api_version != "hikeshi.dev/v1" || image.kind != "NativeImage" {
-        return wrong(format!("{} {} is not hikeshi.dev/v1 NativeImage", image.api_version, image.kind));
+        return wrong(format!(
+            "{} {} is not hikeshi.dev/v1 NativeImage",
+            image.api_version, image.kind
+        ));
     }
     if image.entrypoint.is_empty() && image.cmd.is_empty() {
         return wrong("entrypoint and cmd are both empty: nothing would run".to_owned());
@@ -203,7 +235,10 @@ fn glob_matches(glob: &str, text: &str) -> bool {
     match glob.split_once('*') {
         None => glob == text,
         Some((start, rest)) => text.strip_prefix(start).is_some_and(|tail| {
-            tail.char_indices().map(|(at, _)| at).chain([tail.len()]).any(|at| glob_matches(rest, &tail[at..]))
+            tail.char_indices()
+                .map(|(at, _)| at)
+                .chain([tail.len()])
+                .any(|at| glob_matches(rest, &tail[at..]))
         }),
     }
 }
@@ -211,7 +246,12 @@ fn glob_matches(glob: &str, text: &str) -> bool {
 impl NativeImage {
     /// The argv of a container: `command` replaces the entrypoint (and drops cmd), `args` replace cmd.
     pub fn argv(&self, command: &[String], args: &[String]) -> Vec<String> {
-        let mut argv: Vec<String> = if command.is_empty() { &self.entrypoint } else { command }.to_vec();
+        let mut argv: Vec<String> = if command.is_empty() {
+            &self.entrypoint
+        } else {
+            command
+        }
+        .to_vec();
         if !args.is_empty() {
             argv.extend_from_slice(args);
         } else if command.is_empty() {
@@ -224,7 +264,11 @@ impl NativeImage {
     pub fn path(&self) -> String {
         let search = self.search.iter().map(|folder| folder.display().to_string());
         let standard = STANDARD_PATH.iter().map(|folder| (*folder).to_owned());
-        search.chain(standard).chain([BIN_DIR.to_owned()]).collect::<Vec<_>>().join(":")
+        search
+            .chain(standard)
+            .chain([BIN_DIR.to_owned()])
+            .collect::<Vec<_>>()
+            .join(":")
     }
 
     /// The program on the host. Hikeshi's own programs are looked up in `bin_dir`; without one they count as there.
@@ -239,7 +283,12 @@ impl NativeImage {
             return Some(PathBuf::from(&self.program)).filter(|path| path.is_file());
         }
         let standard = STANDARD_PATH.iter().map(PathBuf::from);
-        self.search.iter().cloned().chain(standard).map(|folder| folder.join(&self.program)).find(|path| path.is_file())
+        self.search
+            .iter()
+            .cloned()
+            .chain(standard)
+            .map(|folder| folder.join(&self.program))
+            .find(|path| path.is_file())
     }
 }
 
@@ -252,12 +301,19 @@ mod tests {
         user: {uid: 999, gid: 999, name: redis}\n";
 
     fn images() -> Images {
-        Images { list: vec![parse("redis.yaml", REDIS).unwrap()] }
+        Images {
+            list: vec![parse("redis.yaml", REDIS).unwrap()],
+        }
     }
 
     #[test]
     fn a_reference_matches_with_and_without_its_registry() {
-        for reference in ["redis:7", "docker.io/library/redis:7", "library/redis:7.2-alpine", "redis:7@sha256:00"] {
+        for reference in [
+            "redis:7",
+            "docker.io/library/redis:7",
+            "library/redis:7.2-alpine",
+            "redis:7@sha256:00",
+        ] {
             assert!(images().find(reference).is_some(), "{reference}");
         }
         for reference in ["redis", "redis:6", "bitnami/redis:7", "redis:70"] {
@@ -278,14 +334,21 @@ mod tests {
     #[test]
     fn a_missing_program_names_its_package() {
         let error = images().resolve("redis:7", Path::new("/nowhere")).unwrap_err();
-        assert!(error.to_string().contains("apt-get install redis-server"), "{error}");
+        assert!(
+            error.to_string().contains("apt-get install redis-server"),
+            "{error}"
+        );
         let error = images().resolve("mysql:8", Path::new("/nowhere")).unwrap_err();
         assert!(error.to_string().contains("known: redis"), "{error}");
     }
 
     #[test]
     fn a_misspelt_key_is_placed() {
-        let error = parse("redis.yaml", &REDIS.replace("workdir", "x").replace("cmd:", "cmds:")).unwrap_err();
+        let error = parse(
+            "redis.yaml",
+            &REDIS.replace("workdir", "x").replace("cmd:", "cmds:"),
+        )
+        .unwrap_err();
         assert_eq!(error.place, "redis.yaml:8:1");
         assert!(error.message.contains("cmds"), "{error}");
     }
@@ -294,7 +357,13 @@ mod tests {
     fn shipped_images_load() {
         let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../images");
         let images = Images::load(&folder).unwrap();
-        for reference in ["redis:7", "postgres:15", "prom/prometheus:v2.42.0", "prom/alertmanager:v0.25.0", "chirpy:v1"] {
+        for reference in [
+            "redis:7",
+            "postgres:15",
+            "prom/prometheus:v2.42.0",
+            "prom/alertmanager:v0.25.0",
+            "chirpy:v1",
+        ] {
             assert!(images.find(reference).is_some(), "{reference}");
         }
     }

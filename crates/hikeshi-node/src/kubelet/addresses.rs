@@ -15,7 +15,9 @@ pub struct Addresses {
 
 impl Default for Addresses {
     fn default() -> Self {
-        Self { state: Mutex::new((FIRST, HashSet::new())) }
+        Self {
+            state: Mutex::new((FIRST, HashSet::new())),
+        }
     }
 }
 
@@ -45,7 +47,11 @@ impl Addresses {
     }
 
     pub fn release(&self, address: Ipv4Addr) {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner).1.remove(&address);
+        self.state
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .1
+            .remove(&address);
     }
 }
 

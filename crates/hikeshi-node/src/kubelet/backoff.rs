@@ -41,7 +41,9 @@ mod tests {
     #[test]
     fn it_doubles_to_five_minutes_and_forgives_after_ten() {
         let mut backoff = Backoff::default();
-        let seconds: Vec<u64> = (0..8).map(|_| backoff.delay(Duration::from_secs(1)).as_secs()).collect();
+        let seconds: Vec<u64> = (0..8)
+            .map(|_| backoff.delay(Duration::from_secs(1)).as_secs())
+            .collect();
         assert_eq!(seconds, [0, 10, 20, 40, 80, 160, 300, 300]);
         assert_eq!(backoff.delay(Duration::from_secs(600)), Duration::ZERO);
         assert_eq!(backoff.delay(Duration::from_secs(599)), FIRST);

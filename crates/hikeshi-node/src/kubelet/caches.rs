@@ -94,7 +94,12 @@ impl Caches {
 
     /// Keeps the caches filled until `shutdown`.
     pub async fn run(&self, client: Client, watches: Watches, shutdown: CancellationToken) {
-        let Watches { pods, services, config_maps, secrets } = watches;
+        let Watches {
+            pods,
+            services,
+            config_maps,
+            secrets,
+        } = watches;
         let (on_pods, on_names, on_config) = (&self.pods_changed, &self.names_changed, &self.config_changed);
         let work = async {
             tokio::join!(
@@ -116,7 +121,9 @@ where
     K: Resource<DynamicType = ()> + Clone + DeserializeOwned + Debug + Send + Sync + 'static,
     K::DynamicType: Eq + Hash + Default,
 {
-    let stream = watcher(Api::<K>::all(client), watcher::Config::default()).default_backoff().reflect(writer);
+    let stream = watcher(Api::<K>::all(client), watcher::Config::default())
+        .default_backoff()
+        .reflect(writer);
     futures::pin_mut!(stream);
     while let Some(event) = stream.next().await {
         match event {
@@ -133,18 +140,42 @@ where
 }
 
 fn text_and_binary(map: &ConfigMap) -> BTreeMap<String, Vec<u8>> {
-    let text = map.data.iter().flatten().map(|(key, value)| (key.clone(), value.clone().into_bytes()));
-    text.chain(map.binary_data.iter().flatten().map(|(key, value)| (key.clone(), value.0.clone()))).collect()
+    let text = map
+        .data
+        .iter()
+        .flatten()
+        .map(|(key, value)| (key.clone(), value.clone().into_bytes()));
+    text.chain(
+        map.binary_data
+            .iter()
+            .flatten()
+            .map(|(key, value)| (key.clone(), value.0.clone())),
+    )
+    .collect()
 }
 
 impl ConfigSource for Caches {
     fn config_map(&self, namespace: &str, name: &str) -> Option<BTreeMap<String, Vec<u8>>> {
-        self.config_maps.get(&ObjectRef::new(name).within(namespace)).map(|map| text_and_binary(&map))
+        self.config_maps
+            .get(&ObjectRef::new(name).within(namespace))
+            .map(|map| text_and_binary(&map))
     }
 
     fn secret(&self, namespace: &str, name: &str) -> Option<BTreeMap<String, Vec<u8>>> {
         let secret = self.secrets.get(&ObjectRef::new(name).within(namespace))?;
-        let text = secret.string_data.iter().flatten().map(|(key, value)| (key.clone(), value.clone().into_bytes()));
-        Some(secret.data.iter().flatten().map(|(key, value)| (key.clone(), value.0.clone())).chain(text).collect())
+        let text = secret
+            .string_data
+            .iter()
+            .flatten()
+            .map(|(key, value)| (key.clone(), value.clone().into_bytes()));
+        Some(
+            secret
+                .data
+                .iter()
+                .flatten()
+                .map(|(key, value)| (key.clone(), value.0.clone()))
+                .chain(text)
+                .collect(),
+        )
     }
 }

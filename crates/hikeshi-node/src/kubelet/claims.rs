@@ -13,10 +13,18 @@ impl Kubelet {
         let namespace = pod.metadata.namespace.as_deref().unwrap_or_default();
         let api: Api<PersistentVolumeClaim> = Api::namespaced(self.client.clone(), namespace);
         for volume in pod.spec.iter().flat_map(|spec| spec.volumes.iter().flatten()) {
-            let Some(claim) = &volume.persistent_volume_claim else { continue };
-            let failed = |reason: String| VolumeError::NotReady { volume: volume.name.clone(), reason };
+            let Some(claim) = &volume.persistent_volume_claim else {
+                continue;
+            };
+            let failed = |reason: String| VolumeError::NotReady {
+                volume: volume.name.clone(),
+                reason,
+            };
             let name = &claim.claim_name;
-            let found = api.get_opt(name).await.map_err(|error| failed(error.to_string()))?;
+            let found = api
+                .get_opt(name)
+                .await
+                .map_err(|error| failed(error.to_string()))?;
             let Some(object) = found else {
                 return Err(failed(format!("persistentvolumeclaim {name:?} not found")));
             };
@@ -25,7 +33,9 @@ impl Kubelet {
             }
             let spec = object.spec.as_ref();
             let requests = spec.and_then(|spec| spec.resources.as_ref()?.requests.as_ref());
-            let capacity = requests.and_then(|requests| requests.get("storage")).map_or("1Gi", |size| size.0.as_str());
+            let capacity = requests
+                .and_then(|requests| requests.get("storage"))
+                .map_or("1Gi", |size| size.0.as_str());
             let status = json!({
                 "phase": "Bound", "capacity": {"storage": capacity},
                 "accessModes": spec.and_then(|spec| spec.access_modes.clone()),
@@ -33,9 +43,13 @@ impl Kubelet {
             let volume_name = format!("pvc-{}", object.metadata.uid.as_deref().unwrap_or_default());
             let parameters = PatchParams::default();
             let spec = Patch::Merge(json!({"spec": {"volumeName": volume_name}}));
-            api.patch(name, &parameters, &spec).await.map_err(|error| failed(error.to_string()))?;
+            api.patch(name, &parameters, &spec)
+                .await
+                .map_err(|error| failed(error.to_string()))?;
             let status = Patch::Merge(json!({"status": status}));
-            api.patch_status(name, &parameters, &status).await.map_err(|error| failed(error.to_string()))?;
+            api.patch_status(name, &parameters, &status)
+                .await
+                .map_err(|error| failed(error.to_string()))?;
         }
         Ok(())
     }

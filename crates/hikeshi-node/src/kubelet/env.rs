@@ -26,7 +26,10 @@ pub fn environment(
         if let Some(reference) = &source.config_map_ref {
             match config.config_map(namespace, &reference.name) {
                 Some(map) => env.extend(map.into_iter().map(|(key, value)| {
-                    (format!("{prefix}{key}"), String::from_utf8_lossy(&value).into_owned())
+                    (
+                        format!("{prefix}{key}"),
+                        String::from_utf8_lossy(&value).into_owned(),
+                    )
                 })),
                 None if reference.optional == Some(true) => {}
                 None => return Err(EnvError(format!("configmap {:?} not found", reference.name))),
@@ -35,7 +38,10 @@ pub fn environment(
         if let Some(reference) = &source.secret_ref {
             match config.secret(namespace, &reference.name) {
                 Some(map) => env.extend(map.into_iter().map(|(key, value)| {
-                    (format!("{prefix}{key}"), String::from_utf8_lossy(&value).into_owned())
+                    (
+                        format!("{prefix}{key}"),
+                        String::from_utf8_lossy(&value).into_owned(),
+                    )
                 })),
                 None if reference.optional == Some(true) => {}
                 None => return Err(EnvError(format!("secret {:?} not found", reference.name))),
@@ -61,18 +67,30 @@ fn value(
     let Some(source) = &variable.value_from else {
         return Ok(Some(expand(variable.value.as_deref().unwrap_or_default(), env)));
     };
-    let keyed = |kind: &str, name: &str, key: &str, optional: Option<bool>, map: Option<BTreeMap<String, Vec<u8>>>| {
+    let keyed = |kind: &str,
+                 name: &str,
+                 key: &str,
+                 optional: Option<bool>,
+                 map: Option<BTreeMap<String, Vec<u8>>>| {
         let missing = map.is_none();
         match map.and_then(|map| map.get(key).cloned()) {
             Some(value) => Ok(Some(String::from_utf8_lossy(&value).into_owned())),
             None if optional == Some(true) => Ok(None),
             None if missing => Err(EnvError(format!("{kind} {name:?} not found"))),
-            None => Err(EnvError(format!("couldn't find key {key} in {kind} {namespace}/{name}"))),
+            None => Err(EnvError(format!(
+                "couldn't find key {key} in {kind} {namespace}/{name}"
+            ))),
         }
     };
     if let Some(reference) = &source.config_map_key_ref {
         let map = config.config_map(namespace, &reference.name);
-        return keyed("configmap", &reference.name, &reference.key, reference.optional, map);
+        return keyed(
+            "configmap",
+            &reference.name,
+            &reference.key,
+            reference.optional,
+            map,
+        );
     }
     if let Some(reference) = &source.secret_key_ref {
         let map = config.secret(namespace, &reference.name);
@@ -81,7 +99,10 @@ fn value(
     if let Some(reference) = &source.field_ref {
         return match field(pod, &reference.field_path) {
             Some(value) => Ok(Some(value)),
-            None => Err(EnvError(format!("unsupported fieldPath {:?}", reference.field_path))),
+            None => Err(EnvError(format!(
+                "unsupported fieldPath {:?}",
+                reference.field_path
+            ))),
         };
     }
     if let Some(reference) = &source.resource_field_ref {
@@ -90,9 +111,16 @@ fn value(
             .as_ref()
             .and_then(|name| pod.spec.as_ref()?.containers.iter().find(|one| one.name == *name))
             .unwrap_or(container);
-        return Ok(Some(resource(container, &reference.resource, reference.divisor.as_ref().map(|d| d.0.as_str()))?));
+        return Ok(Some(resource(
+            container,
+            &reference.resource,
+            reference.divisor.as_ref().map(|d| d.0.as_str()),
+        )?));
     }
-    Err(EnvError(format!("variable {:?} has a valueFrom of no known kind", variable.name)))
+    Err(EnvError(format!(
+        "variable {:?} has a valueFrom of no known kind",
+        variable.name
+    )))
 }
 
 /// `limits.cpu` and the like, divided and rounded up. Without a limit it is the machine's.
@@ -105,14 +133,18 @@ pub fn resource(container: &Container, name: &str, divisor: Option<&str>) -> Res
         "requests" => resources.and_then(|resources| resources.requests.as_ref()),
         _ => return Err(unknown()),
     };
-    let value = listed.and_then(|list| list.get(resource)).map(|quantity| quantity.0.clone());
+    let value = listed
+        .and_then(|list| list.get(resource))
+        .map(|quantity| quantity.0.clone());
     let value = match (value, resource) {
         (Some(value), _) => value,
         (None, "cpu") => super::nodes::machine().0.to_string(),
         (None, "memory") => super::nodes::machine().1.to_string(),
         _ => "0".to_owned(),
     };
-    let divisor = divisor.filter(|divisor| *divisor != "0" && !divisor.is_empty()).unwrap_or("1");
+    let divisor = divisor
+        .filter(|divisor| *divisor != "0" && !divisor.is_empty())
+        .unwrap_or("1");
     let parts = quantity::millis(&value).zip(quantity::millis(divisor));
     let (value, divisor) = parts.filter(|(_, divisor)| *divisor > 0).ok_or_else(unknown)?;
     Ok(value.div_ceil(divisor).to_string())
@@ -175,7 +207,12 @@ mod tests {
         }))
         .unwrap();
         let container = pod.spec.as_ref().unwrap().containers[0].clone();
-        environment(&pod, &container, BTreeMap::from([("PATH".to_owned(), "/bin".to_owned())]), &Maps)
+        environment(
+            &pod,
+            &container,
+            BTreeMap::from([("PATH".to_owned(), "/bin".to_owned())]),
+            &Maps,
+        )
     }
 
     #[test]
@@ -191,7 +228,10 @@ mod tests {
         ]))
         .unwrap();
         assert_eq!(env["URL"], "postgres://:hush@127.64.0.10/$(NONE)?$x=$y");
-        assert_eq!((env["APP"].as_str(), env["MEMORY"].as_str(), env["CPU"].as_str()), ("web", "64", "2"));
+        assert_eq!(
+            (env["APP"].as_str(), env["MEMORY"].as_str(), env["CPU"].as_str()),
+            ("web", "64", "2")
+        );
         assert_eq!((env["S_LEVEL"].as_str(), env["PATH"].as_str()), ("debug", "/bin"));
         assert!(!env.contains_key("MAYBE"));
     }
@@ -199,7 +239,9 @@ mod tests {
     #[test]
     fn a_missing_reference_is_named() {
         let missing = |name: &str, key: &str| {
-            made(json!([{"name": "X", "valueFrom": {"secretKeyRef": {"name": name, "key": key}}}])).unwrap_err().0
+            made(json!([{"name": "X", "valueFrom": {"secretKeyRef": {"name": name, "key": key}}}]))
+                .unwrap_err()
+                .0
         };
         assert_eq!(missing("no", "x"), r#"secret "no" not found"#);
         assert_eq!(missing("db", "x"), "couldn't find key x in secret chirpy/db");

@@ -35,7 +35,14 @@ impl Recorder {
         Self { notes }
     }
 
-    fn note(&self, kind: &'static str, pod: &std::sync::Arc<Pod>, container: Option<&str>, reason: &'static str, message: String) {
+    fn note(
+        &self,
+        kind: &'static str,
+        pod: &std::sync::Arc<Pod>,
+        container: Option<&str>,
+        reason: &'static str,
+        message: String,
+    ) {
         let note = Note {
             pod: pod.clone(),
             container: container.map(str::to_owned),
@@ -48,11 +55,23 @@ impl Recorder {
         let _ = self.notes.send(note);
     }
 
-    pub fn normal(&self, pod: &std::sync::Arc<Pod>, container: Option<&str>, reason: &'static str, message: String) {
+    pub fn normal(
+        &self,
+        pod: &std::sync::Arc<Pod>,
+        container: Option<&str>,
+        reason: &'static str,
+        message: String,
+    ) {
         self.note("Normal", pod, container, reason, message);
     }
 
-    pub fn warning(&self, pod: &std::sync::Arc<Pod>, container: Option<&str>, reason: &'static str, message: String) {
+    pub fn warning(
+        &self,
+        pod: &std::sync::Arc<Pod>,
+        container: Option<&str>,
+        reason: &'static str,
+        message: String,
+    ) {
         self.note("Warning", pod, container, reason, message);
     }
 }
@@ -61,10 +80,18 @@ async fn write(client: Client, mut notes: mpsc::UnboundedReceiver<Note>) {
     let mut seen: HashMap<(String, String, String, String), (String, i32)> = HashMap::new();
     while let Some(note) = notes.recv().await {
         let metadata = &note.pod.metadata;
-        let (namespace, name) = (metadata.namespace.clone().unwrap_or_default(), metadata.name.clone().unwrap_or_default());
+        let (namespace, name) = (
+            metadata.namespace.clone().unwrap_or_default(),
+            metadata.name.clone().unwrap_or_default(),
+        );
         let uid = metadata.uid.clone().unwrap_or_default();
         let api: Api<Event> = Api::namespaced(client.clone(), &namespace);
-        let key = (uid.clone(), note.container.clone().unwrap_or_default(), note.reason.to_owned(), note.message.clone());
+        let key = (
+            uid.clone(),
+            note.container.clone().unwrap_or_default(),
+            note.reason.to_owned(),
+            note.message.clone(),
+        );
         let at = format!("{:.0}", note.at);
         if let Some((event, count)) = seen.get_mut(&key) {
             *count += 1;
@@ -80,8 +107,16 @@ async fn write(client: Client, mut notes: mpsc::UnboundedReceiver<Note>) {
                 Ok(_) => continue,
             }
         }
-        let node = note.pod.spec.as_ref().and_then(|spec| spec.node_name.clone()).unwrap_or_default();
-        let field = note.container.as_ref().map(|container| format!("spec.containers{{{container}}}"));
+        let node = note
+            .pod
+            .spec
+            .as_ref()
+            .and_then(|spec| spec.node_name.clone())
+            .unwrap_or_default();
+        let field = note
+            .container
+            .as_ref()
+            .map(|container| format!("spec.containers{{{container}}}"));
         let event_name = format!("{name}.{:x}", note.at.as_nanosecond());
         let event = serde_json::from_value::<Event>(json!({
             "metadata": {"name": event_name, "namespace": namespace},

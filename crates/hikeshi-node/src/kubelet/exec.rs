@@ -40,33 +40,56 @@ pub struct Streams {
 pub fn remember(pod_dir: &Path, start: &StartRequest) -> io::Result<()> {
     let folder = pod_dir.join("containers");
     fs::create_dir_all(&folder)?;
-    fs::write(folder.join(format!("{}.json", start.container)), serde_json::to_vec(start)?)
+    fs::write(
+        folder.join(format!("{}.json", start.container)),
+        serde_json::to_vec(start)?,
+    )
 }
 
 fn request(pod_dir: &Path, container: &str, argv: Vec<String>, tty: bool) -> Result<Request, ExecError> {
     let not_running = || ExecError::NotRunning(container.to_owned());
-    let bytes = fs::read(pod_dir.join("containers").join(format!("{container}.json"))).map_err(|_| not_running())?;
+    let bytes =
+        fs::read(pod_dir.join("containers").join(format!("{container}.json"))).map_err(|_| not_running())?;
     let start: StartRequest = serde_json::from_slice(&bytes).map_err(|_| not_running())?;
     let mut env = start.env;
     if tty {
         env.entry("TERM".to_owned()).or_insert_with(|| "xterm".to_owned());
     }
-    Ok(Request::Exec(ExecRequest { container: Some(container.to_owned()), argv, env, cwd: start.cwd, tty }))
+    Ok(Request::Exec(ExecRequest {
+        container: Some(container.to_owned()),
+        argv,
+        env,
+        cwd: start.cwd,
+        tty,
+    }))
 }
 
 /// Runs a command to its end with the given streams; its exit code.
-pub async fn run(pod_dir: &Path, container: &str, argv: Vec<String>, tty: bool, streams: Streams) -> Result<i32, ExecError> {
+pub async fn run(
+    pod_dir: &Path,
+    container: &str,
+    argv: Vec<String>,
+    tty: bool,
+    streams: Streams,
+) -> Result<i32, ExecError> {
     let request = request(pod_dir, container, argv, tty)?;
     let mut init = InitClient::connect(pod_dir)?;
     if tty {
         let (started, terminal): (Started, _) = init.call_with(&request, &[]).await?;
-        let terminal = terminal.into_iter().next().ok_or_else(|| io::Error::other("the init passed no terminal"))?;
+        let terminal = terminal
+            .into_iter()
+            .next()
+            .ok_or_else(|| io::Error::other("the init passed no terminal"))?;
         return on_terminal(&mut init, started, terminal, streams).await;
     }
     let (stdin_read, stdin_write) = io::pipe()?;
     let (stdout_read, stdout_write) = io::pipe()?;
     let (stderr_read, stderr_write) = io::pipe()?;
-    let fds = [stdin_read.as_raw_fd(), stdout_write.as_raw_fd(), stderr_write.as_raw_fd()];
+    let fds = [
+        stdin_read.as_raw_fd(),
+        stdout_write.as_raw_fd(),
+        stderr_write.as_raw_fd(),
+    ];
     let (started, _): (Started, _) = init.call_with(&request, &fds).await?;
     drop((stdin_read, stdout_write, stderr_write));
     let input = feed(pipe::Sender::from_owned_fd(stdin_write.into())?, streams.stdin);
@@ -98,20 +121,36 @@ async fn copy(mut pipe: pipe::Receiver, sink: mpsc::Sender<Bytes>) {
     }
 }
 
-async fn on_terminal(init: &mut InitClient, started: Started, terminal: OwnedFd, streams: Streams) -> Result<i32, ExecError> {
+async fn on_terminal(
+    init: &mut InitClient,
+    started: Started,
+    terminal: OwnedFd,
+    streams: Streams,
+) -> Result<i32, ExecError> {
     fcntl(&terminal, FcntlArg::F_SETFL(OFlag::O_NONBLOCK)).map_err(io::Error::from)?;
     // SAFETY: an OwnedFd names one open descriptor until it is dropped, and is dropped with the AsyncFd.
     let terminal = unsafe { AsyncFd::register(terminal) }.map_err(|error| error.into_parts().1)?;
-    let Streams { stdin, stdout, stderr: _, resize } = streams;
+    let Streams {
+        stdin,
+        stdout,
+        stderr: _,
+        resize,
+    } = streams;
     let output = async {
         let mut buffer = vec![0u8; 32 * 1024];
         loop {
-            let Ok(mut guard) = terminal.readable().await else { return };
+            let Ok(mut guard) = terminal.readable().await else {
+                return;
+            };
             match guard.try_io(|fd| nix::unistd::read(fd, &mut buffer).map_err(io::Error::from)) {
                 // EIO: the last program has left the terminal.
                 Ok(Ok(0) | Err(_)) => return,
                 Ok(Ok(count)) => {
-                    if stdout.send(Bytes::copy_from_slice(&buffer[..count])).await.is_err() {
+                    if stdout
+                        .send(Bytes::copy_from_slice(&buffer[..count]))
+                        .await
+                        .is_err()
+                    {
                         return;
                     }
                 }
@@ -120,10 +159,14 @@ async fn on_terminal(init: &mut InitClient, started: Started, terminal: OwnedFd,
         }
     };
     let input = async {
-        let Some(mut stdin) = stdin else { return std::future::pending().await };
+        let Some(mut stdin) = stdin else {
+            return std::future::pending().await;
+        };
         while let Some(mut bytes) = stdin.recv().await {
             while !bytes.is_empty() {
-                let Ok(mut guard) = terminal.writable().await else { return };
+                let Ok(mut guard) = terminal.writable().await else {
+                    return;
+                };
                 match guard.try_io(|fd| nix::unistd::write(fd, &bytes).map_err(io::Error::from)) {
                     Ok(Ok(count)) => bytes = bytes.slice(count..),
                     Ok(Err(_)) => return,
@@ -134,9 +177,16 @@ async fn on_terminal(init: &mut InitClient, started: Started, terminal: OwnedFd,
         std::future::pending().await
     };
     let sizes = async {
-        let Some(mut resize) = resize else { return std::future::pending().await };
+        let Some(mut resize) = resize else {
+            return std::future::pending().await;
+        };
         while let Some((columns, rows)) = resize.recv().await {
-            let size = libc::winsize { ws_row: rows, ws_col: columns, ws_xpixel: 0, ws_ypixel: 0 };
+            let size = libc::winsize {
+                ws_row: rows,
+                ws_col: columns,
+                ws_xpixel: 0,
+                ws_ypixel: 0,
+            };
             // SAFETY: TIOCSWINSZ reads one winsize.
             unsafe { libc::ioctl(terminal.get_ref().as_raw_fd(), libc::TIOCSWINSZ, &raw const size) };
         }
@@ -150,11 +200,19 @@ async fn on_terminal(init: &mut InitClient, started: Started, terminal: OwnedFd,
     }
     // A hang-up for programs that stay although their user has gone.
     drop(terminal);
-    Ok(init.call::<ExecExit>(&Request::ExecWait { id: started.id }).await?.exit_code)
+    Ok(init
+        .call::<ExecExit>(&Request::ExecWait { id: started.id })
+        .await?
+        .exit_code)
 }
 
 /// Runs a command without input; its exit code and the first 10 KiB of its output. Killed after `limit`.
-pub async fn collect(pod_dir: &Path, container: &str, argv: Vec<String>, limit: Duration) -> Result<(i32, String), ExecError> {
+pub async fn collect(
+    pod_dir: &Path,
+    container: &str,
+    argv: Vec<String>,
+    limit: Duration,
+) -> Result<(i32, String), ExecError> {
     let request = request(pod_dir, container, argv, false)?;
     let mut init = InitClient::connect(pod_dir)?;
     let null = fs::File::open("/dev/null")?;
@@ -170,14 +228,23 @@ pub async fn collect(pod_dir: &Path, container: &str, argv: Vec<String>, limit: 
         let read = head.read_to_end(&mut text);
         let wait = Request::ExecWait { id: started.id };
         let (exit, _) = tokio::join!(init.call::<ExecExit>(&wait), read);
-        Ok::<_, ExecError>((exit?.exit_code, String::from_utf8_lossy(&text).trim_end().to_owned()))
+        Ok::<_, ExecError>((
+            exit?.exit_code,
+            String::from_utf8_lossy(&text).trim_end().to_owned(),
+        ))
     };
     // A little before the caller's own limit, so that the command is killed by whoever still can.
     match tokio::time::timeout(limit.mul_f64(0.95), work).await {
         Ok(outcome) => outcome,
         Err(_) => {
-            InitClient::connect(pod_dir)?.command(&Request::ExecKill { id: started.id }).await?;
-            Err(io::Error::new(io::ErrorKind::TimedOut, format!("command timed out after {limit:?}")).into())
+            InitClient::connect(pod_dir)?
+                .command(&Request::ExecKill { id: started.id })
+                .await?;
+            Err(io::Error::new(
+                io::ErrorKind::TimedOut,
+                format!("command timed out after {limit:?}"),
+            )
+            .into())
         }
     }
 }

@@ -43,7 +43,9 @@ impl NameTable {
     ) -> Self {
         let mut table = Self::default();
         for service in services {
-            let (Some(name), Some(namespace)) = (&service.metadata.name, &service.metadata.namespace) else { continue };
+            let (Some(name), Some(namespace)) = (&service.metadata.name, &service.metadata.namespace) else {
+                continue;
+            };
             let Some(spec) = &service.spec else { continue };
             let names = table.namespaces.entry(namespace.clone()).or_default();
             match spec.cluster_ip.as_deref() {
@@ -64,7 +66,11 @@ impl NameTable {
                         if pod_spec.and_then(|spec| spec.subdomain.as_ref()) == Some(name)
                             && let Some(hostname) = pod_spec.and_then(|spec| spec.hostname.as_ref())
                         {
-                            names.entries.entry(format!("{hostname}.{name}")).or_default().push(ip.to_owned());
+                            names
+                                .entries
+                                .entry(format!("{hostname}.{name}"))
+                                .or_default()
+                                .push(ip.to_owned());
                         }
                     }
                 }
@@ -74,7 +80,11 @@ impl NameTable {
                 _ => {}
             }
         }
-        for addresses in table.namespaces.values_mut().flat_map(|names| names.entries.values_mut()) {
+        for addresses in table
+            .namespaces
+            .values_mut()
+            .flat_map(|names| names.entries.values_mut())
+        {
             addresses.sort();
             addresses.dedup();
         }
@@ -91,7 +101,11 @@ impl NameTable {
         for (home, names) in &self.namespaces {
             for (name, addresses) in &names.entries {
                 for address in addresses {
-                    let short = if home == namespace { format!(" {name}") } else { String::new() };
+                    let short = if home == namespace {
+                        format!(" {name}")
+                    } else {
+                        String::new()
+                    };
                     let _ = writeln!(
                         text,
                         "{address}\t{name}.{home}.svc.{CLUSTER_DOMAIN} {name}.{home}.svc {name}.{home}{short}"
@@ -114,7 +128,11 @@ pub fn write_in_place(path: &Path, text: &str) -> io::Result<()> {
     if std::fs::read(path).is_ok_and(|now| now == text.as_bytes()) {
         return Ok(());
     }
-    let mut file = OpenOptions::new().write(true).create(true).truncate(false).open(path)?;
+    let mut file = OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .open(path)?;
     file.write_all(text.as_bytes())?;
     file.set_len(text.len() as u64)
 }
@@ -125,7 +143,8 @@ mod tests {
     use serde_json::json;
 
     fn service(name: &str, spec: serde_json::Value) -> Service {
-        serde_json::from_value(json!({"metadata": {"name": name, "namespace": "chirpy"}, "spec": spec})).unwrap()
+        serde_json::from_value(json!({"metadata": {"name": name, "namespace": "chirpy"}, "spec": spec}))
+            .unwrap()
     }
 
     fn pod(name: &str, ip: &str, ready: &str) -> Pod {
@@ -150,19 +169,26 @@ mod tests {
         );
         assert_eq!(
             lines(&table.render("other", Some(("127.64.0.10", &["a".to_owned()])))),
-            ["127.64.0.10\ta", "127.96.0.5\tweb.chirpy.svc.cluster.local web.chirpy.svc web.chirpy"]
+            [
+                "127.64.0.10\ta",
+                "127.96.0.5\tweb.chirpy.svc.cluster.local web.chirpy.svc web.chirpy"
+            ]
         );
     }
 
     #[test]
     fn a_headless_service_means_its_ready_pods_and_names_each() {
-        let pods = [pod("redis-0", "127.64.0.10", "True"), pod("redis-1", "127.64.0.11", "False")];
+        let pods = [
+            pod("redis-0", "127.64.0.10", "True"),
+            pod("redis-1", "127.64.0.11", "False"),
+        ];
         let spec = json!({"clusterIP": "None", "selector": {"app": "redis"}});
         let text = NameTable::new(&[service("redis", spec)], &pods).render("chirpy", None);
         assert!(text.contains("127.64.0.10\tredis.chirpy.svc.cluster.local"));
         assert!(text.contains("127.64.0.10\tredis-0.redis.chirpy.svc.cluster.local"));
         assert!(!text.contains("127.64.0.11"));
-        let spec = json!({"clusterIP": "None", "selector": {"app": "redis"}, "publishNotReadyAddresses": true});
+        let spec =
+            json!({"clusterIP": "None", "selector": {"app": "redis"}, "publishNotReadyAddresses": true});
         let text = NameTable::new(&[service("redis", spec)], &pods).render("chirpy", None);
         assert!(text.contains("127.64.0.11\tredis-1.redis.chirpy.svc.cluster.local"));
     }

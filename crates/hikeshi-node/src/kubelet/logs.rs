@@ -29,7 +29,11 @@ pub struct LogRequest {
 #[derive(Debug, thiserror::Error)]
 pub enum LogError {
     #[error("container {container:?} in pod {pod:?} is waiting to start: {reason}")]
-    NotStarted { container: String, pod: String, reason: String },
+    NotStarted {
+        container: String,
+        pod: String,
+        reason: String,
+    },
     #[error("previous terminated container {container:?} in pod {pod:?} not found")]
     NoPrevious { container: String, pod: String },
     #[error("reading the log: {0}")]
@@ -44,10 +48,15 @@ const CHUNK: usize = 256 * 1024;
 pub fn file_of(pod_dir: &Path, container: &str, previous: bool) -> Option<(u32, PathBuf)> {
     let folder = pod_dir.join("logs").join(container);
     let entries = fs::read_dir(&folder).ok()?.flatten();
-    let mut runs: Vec<u32> =
-        entries.filter_map(|entry| entry.file_name().to_str()?.strip_suffix(".log")?.parse().ok()).collect();
+    let mut runs: Vec<u32> = entries
+        .filter_map(|entry| entry.file_name().to_str()?.strip_suffix(".log")?.parse().ok())
+        .collect();
     runs.sort_unstable();
-    let run = if previous { runs.into_iter().rev().nth(1)? } else { runs.pop()? };
+    let run = if previous {
+        runs.into_iter().rev().nth(1)?
+    } else {
+        runs.pop()?
+    };
     Some((run, folder.join(format!("{run}.log"))))
 }
 
@@ -70,10 +79,15 @@ struct Formatter {
 
 impl Formatter {
     fn line(&mut self, line: &[u8], out: &mut Vec<u8>) {
-        let Some((time, mark, text)) = parse(line) else { return };
+        let Some((time, mark, text)) = parse(line) else {
+            return;
+        };
         if !self.inside {
             self.skipping = self.since.is_some_and(|since| {
-                std::str::from_utf8(time).ok().and_then(|time| time.parse::<Timestamp>().ok()).is_some_and(|time| time < since)
+                std::str::from_utf8(time)
+                    .ok()
+                    .and_then(|time| time.parse::<Timestamp>().ok())
+                    .is_some_and(|time| time < since)
             });
         }
         if !self.skipping {
@@ -104,7 +118,10 @@ fn tail_start(file: &mut File, lines: u64) -> io::Result<u64> {
         file.read_exact(&mut chunk)?;
         chunk.append(&mut carry);
         let mut line_end = chunk.len();
-        while let Some(newline) = chunk[..line_end.saturating_sub(1)].iter().rposition(|byte| *byte == b'\n') {
+        while let Some(newline) = chunk[..line_end.saturating_sub(1)]
+            .iter()
+            .rposition(|byte| *byte == b'\n')
+        {
             let line = &chunk[newline + 1..line_end];
             if parse(line).is_some_and(|(_, mark, _)| mark == b'F') {
                 if found == lines {
@@ -141,8 +158,12 @@ impl Reader {
             None => 0,
         };
         file.seek(SeekFrom::Start(start))?;
-        let formatter =
-            Formatter { since: request.since, timestamps: request.timestamps, inside: false, skipping: false };
+        let formatter = Formatter {
+            since: request.since,
+            timestamps: request.timestamps,
+            inside: false,
+            skipping: false,
+        };
         Ok(Self {
             file,
             formatter,
@@ -204,7 +225,11 @@ mod tests {
 
     fn log(lines: &[&str]) -> tempfile::NamedTempFile {
         let file = tempfile::NamedTempFile::new().unwrap();
-        fs::write(file.path(), lines.iter().map(|line| format!("{line}\n")).collect::<String>()).unwrap();
+        fs::write(
+            file.path(),
+            lines.iter().map(|line| format!("{line}\n")).collect::<String>(),
+        )
+        .unwrap();
         file
     }
 
@@ -227,13 +252,25 @@ mod tests {
 
     #[tokio::test]
     async fn parts_join_and_streams_mix() {
-        assert_eq!(read(&log(LINES), LogRequest::default()).await, "one\ntwo\n\na b  c\n");
+        assert_eq!(
+            read(&log(LINES), LogRequest::default()).await,
+            "one\ntwo\n\na b  c\n"
+        );
     }
 
     #[tokio::test]
     async fn a_tail_counts_whole_lines() {
-        for (lines, text) in [(0, ""), (1, "a b  c\n"), (3, "two\n\na b  c\n"), (4, "one\ntwo\n\na b  c\n"), (9, "one\ntwo\n\na b  c\n")] {
-            let request = LogRequest { tail_lines: Some(lines), ..LogRequest::default() };
+        for (lines, text) in [
+            (0, ""),
+            (1, "a b  c\n"),
+            (3, "two\n\na b  c\n"),
+            (4, "one\ntwo\n\na b  c\n"),
+            (9, "one\ntwo\n\na b  c\n"),
+        ] {
+            let request = LogRequest {
+                tail_lines: Some(lines),
+                ..LogRequest::default()
+            };
             assert_eq!(read(&log(LINES), request).await, text, "{lines} lines");
         }
     }
@@ -241,21 +278,32 @@ mod tests {
     #[tokio::test]
     async fn since_limit_and_times_are_kept() {
         let since = Some("2026-11-21T10:00:02Z".parse().unwrap());
-        let request = LogRequest { since, timestamps: true, ..LogRequest::default() };
+        let request = LogRequest {
+            since,
+            timestamps: true,
+            ..LogRequest::default()
+        };
         assert_eq!(
             read(&log(LINES), request).await,
             "2026-11-21T10:00:02.000000000Z \n2026-11-21T10:00:03.000000000Z a b  c\n"
         );
-        let request = LogRequest { limit_bytes: Some(5), ..LogRequest::default() };
+        let request = LogRequest {
+            limit_bytes: Some(5),
+            ..LogRequest::default()
+        };
         assert_eq!(read(&log(LINES), request).await, "one\nt");
     }
 
     #[tokio::test]
     async fn a_tail_reaches_over_chunks() {
-        let long: Vec<String> =
-            (0..20_000).map(|number| format!("2026-11-21T10:00:00.000000000Z stdout F line {number} of many")).collect();
+        let long: Vec<String> = (0..20_000)
+            .map(|number| format!("2026-11-21T10:00:00.000000000Z stdout F line {number} of many"))
+            .collect();
         let file = log(&long.iter().map(String::as_str).collect::<Vec<_>>());
-        let request = LogRequest { tail_lines: Some(12_345), ..LogRequest::default() };
+        let request = LogRequest {
+            tail_lines: Some(12_345),
+            ..LogRequest::default()
+        };
         let text = read(&file, request).await;
         assert_eq!(text.lines().count(), 12_345);
         assert!(text.starts_with("line 7655 of many\n"));

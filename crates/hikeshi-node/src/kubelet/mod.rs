@@ -1,10 +1,12 @@
 //! The kubelet: turns pods that are bound to our nodes into processes, and tells the API how they fare.
 
 mod addresses;
+mod adopt;
 mod backoff;
 mod caches;
 mod claims;
 mod destroy;
+mod ending;
 mod env;
 mod events;
 mod exec;
@@ -15,6 +17,7 @@ mod pods;
 mod probes;
 mod quantity;
 mod sandbox;
+mod starting;
 mod status;
 mod usage;
 mod volumes;
@@ -43,6 +46,9 @@ pub use exec::ExecError;
 pub use logs::{LogError, LogRequest};
 pub use usage::{ContainerUsage, NodeUsage, PodUsage};
 
+/// Makes a service account's token from its namespace and name.
+pub type TokenFor = dyn Fn(&str, &str) -> String + Send + Sync;
+
 /// What a kubelet needs to know.
 pub struct KubeletConfig {
     /// The state folder: `pods/`, `volumes/`, `bin/`, `images/` lie below it.
@@ -56,7 +62,7 @@ pub struct KubeletConfig {
     /// The cluster's CA, for pods' service accounts.
     pub ca_pem: String,
     /// A service account's token, by namespace and name.
-    pub token_for: Arc<dyn Fn(&str, &str) -> String + Send + Sync>,
+    pub token_for: Arc<TokenFor>,
     /// When its other end closes, every pod dies. Used by tests.
     pub lifeline: Option<OwnedFd>,
 }
@@ -110,13 +116,20 @@ impl Kubelet {
     /// # Errors
     /// The images cannot be read, or the state folder cannot be written.
     pub async fn run(self: Arc<Self>, shutdown: CancellationToken) -> Result<(), KubeletError> {
-        let Some(watches) = self.watches.lock().unwrap_or_else(PoisonError::into_inner).take() else { return Ok(()) };
+        let Some(watches) = self.watches.lock().unwrap_or_else(PoisonError::into_inner).take() else {
+            return Ok(());
+        };
         self.prepare_folders()?;
-        *self.images.lock().unwrap_or_else(PoisonError::into_inner) = Arc::new(Images::load(&self.config.images_dir)?);
+        *self.images.lock().unwrap_or_else(PoisonError::into_inner) =
+            Arc::new(Images::load(&self.config.images_dir)?);
         let tasks = TaskTracker::new();
         let (kubelet, stop) = (self.clone(), shutdown.clone());
         tasks.spawn(async move { kubelet.caches.run(kubelet.client.clone(), watches, stop).await });
-        tasks.spawn(nodes::run(self.client.clone(), self.config.nodes.clone(), shutdown.clone()));
+        tasks.spawn(nodes::run(
+            self.client.clone(),
+            self.config.nodes.clone(),
+            shutdown.clone(),
+        ));
         tokio::select! {
             () = self.caches.ready() => {}
             () = shutdown.cancelled() => return Ok(()),
@@ -172,13 +185,18 @@ impl Kubelet {
             let node = pod.spec.as_ref().and_then(|spec| spec.node_name.as_ref());
             node.is_some_and(|node| self.config.nodes.iter().any(|one| one.name == *node))
         });
-        ours.filter_map(|pod| Some((pod.metadata.uid.clone()?, pod))).collect()
+        ours.filter_map(|pod| Some((pod.metadata.uid.clone()?, pod)))
+            .collect()
     }
 
     /// Ends pods of the folder that the API does not know (any more).
     async fn clear_unknown(&self) {
         let known = self.our_pods();
-        for entry in fs::read_dir(self.config.state_dir.join("pods")).into_iter().flatten().flatten() {
+        for entry in fs::read_dir(self.config.state_dir.join("pods"))
+            .into_iter()
+            .flatten()
+            .flatten()
+        {
             if !known.contains_key(&entry.file_name().to_string_lossy().into_owned()) {
                 sandbox::end(&entry.path()).await;
                 let _ = fs::remove_dir_all(entry.path());
@@ -237,7 +255,9 @@ impl Kubelet {
             let names = self.caches.names();
             for (uid, pod) in self.our_pods() {
                 let dir = self.pod_dir(&uid);
-                let Some(record) = sandbox::SandboxRecord::read(&dir) else { continue };
+                let Some(record) = sandbox::SandboxRecord::read(&dir) else {
+                    continue;
+                };
                 let namespace = pod.metadata.namespace.as_deref().unwrap_or_default();
                 let subdomain = pod.spec.as_ref().and_then(|spec| spec.subdomain.as_deref());
                 let own = hosts::own_names(namespace, &pods::hostname(&pod), subdomain);
@@ -271,7 +291,11 @@ impl Kubelet {
                 uid,
                 namespace: pod.metadata.namespace.clone().unwrap_or_default(),
                 name: pod.metadata.name.clone().unwrap_or_default(),
-                node: pod.spec.as_ref().and_then(|spec| spec.node_name.clone()).unwrap_or_default(),
+                node: pod
+                    .spec
+                    .as_ref()
+                    .and_then(|spec| spec.node_name.clone())
+                    .unwrap_or_default(),
             });
             let measured = meter.measure(pods.collect()).await;
             *self.usage.lock().unwrap_or_else(PoisonError::into_inner) = measured;
@@ -296,7 +320,11 @@ impl Kubelet {
                 LogError::NoPrevious { container, pod }
             } else {
                 let reason = self.waiting_reason(uid, &container);
-                LogError::NotStarted { container, pod, reason }
+                LogError::NotStarted {
+                    container,
+                    pod,
+                    reason,
+                }
             });
         };
         let running = self.run_observer(dir, request.container.clone(), run);
@@ -307,7 +335,11 @@ impl Kubelet {
         let pods = self.our_pods();
         let status = pods.get(uid).and_then(|pod| pod.status.as_ref());
         let found = status.into_iter().flat_map(|status| {
-            status.container_statuses.iter().flatten().chain(status.init_container_statuses.iter().flatten())
+            status
+                .container_statuses
+                .iter()
+                .flatten()
+                .chain(status.init_container_statuses.iter().flatten())
         });
         let waiting = found.into_iter().find(|status| status.name == container);
         let reason = waiting.and_then(|status| status.state.as_ref()?.waiting.as_ref()?.reason.clone());
@@ -329,7 +361,10 @@ impl Kubelet {
                     };
                     let Ok(status) = status else { break };
                     seen = status.generation;
-                    let mine = status.containers.into_iter().find(|one| one.name == container && one.restart == run);
+                    let mine = status
+                        .containers
+                        .into_iter()
+                        .find(|one| one.name == container && one.restart == run);
                     if mine.is_none_or(|one| one.exit.is_some()) {
                         break;
                     }
@@ -358,7 +393,12 @@ impl Kubelet {
         stderr: mpsc::Sender<Bytes>,
         resize: Option<mpsc::Receiver<(u16, u16)>>,
     ) -> Result<i32, ExecError> {
-        let streams = exec::Streams { stdin, stdout, stderr, resize };
+        let streams = exec::Streams {
+            stdin,
+            stdout,
+            stderr,
+            resize,
+        };
         exec::run(&self.pod_dir(uid), container, command, tty, streams).await
     }
 
@@ -369,7 +409,10 @@ impl Kubelet {
 
     /// Every node's usage: the sum of its pods.
     pub fn node_usage(&self) -> Vec<NodeUsage> {
-        usage::by_node(self.config.nodes.iter().map(|node| node.name.clone()), &self.usage())
+        usage::by_node(
+            self.config.nodes.iter().map(|node| node.name.clone()),
+            &self.usage(),
+        )
     }
 }
 

@@ -20,7 +20,13 @@ const HEARTBEAT: Duration = Duration::from_secs(10);
 pub fn machine() -> (usize, u64) {
     let cpus = std::thread::available_parallelism().map_or(1, usize::from);
     let meminfo = fs::read_to_string("/proc/meminfo").unwrap_or_default();
-    let total = meminfo.lines().find_map(|line| line.strip_prefix("MemTotal:")?.split_ascii_whitespace().next()?.parse().ok());
+    let total = meminfo.lines().find_map(|line| {
+        line.strip_prefix("MemTotal:")?
+            .split_ascii_whitespace()
+            .next()?
+            .parse()
+            .ok()
+    });
     (cpus, total.unwrap_or(0u64) * 1024)
 }
 
@@ -101,10 +107,16 @@ pub async fn run(client: Client, templates: Vec<NodeTemplate>, shutdown: Cancell
         }
         for node in &templates {
             let patch = Patch::Merge(json!({"status": status(since)}));
-            let outcome = match nodes.patch_status(&node.name, &PatchParams::default(), &patch).await {
+            let outcome = match nodes
+                .patch_status(&node.name, &PatchParams::default(), &patch)
+                .await
+            {
                 // Deleted by hand, or the first time.
                 Err(Error::Api(status)) if status.code == 404 => match register(&nodes, node).await {
-                    Ok(()) => nodes.patch_status(&node.name, &PatchParams::default(), &patch).await.map(drop),
+                    Ok(()) => nodes
+                        .patch_status(&node.name, &PatchParams::default(), &patch)
+                        .await
+                        .map(drop),
                     Err(error) => Err(error),
                 },
                 other => other.map(drop),

@@ -12,28 +12,51 @@ pub trait ConfigSource: Send + Sync {
 
 /// Whether the pod's Ready condition is True.
 pub fn is_ready(pod: &Pod) -> bool {
-    let conditions = pod.status.as_ref().and_then(|status| status.conditions.as_deref()).unwrap_or_default();
-    conditions.iter().any(|condition| condition.type_ == "Ready" && condition.status == "True")
+    let conditions = pod
+        .status
+        .as_ref()
+        .and_then(|status| status.conditions.as_deref())
+        .unwrap_or_default();
+    conditions
+        .iter()
+        .any(|condition| condition.type_ == "Ready" && condition.status == "True")
 }
 
 /// Succeeded or Failed: it will not run again.
 pub fn is_over(pod: &Pod) -> bool {
-    matches!(pod.status.as_ref().and_then(|status| status.phase.as_deref()), Some("Succeeded" | "Failed"))
+    matches!(
+        pod.status.as_ref().and_then(|status| status.phase.as_deref()),
+        Some("Succeeded" | "Failed")
+    )
 }
 
 /// The host name inside the pod: `spec.hostname`, else the pod's name, cut to what a host name may be.
 pub fn hostname(pod: &Pod) -> String {
-    let given = pod.spec.as_ref().and_then(|spec| spec.hostname.as_deref()).filter(|name| !name.is_empty());
+    let given = pod
+        .spec
+        .as_ref()
+        .and_then(|spec| spec.hostname.as_deref())
+        .filter(|name| !name.is_empty());
     let name = given.or(pod.metadata.name.as_deref()).unwrap_or("pod");
-    name.chars().take(63).collect::<String>().trim_end_matches(['-', '.']).to_owned()
+    name.chars()
+        .take(63)
+        .collect::<String>()
+        .trim_end_matches(['-', '.'])
+        .to_owned()
 }
 
 pub fn init_containers(pod: &Pod) -> &[Container] {
-    pod.spec.as_ref().and_then(|spec| spec.init_containers.as_deref()).unwrap_or_default()
+    pod.spec
+        .as_ref()
+        .and_then(|spec| spec.init_containers.as_deref())
+        .unwrap_or_default()
 }
 
 pub fn containers(pod: &Pod) -> &[Container] {
-    pod.spec.as_ref().map(|spec| spec.containers.as_slice()).unwrap_or_default()
+    pod.spec
+        .as_ref()
+        .map(|spec| spec.containers.as_slice())
+        .unwrap_or_default()
 }
 
 /// A field as the downward API names it; `None`: not one of those.
@@ -42,11 +65,22 @@ pub fn field(pod: &Pod, path: &str) -> Option<String> {
     let (spec, status) = (pod.spec.as_ref(), pod.status.as_ref());
     let text = |value: Option<&String>| Some(value.cloned().unwrap_or_default());
     let keyed = |prefix: &str, map: &Option<BTreeMap<String, String>>| {
-        let key = path.strip_prefix(prefix)?.strip_prefix("['")?.strip_suffix("']")?;
-        Some(map.as_ref().and_then(|map| map.get(key)).cloned().unwrap_or_default())
+        let key = path
+            .strip_prefix(prefix)?
+            .strip_prefix("['")?
+            .strip_suffix("']")?;
+        Some(
+            map.as_ref()
+                .and_then(|map| map.get(key))
+                .cloned()
+                .unwrap_or_default(),
+        )
     };
     let listed = |map: &Option<BTreeMap<String, String>>| {
-        let lines = map.iter().flatten().map(|(key, value)| format!("{key}={value:?}"));
+        let lines = map
+            .iter()
+            .flatten()
+            .map(|(key, value)| format!("{key}={value:?}"));
         Some(lines.collect::<Vec<_>>().join("\n"))
     };
     match path {
@@ -56,11 +90,13 @@ pub fn field(pod: &Pod, path: &str) -> Option<String> {
         "metadata.labels" => listed(&metadata.labels),
         "metadata.annotations" => listed(&metadata.annotations),
         "spec.nodeName" => text(spec.and_then(|spec| spec.node_name.as_ref())),
-        "spec.serviceAccountName" => {
-            Some(spec.and_then(|spec| spec.service_account_name.clone()).unwrap_or_else(|| "default".to_owned()))
-        }
+        "spec.serviceAccountName" => Some(
+            spec.and_then(|spec| spec.service_account_name.clone())
+                .unwrap_or_else(|| "default".to_owned()),
+        ),
         "status.podIP" | "status.podIPs" => text(status.and_then(|status| status.pod_ip.as_ref())),
         "status.hostIP" | "status.hostIPs" => Some(super::nodes::HOST_IP.to_owned()),
-        _ => keyed("metadata.labels", &metadata.labels).or_else(|| keyed("metadata.annotations", &metadata.annotations)),
+        _ => keyed("metadata.labels", &metadata.labels)
+            .or_else(|| keyed("metadata.annotations", &metadata.annotations)),
     }
 }

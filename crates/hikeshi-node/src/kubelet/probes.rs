@@ -67,7 +67,12 @@ struct Counter {
 
 impl Counter {
     fn new(probe: &Probe) -> Self {
-        let threshold = |value: Option<i32>, default| value.and_then(|value| u32::try_from(value).ok()).unwrap_or(default).max(1);
+        let threshold = |value: Option<i32>, default| {
+            value
+                .and_then(|value| u32::try_from(value).ok())
+                .unwrap_or(default)
+                .max(1)
+        };
         Self {
             success_threshold: threshold(probe.success_threshold, 1),
             failure_threshold: threshold(probe.failure_threshold, 3),
@@ -97,11 +102,18 @@ pub fn start(target: &Target, started: bool, findings: &mpsc::Sender<Finding>) -
     let startup = container.startup_probe.clone().filter(|_| !started);
     let (passed_tx, passed) = tokio::sync::watch::channel(startup.is_none());
     if let Some(probe) = startup {
-        set.spawn(watch(target.clone(), Kind::Startup, probe, findings.clone(), Some(passed_tx)));
+        set.spawn(watch(
+            target.clone(),
+            Kind::Startup,
+            probe,
+            findings.clone(),
+            Some(passed_tx),
+        ));
     }
-    for (kind, probe) in
-        [(Kind::Readiness, &container.readiness_probe), (Kind::Liveness, &container.liveness_probe)]
-    {
+    for (kind, probe) in [
+        (Kind::Readiness, &container.readiness_probe),
+        (Kind::Liveness, &container.liveness_probe),
+    ] {
         if let Some(probe) = probe.clone() {
             let (target, findings, mut passed) = (target.clone(), findings.clone(), passed.clone());
             set.spawn(async move {
@@ -116,7 +128,12 @@ pub fn start(target: &Target, started: bool, findings: &mpsc::Sender<Finding>) -
 }
 
 fn seconds(value: Option<i32>, default: u64) -> Duration {
-    Duration::from_secs(value.and_then(|value| u64::try_from(value).ok()).filter(|value| *value > 0).unwrap_or(default))
+    Duration::from_secs(
+        value
+            .and_then(|value| u64::try_from(value).ok())
+            .filter(|value| *value > 0)
+            .unwrap_or(default),
+    )
 }
 
 async fn watch(
@@ -128,7 +145,10 @@ async fn watch(
 ) {
     let mut counter = Counter::new(&probe);
     let mut last = None;
-    let initial = probe.initial_delay_seconds.and_then(|value| u64::try_from(value).ok()).unwrap_or(0);
+    let initial = probe
+        .initial_delay_seconds
+        .and_then(|value| u64::try_from(value).ok())
+        .unwrap_or(0);
     tokio::time::sleep(Duration::from_secs(initial)).await;
     let mut period = tokio::time::interval(seconds(probe.period_seconds, 10));
     period.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
@@ -140,7 +160,11 @@ async fn watch(
         let warming = kind != Kind::Liveness && failure.is_some() && last.is_none();
         // Extra looks while warming do not count as failures: the thresholds are in periods.
         let counted = !(warming && period_pending(&mut period).await);
-        let verdict = if counted { counter.count(outcome.is_ok()) } else { None };
+        let verdict = if counted {
+            counter.count(outcome.is_ok())
+        } else {
+            None
+        };
         let changed = verdict.is_some() && verdict != last;
         if changed || (failure.is_some() && counted) {
             let finding = Finding {
@@ -184,12 +208,19 @@ async fn try_once(target: &Target, probe: &Probe) -> Result<(), String> {
         if let Some(action) = &probe.http_get {
             let port = port_of(&action.port, &target.container)?;
             let path = action.path.as_deref().unwrap_or("/");
-            let headers: String =
-                action.http_headers.iter().flatten().map(|header| format!("{}: {}\r\n", header.name, header.value)).collect();
+            let headers: String = action
+                .http_headers
+                .iter()
+                .flatten()
+                .map(|header| format!("{}: {}\r\n", header.name, header.value))
+                .collect();
             http_get(&target.pod_dir, target.ip, port, path, &headers).await
         } else if let Some(action) = &probe.tcp_socket {
             let port = port_of(&action.port, &target.container)?;
-            connect(&target.pod_dir, target.ip, port).await.map(drop).map_err(|error| tcp_words(target.ip, port, &error))
+            connect(&target.pod_dir, target.ip, port)
+                .await
+                .map(drop)
+                .map_err(|error| tcp_words(target.ip, port, &error))
         } else if let Some(action) = &probe.exec {
             let command = action.command.clone().unwrap_or_default();
             let (code, output) = exec::collect(&target.pod_dir, &target.container.name, command, limit)
@@ -203,7 +234,9 @@ async fn try_once(target: &Target, probe: &Probe) -> Result<(), String> {
     match tokio::time::timeout(limit, work).await {
         Ok(outcome) => outcome,
         Err(_) if probe.exec.is_some() => Err(format!("command timed out after {limit:?}")),
-        Err(_) => Err("context deadline exceeded (Client.Timeout exceeded while awaiting headers)".to_owned()),
+        Err(_) => {
+            Err("context deadline exceeded (Client.Timeout exceeded while awaiting headers)".to_owned())
+        }
     }
 }
 
@@ -220,15 +253,24 @@ fn port_of(port: &IntOrString, container: &Container) -> Result<u16, String> {
                 .map(|port| port.container_port),
         },
     };
-    number.and_then(|number| u16::try_from(number).ok()).ok_or_else(|| format!("unknown port {port:?}"))
+    number
+        .and_then(|number| u16::try_from(number).ok())
+        .ok_or_else(|| format!("unknown port {port:?}"))
 }
 
 /// A connection to a pod on a socket of the pod's own namespace.
 pub async fn connect(pod_dir: &Path, ip: Ipv4Addr, port: u16) -> io::Result<TcpStream> {
     let mut init = InitClient::connect(pod_dir).map_err(io::Error::other)?;
-    let socket = init.command(&Request::Sockets { count: 1 }).await.map_err(io::Error::other)?.into_iter().next();
+    let socket = init
+        .command(&Request::Sockets { count: 1 })
+        .await
+        .map_err(io::Error::other)?
+        .into_iter()
+        .next();
     let socket = socket.ok_or_else(|| io::Error::other("the pod's init passed no socket"))?;
-    TcpSocket::from_std_stream(socket.into()).connect(SocketAddr::from((ip, port))).await
+    TcpSocket::from_std_stream(socket.into())
+        .connect(SocketAddr::from((ip, port)))
+        .await
 }
 
 fn tcp_words(ip: Ipv4Addr, port: u16, error: &io::Error) -> String {
@@ -240,12 +282,16 @@ fn tcp_words(ip: Ipv4Addr, port: u16, error: &io::Error) -> String {
 }
 
 async fn http_get(pod_dir: &Path, ip: Ipv4Addr, port: u16, path: &str, headers: &str) -> Result<(), String> {
-    let words = |error: &io::Error| format!("Get \"http://{ip}:{port}{path}\": {}", tcp_words(ip, port, error));
+    let words =
+        |error: &io::Error| format!("Get \"http://{ip}:{port}{path}\": {}", tcp_words(ip, port, error));
     let mut stream = connect(pod_dir, ip, port).await.map_err(|error| words(&error))?;
     let request = format!(
         "GET {path} HTTP/1.1\r\nHost: {ip}:{port}\r\nUser-Agent: kube-probe/1.33\r\nAccept: */*\r\n{headers}Connection: close\r\n\r\n"
     );
-    stream.write_all(request.as_bytes()).await.map_err(|error| words(&error))?;
+    stream
+        .write_all(request.as_bytes())
+        .await
+        .map_err(|error| words(&error))?;
     let mut answer = Vec::with_capacity(1024);
     // The body is read to its end (up to 10 KiB), so that the program does not see a reset.
     let _ = stream.take(10 * 1024).read_to_end(&mut answer).await;
@@ -253,7 +299,9 @@ async fn http_get(pod_dir: &Path, ip: Ipv4Addr, port: u16, path: &str, headers: 
     match line.split(' ').nth(1).and_then(|code| code.parse::<u16>().ok()) {
         Some(200..400) => Ok(()),
         Some(code) => Err(format!("HTTP probe failed with statuscode: {code}")),
-        None => Err(format!("Get \"http://{ip}:{port}{path}\": malformed HTTP response")),
+        None => Err(format!(
+            "Get \"http://{ip}:{port}{path}\": malformed HTTP response"
+        )),
     }
 }
 
@@ -263,9 +311,18 @@ mod tests {
 
     #[test]
     fn verdicts_come_at_the_thresholds() {
-        let probe = Probe { failure_threshold: Some(2), success_threshold: Some(2), ..Probe::default() };
+        let probe = Probe {
+            failure_threshold: Some(2),
+            success_threshold: Some(2),
+            ..Probe::default()
+        };
         let mut counter = Counter::new(&probe);
-        let verdicts: Vec<_> = [true, true, false, true, false, false, false].map(|ok| counter.count(ok)).into();
-        assert_eq!(verdicts, [None, Some(true), None, None, None, Some(false), Some(false)]);
+        let verdicts: Vec<_> = [true, true, false, true, false, false, false]
+            .map(|ok| counter.count(ok))
+            .into();
+        assert_eq!(
+            verdicts,
+            [None, Some(true), None, None, None, Some(false), Some(false)]
+        );
     }
 }

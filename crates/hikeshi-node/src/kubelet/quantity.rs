@@ -2,7 +2,9 @@
 
 /// The value in units of 1/1000; `None` if it is not a quantity.
 fn thousandths(text: &str) -> Option<f64> {
-    let split = text.find(|c: char| !c.is_ascii_digit() && !matches!(c, '.' | '+' | '-')).unwrap_or(text.len());
+    let split = text
+        .find(|c: char| !c.is_ascii_digit() && !matches!(c, '.' | '+' | '-'))
+        .unwrap_or(text.len());
     let (number, suffix) = text.split_at(split);
     let factor = match suffix {
         "n" => 1e-6,

@@ -12,10 +12,10 @@ use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Pod;
 use serde::{Deserialize, Serialize};
 
+use super::KubeletConfig;
 use super::hosts;
 use super::pods;
 use super::volumes::{self, Sources, VolumeError};
-use super::KubeletConfig;
 use crate::images::{self, NativeImage};
 use crate::shim::launch::{self, LaunchError, is_alive, kill_recorded, read_record};
 use crate::shim::protocol::{Bind, PodSpecFile, PodUser, Request};
@@ -86,7 +86,11 @@ pub async fn make(
     let mut binds = volumes::prepare(pod, pod_dir, sources)?;
     let files = config.state_dir.join("images");
     if files.is_dir() {
-        binds.push(Bind { source: files, target: images::FILES_DIR.into(), read_only: true });
+        binds.push(Bind {
+            source: files,
+            target: images::FILES_DIR.into(),
+            read_only: true,
+        });
     }
     let metadata = &pod.metadata;
     let text = |value: &Option<String>| value.clone().unwrap_or_default();
@@ -108,7 +112,10 @@ pub async fn make(
         ip,
         started_at: Timestamp::now(),
     };
-    fs::write(pod_dir.join("kubelet.json"), serde_json::to_vec(&record).map_err(io::Error::other)?)?;
+    fs::write(
+        pod_dir.join("kubelet.json"),
+        serde_json::to_vec(&record).map_err(io::Error::other)?,
+    )?;
     let lifeline = config.lifeline.as_ref().map(|fd| fd.as_fd());
     launch::launch(&config.init_program, pod_dir, &spec, lifeline).await?;
     let init = InitClient::connect(pod_dir)?;
@@ -119,24 +126,44 @@ pub async fn make(
 fn user(pod: &Pod, image: Option<&NativeImage>) -> PodUser {
     let spec = pod.spec.as_ref();
     let context = spec.and_then(|spec| spec.security_context.as_ref());
-    let first = pods::containers(pod).first().and_then(|container| container.security_context.as_ref());
+    let first = pods::containers(pod)
+        .first()
+        .and_then(|container| container.security_context.as_ref());
     let id = |value: Option<i64>| value.and_then(|value| u32::try_from(value).ok());
-    let uid = id(first.and_then(|context| context.run_as_user).or(context.and_then(|context| context.run_as_user)));
-    let gid = id(first.and_then(|context| context.run_as_group).or(context.and_then(|context| context.run_as_group)));
+    let uid = id(first
+        .and_then(|context| context.run_as_user)
+        .or(context.and_then(|context| context.run_as_user)));
+    let gid = id(first
+        .and_then(|context| context.run_as_group)
+        .or(context.and_then(|context| context.run_as_group)));
     let (image_uid, image_gid, name, home) = match image {
-        Some(image) => {
-            (image.user.uid, image.user.gid, image.user.name.clone(), image.workdir.display().to_string())
-        }
+        Some(image) => (
+            image.user.uid,
+            image.user.gid,
+            image.user.name.clone(),
+            image.workdir.display().to_string(),
+        ),
         None => (0, 0, "root".to_owned(), "/root".to_owned()),
     };
     let uid = uid.unwrap_or(image_uid);
-    let name = if uid == image_uid { name } else { format!("user{uid}") };
-    PodUser { uid, gid: gid.unwrap_or(image_gid), name, home }
+    let name = if uid == image_uid {
+        name
+    } else {
+        format!("user{uid}")
+    };
+    PodUser {
+        uid,
+        gid: gid.unwrap_or(image_gid),
+        name,
+        home,
+    }
 }
 
 /// Ends a pod's init, politely and then not, and waits until it is gone. The folder stays.
 pub async fn end(pod_dir: &Path) {
-    let Some(record) = read_record(pod_dir) else { return };
+    let Some(record) = read_record(pod_dir) else {
+        return;
+    };
     if let Ok(mut init) = InitClient::connect(pod_dir) {
         let _ = tokio::time::timeout(Duration::from_secs(2), init.command(&Request::Shutdown)).await;
     }

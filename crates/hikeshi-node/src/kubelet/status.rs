@@ -84,7 +84,11 @@ impl Run {
     pub fn new(reason: &str) -> Self {
         Self {
             restart: 0,
-            state: State::Waiting { reason: reason.to_owned(), message: None, until: None },
+            state: State::Waiting {
+                reason: reason.to_owned(),
+                message: None,
+                until: None,
+            },
             last: None,
             backoff: Backoff::default(),
             pull_backoff: Backoff::default(),
@@ -123,7 +127,9 @@ pub fn container(pod_uid: &str, container: &Container, run: Option<&Run>) -> Val
     let (state, id) = match &run.state {
         State::Waiting { reason, message, .. } => (
             json!({"waiting": {"reason": reason, "message": message}}),
-            run.last.as_ref().map(|last| container_id(pod_uid, &container.name, last.restart)),
+            run.last
+                .as_ref()
+                .map(|last| container_id(pod_uid, &container.name, last.restart)),
         ),
         State::Running { started_at } => (
             json!({"running": {"startedAt": time(*started_at)}}),
@@ -144,8 +150,15 @@ pub fn container(pod_uid: &str, container: &Container, run: Option<&Run>) -> Val
 
 /// The phase of a pod whose containers have these runs.
 pub fn phase(pod: &Pod, runs: &BTreeMap<String, Run>) -> &'static str {
-    let run_of = |name: &str| runs.get(name).map(|run| (run.is_running(), run.exit_code(), run.last.is_some()));
-    let policy = pod.spec.as_ref().and_then(|spec| spec.restart_policy.as_deref()).unwrap_or("Always");
+    let run_of = |name: &str| {
+        runs.get(name)
+            .map(|run| (run.is_running(), run.exit_code(), run.last.is_some()))
+    };
+    let policy = pod
+        .spec
+        .as_ref()
+        .and_then(|spec| spec.restart_policy.as_deref())
+        .unwrap_or("Always");
     for container in pods::init_containers(pod) {
         match run_of(&container.name) {
             Some((_, Some(0), _)) => {}
@@ -173,9 +186,20 @@ pub fn phase(pod: &Pod, runs: &BTreeMap<String, Run>) -> &'static str {
 }
 
 /// One condition, keeping its transition time while the status stays.
-fn condition(previous: &Pod, kind: &str, status: bool, reason: Option<&str>, message: Option<String>, now: Timestamp) -> Value {
+fn condition(
+    previous: &Pod,
+    kind: &str,
+    status: bool,
+    reason: Option<&str>,
+    message: Option<String>,
+    now: Timestamp,
+) -> Value {
     let status = if status { "True" } else { "False" };
-    let conditions = previous.status.as_ref().and_then(|status| status.conditions.as_deref()).unwrap_or_default();
+    let conditions = previous
+        .status
+        .as_ref()
+        .and_then(|status| status.conditions.as_deref())
+        .unwrap_or_default();
     let since = conditions
         .iter()
         .find(|condition| condition.type_ == kind && condition.status == status)
@@ -193,18 +217,31 @@ pub fn pod(
     sandbox: Option<(&str, Timestamp)>,
     now: Timestamp,
 ) -> Value {
-    const OURS: [&str; 4] = ["PodReadyToStartContainers", "Initialized", "ContainersReady", "Ready"];
+    const OURS: [&str; 4] = [
+        "PodReadyToStartContainers",
+        "Initialized",
+        "ContainersReady",
+        "Ready",
+    ];
     let (init_statuses, container_statuses) = statuses;
-    let initialized = init_statuses.iter().all(|status| status["state"]["terminated"]["exitCode"] == 0);
+    let initialized = init_statuses
+        .iter()
+        .all(|status| status["state"]["terminated"]["exitCode"] == 0);
     let unready = container_statuses.iter().filter(|status| status["ready"] != true);
-    let unready = unready.filter_map(|status| status["name"].as_str()).collect::<Vec<_>>().join(" ");
+    let unready = unready
+        .filter_map(|status| status["name"].as_str())
+        .collect::<Vec<_>>()
+        .join(" ");
     let over = phase == "Succeeded" || phase == "Failed";
     let ready = unready.is_empty() && !over && phase == "Running";
     let (reason, message) = match (ready, phase) {
         (true, _) => (None, None),
         (_, "Succeeded") => (Some("PodCompleted"), None),
         (_, "Failed") => (Some("PodFailed"), None),
-        _ => (Some("ContainersNotReady"), Some(format!("containers with unready status: [{unready}]"))),
+        _ => (
+            Some("ContainersNotReady"),
+            Some(format!("containers with unready status: [{unready}]")),
+        ),
     };
     let mut conditions: Vec<Value> = previous
         .status
@@ -223,12 +260,29 @@ pub fn pod(
     } else {
         (
             Some("ContainersNotInitialized"),
-            Some(format!("containers with incomplete status: [{}]", init_unready.join(" "))),
+            Some(format!(
+                "containers with incomplete status: [{}]",
+                init_unready.join(" ")
+            )),
         )
     };
     conditions.extend([
-        condition(previous, "PodReadyToStartContainers", sandbox.is_some(), None, None, now),
-        condition(previous, "Initialized", initialized, init_reason, init_message, now),
+        condition(
+            previous,
+            "PodReadyToStartContainers",
+            sandbox.is_some(),
+            None,
+            None,
+            now,
+        ),
+        condition(
+            previous,
+            "Initialized",
+            initialized,
+            init_reason,
+            init_message,
+            now,
+        ),
         condition(previous, "Ready", ready, reason, message.clone(), now),
         condition(previous, "ContainersReady", ready, reason, message, now),
     ]);
@@ -256,26 +310,69 @@ mod tests {
             "restartPolicy": policy, "initContainers": [{"name": "i"}], "containers": [{"name": "a"}, {"name": "b"}],
         }}))
         .unwrap();
-        let runs = runs.iter().map(|(name, state)| ((*name).to_owned(), Run { state: state.clone(), ..Run::new("x") }));
+        let runs = runs.iter().map(|(name, state)| {
+            (
+                (*name).to_owned(),
+                Run {
+                    state: state.clone(),
+                    ..Run::new("x")
+                },
+            )
+        });
         phase(&pod, &runs.collect())
     }
 
     fn ended(code: i32) -> State {
-        let exit = ContainerExit { code, signal: None, oom_killed: false, finished_at: Timestamp::UNIX_EPOCH };
+        let exit = ContainerExit {
+            code,
+            signal: None,
+            oom_killed: false,
+            finished_at: Timestamp::UNIX_EPOCH,
+        };
         State::Ended(Ended::new(&exit, Timestamp::UNIX_EPOCH, 0))
     }
 
     #[test]
     fn the_phase_follows_the_containers() {
-        let running = State::Running { started_at: Timestamp::UNIX_EPOCH };
-        let waiting = State::Waiting { reason: "x".into(), message: None, until: None };
+        let running = State::Running {
+            started_at: Timestamp::UNIX_EPOCH,
+        };
+        let waiting = State::Waiting {
+            reason: "x".into(),
+            message: None,
+            until: None,
+        };
         assert_eq!(made("Always", &[("i", running.clone())]), "Pending");
         assert_eq!(made("Never", &[("i", ended(1))]), "Failed");
-        assert_eq!(made("Always", &[("i", ended(0)), ("a", running.clone()), ("b", waiting.clone())]), "Running");
-        assert_eq!(made("Always", &[("i", ended(0)), ("a", ended(0)), ("b", ended(1))]), "Running");
-        assert_eq!(made("Never", &[("i", ended(0)), ("a", ended(0)), ("b", ended(1))]), "Failed");
-        assert_eq!(made("OnFailure", &[("i", ended(0)), ("a", ended(0)), ("b", ended(0))]), "Succeeded");
-        assert_eq!(made("OnFailure", &[("i", ended(0)), ("a", ended(0)), ("b", ended(1))]), "Running");
-        assert_eq!(made("Always", &[("i", ended(0)), ("a", waiting.clone()), ("b", waiting)]), "Pending");
+        assert_eq!(
+            made(
+                "Always",
+                &[("i", ended(0)), ("a", running), ("b", waiting.clone())]
+            ),
+            "Running"
+        );
+        assert_eq!(
+            made("Always", &[("i", ended(0)), ("a", ended(0)), ("b", ended(1))]),
+            "Running"
+        );
+        assert_eq!(
+            made("Never", &[("i", ended(0)), ("a", ended(0)), ("b", ended(1))]),
+            "Failed"
+        );
+        assert_eq!(
+            made("OnFailure", &[("i", ended(0)), ("a", ended(0)), ("b", ended(0))]),
+            "Succeeded"
+        );
+        assert_eq!(
+            made("OnFailure", &[("i", ended(0)), ("a", ended(0)), ("b", ended(1))]),
+            "Running"
+        );
+        assert_eq!(
+            made(
+                "Always",
+                &[("i", ended(0)), ("a", waiting.clone()), ("b", waiting)]
+            ),
+            "Pending"
+        );
     }
 }

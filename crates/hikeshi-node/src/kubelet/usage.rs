@@ -60,8 +60,11 @@ impl Meter {
         let mut present = HashMap::new();
         let mut usages = Vec::new();
         for pod in pods {
-            let Ok(mut init) = InitClient::connect(&pod.dir) else { continue };
-            let asked = tokio::time::timeout(Duration::from_secs(2), init.call::<UsageReply>(&Request::Usage)).await;
+            let Ok(mut init) = InitClient::connect(&pod.dir) else {
+                continue;
+            };
+            let asked =
+                tokio::time::timeout(Duration::from_secs(2), init.call::<UsageReply>(&Request::Usage)).await;
             let Ok(Ok(reply)) = asked else { continue };
             let now = Instant::now();
             if let Some((then, before)) = self.previous.get(&pod.uid) {
@@ -84,7 +87,11 @@ impl Meter {
 
 fn rates(before: &UsageReply, now: &UsageReply, seconds: f64) -> Vec<ContainerUsage> {
     let containers = now.containers.iter().map(|container| {
-        let past = before.containers.iter().find(|past| past.name == container.name).map_or(0, |past| past.cpu_nanos);
+        let past = before
+            .containers
+            .iter()
+            .find(|past| past.name == container.name)
+            .map_or(0, |past| past.cpu_nanos);
         ContainerUsage {
             name: container.name.clone(),
             cpu_nanocores: (container.cpu_nanos.saturating_sub(past) as f64 / seconds.max(1e-3)) as u64,
@@ -103,7 +110,10 @@ pub fn by_node(nodes: impl IntoIterator<Item = String>, pods: &[PodUsage]) -> Ve
             cpu_nanocores: containers().map(|container| container.cpu_nanocores).sum(),
             memory_bytes: containers().map(|container| container.memory_bytes).sum(),
             at: mine().map(|pod| pod.at).max().unwrap_or_else(Timestamp::now),
-            window_seconds: mine().map(|pod| pod.window_seconds).next().unwrap_or(WINDOW.as_secs_f64()),
+            window_seconds: mine()
+                .map(|pod| pod.window_seconds)
+                .next()
+                .unwrap_or(WINDOW.as_secs_f64()),
             name,
         }
     });
@@ -117,8 +127,21 @@ mod tests {
 
     #[test]
     fn a_rate_is_cpu_time_over_the_window() {
-        let reply = |cpu_nanos| UsageReply { containers: vec![Raw { name: "c".into(), cpu_nanos, memory_bytes: 7 }] };
+        let reply = |cpu_nanos| UsageReply {
+            containers: vec![Raw {
+                name: "c".into(),
+                cpu_nanos,
+                memory_bytes: 7,
+            }],
+        };
         let usage = rates(&reply(1_000_000_000), &reply(2_000_000_000), 4.0);
-        assert_eq!(usage, [ContainerUsage { name: "c".into(), cpu_nanocores: 250_000_000, memory_bytes: 7 }]);
+        assert_eq!(
+            usage,
+            [ContainerUsage {
+                name: "c".into(),
+                cpu_nanocores: 250_000_000,
+                memory_bytes: 7
+            }]
+        );
     }
 }

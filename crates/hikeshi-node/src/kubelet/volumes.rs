@@ -50,8 +50,14 @@ pub fn prepare(pod: &Pod, pod_dir: &Path, sources: &Sources<'_>) -> Result<Vec<B
     for container in pods::init_containers(pod).iter().chain(pods::containers(pod)) {
         for mount in container.volume_mounts.iter().flatten() {
             let Some(folder) = folders.get(&mount.name) else {
-                let reason = format!("container {:?} mounts a volume that the pod does not have", container.name);
-                return Err(VolumeError::NotReady { volume: mount.name.clone(), reason });
+                let reason = format!(
+                    "container {:?} mounts a volume that the pod does not have",
+                    container.name
+                );
+                return Err(VolumeError::NotReady {
+                    volume: mount.name.clone(),
+                    reason,
+                });
             };
             let target = PathBuf::from(&mount.mount_path);
             if binds.iter().any(|bind| bind.target == target) {
@@ -61,7 +67,11 @@ pub fn prepare(pod: &Pod, pod_dir: &Path, sources: &Sources<'_>) -> Result<Vec<B
             if let Some(sub_path) = mount.sub_path.as_deref().filter(|path| !path.is_empty()) {
                 source = sub_folder(&mount.name, folder, sub_path)?;
             }
-            binds.push(Bind { source, target, read_only: mount.read_only.unwrap_or(false) });
+            binds.push(Bind {
+                source,
+                target,
+                read_only: mount.read_only.unwrap_or(false),
+            });
         }
     }
     if spec.and_then(|spec| spec.automount_service_account_token) != Some(false)
@@ -69,7 +79,11 @@ pub fn prepare(pod: &Pod, pod_dir: &Path, sources: &Sources<'_>) -> Result<Vec<B
     {
         let folder = pod_dir.join("volumes").join(TOKEN_VOLUME);
         publish(&folder, &token_files(pod, sources)).map_err(|source| io_error(TOKEN_VOLUME, source))?;
-        binds.push(Bind { source: folder, target: TOKEN_PATH.into(), read_only: true });
+        binds.push(Bind {
+            source: folder,
+            target: TOKEN_PATH.into(),
+            read_only: true,
+        });
     }
     // Outer mounts first: a later one would hide what lies inside it.
     binds.sort_by_key(|bind| bind.target.components().count());
@@ -78,7 +92,12 @@ pub fn prepare(pod: &Pod, pod_dir: &Path, sources: &Sources<'_>) -> Result<Vec<B
 
 /// Writes changed ConfigMaps, Secrets and labels into the volumes of a running pod.
 pub fn refresh(pod: &Pod, pod_dir: &Path, sources: &Sources<'_>) -> Result<(), VolumeError> {
-    for volume in pod.spec.as_ref().and_then(|spec| spec.volumes.as_deref()).unwrap_or_default() {
+    for volume in pod
+        .spec
+        .as_ref()
+        .and_then(|spec| spec.volumes.as_deref())
+        .unwrap_or_default()
+    {
         if let Some(files) = contents(pod, volume, sources)? {
             publish(&folder_of(pod_dir, volume), &files).map_err(|source| io_error(&volume.name, source))?;
         }
@@ -92,7 +111,10 @@ pub fn claim_folder(claims: &Path, namespace: &str, claim: &str) -> PathBuf {
 }
 
 fn io_error(volume: &str, source: io::Error) -> VolumeError {
-    VolumeError::Io { volume: volume.to_owned(), source }
+    VolumeError::Io {
+        volume: volume.to_owned(),
+        source,
+    }
 }
 
 fn folder_of(pod_dir: &Path, volume: &Volume) -> PathBuf {
@@ -125,19 +147,30 @@ fn make(pod: &Pod, volume: &Volume, pod_dir: &Path, sources: &Sources<'_>) -> Re
         return Ok(PathBuf::from(&host.path));
     }
     let reason = "this kind of volume is not supported (supported: configMap, secret, emptyDir, persistentVolumeClaim, projected, downwardAPI, hostPath)";
-    Err(VolumeError::NotReady { volume: volume.name.clone(), reason: reason.to_owned() })
+    Err(VolumeError::NotReady {
+        volume: volume.name.clone(),
+        reason: reason.to_owned(),
+    })
 }
 
 /// A folder or file inside a volume; a missing one becomes a folder. It may not climb out.
 fn sub_folder(volume: &str, folder: &Path, sub_path: &str) -> Result<PathBuf, VolumeError> {
     let relative = Path::new(sub_path);
-    if !relative.components().all(|part| matches!(part, Component::Normal(_) | Component::CurDir)) {
+    if !relative
+        .components()
+        .all(|part| matches!(part, Component::Normal(_) | Component::CurDir))
+    {
         let reason = format!("subPath {sub_path:?} must not leave the volume");
-        return Err(VolumeError::NotReady { volume: volume.to_owned(), reason });
+        return Err(VolumeError::NotReady {
+            volume: volume.to_owned(),
+            reason,
+        });
     }
     let path = folder.join(relative);
     if !path.exists() {
-        fs::create_dir_all(&path).and_then(|()| give_to_pods(&path)).map_err(|source| io_error(volume, source))?;
+        fs::create_dir_all(&path)
+            .and_then(|()| give_to_pods(&path))
+            .map_err(|source| io_error(volume, source))?;
     }
     Ok(path)
 }
@@ -160,24 +193,49 @@ fn mode(value: Option<i32>) -> u32 {
 /// The files of a volume that is made of files; `None` for a plain folder.
 fn contents(pod: &Pod, volume: &Volume, sources: &Sources<'_>) -> Result<Option<Files>, VolumeError> {
     let namespace = pod.metadata.namespace.as_deref().unwrap_or_default();
-    let not_ready = |reason: String| VolumeError::NotReady { volume: volume.name.clone(), reason };
+    let not_ready = |reason: String| VolumeError::NotReady {
+        volume: volume.name.clone(),
+        reason,
+    };
     let mut files = Files::new();
     if let Some(source) = &volume.config_map {
         let map = sources.config.config_map(namespace, &source.name);
         let optional = source.optional == Some(true);
-        add_map(&mut files, map, "configmap", &source.name, source.items.as_deref(), source.default_mode, optional)
-            .map_err(not_ready)?;
+        add_map(
+            &mut files,
+            map,
+            "configmap",
+            &source.name,
+            source.items.as_deref(),
+            source.default_mode,
+            optional,
+        )
+        .map_err(not_ready)?;
     } else if let Some(source) = &volume.secret {
         let name = source.secret_name.as_deref().unwrap_or_default();
         let map = sources.config.secret(namespace, name);
         let optional = source.optional == Some(true);
-        add_map(&mut files, map, "secret", name, source.items.as_deref(), source.default_mode, optional)
-            .map_err(not_ready)?;
+        add_map(
+            &mut files,
+            map,
+            "secret",
+            name,
+            source.items.as_deref(),
+            source.default_mode,
+            optional,
+        )
+        .map_err(not_ready)?;
     } else if let Some(source) = &volume.downward_api {
         for item in source.items.iter().flatten() {
-            let value = item.field_ref.as_ref().and_then(|reference| field(pod, &reference.field_path));
+            let value = item
+                .field_ref
+                .as_ref()
+                .and_then(|reference| field(pod, &reference.field_path));
             let value = value.ok_or_else(|| not_ready(format!("{:?} has no usable fieldRef", item.path)))?;
-            files.insert(item.path.clone().into(), (value.into_bytes(), mode(item.mode.or(source.default_mode))));
+            files.insert(
+                item.path.clone().into(),
+                (value.into_bytes(), mode(item.mode.or(source.default_mode))),
+            );
         }
     } else if let Some(source) = &volume.projected {
         for projection in source.sources.iter().flatten() {
@@ -200,22 +258,48 @@ fn project(
     if let Some(source) = &projection.config_map {
         let map = sources.config.config_map(namespace, &source.name);
         let optional = source.optional == Some(true);
-        add_map(files, map, "configmap", &source.name, source.items.as_deref(), default_mode, optional)?;
+        add_map(
+            files,
+            map,
+            "configmap",
+            &source.name,
+            source.items.as_deref(),
+            default_mode,
+            optional,
+        )?;
     }
     if let Some(source) = &projection.secret {
         let map = sources.config.secret(namespace, &source.name);
         let optional = source.optional == Some(true);
-        add_map(files, map, "secret", &source.name, source.items.as_deref(), default_mode, optional)?;
+        add_map(
+            files,
+            map,
+            "secret",
+            &source.name,
+            source.items.as_deref(),
+            default_mode,
+            optional,
+        )?;
     }
     if let Some(source) = &projection.service_account_token
         && let Some((token, _)) = token_files(pod, sources).remove(Path::new("token"))
     {
         files.insert(source.path.clone().into(), (token, mode(default_mode)));
     }
-    for item in projection.downward_api.iter().flat_map(|source| source.items.iter().flatten()) {
-        let value = item.field_ref.as_ref().and_then(|reference| field(pod, &reference.field_path));
+    for item in projection
+        .downward_api
+        .iter()
+        .flat_map(|source| source.items.iter().flatten())
+    {
+        let value = item
+            .field_ref
+            .as_ref()
+            .and_then(|reference| field(pod, &reference.field_path));
         let value = value.ok_or_else(|| format!("{:?} has no usable fieldRef", item.path))?;
-        files.insert(item.path.clone().into(), (value.into_bytes(), mode(item.mode.or(default_mode))));
+        files.insert(
+            item.path.clone().into(),
+            (value.into_bytes(), mode(item.mode.or(default_mode))),
+        );
     }
     Ok(())
 }
@@ -230,16 +314,26 @@ fn add_map(
     optional: bool,
 ) -> Result<(), String> {
     let Some(mut map) = map else {
-        return if optional { Ok(()) } else { Err(format!("{kind} {name:?} not found")) };
+        return if optional {
+            Ok(())
+        } else {
+            Err(format!("{kind} {name:?} not found"))
+        };
     };
     let Some(items) = items.filter(|items| !items.is_empty()) else {
-        files.extend(map.into_iter().map(|(key, value)| (key.into(), (value, mode(default_mode)))));
+        files.extend(
+            map.into_iter()
+                .map(|(key, value)| (key.into(), (value, mode(default_mode)))),
+        );
         return Ok(());
     };
     for item in items {
         match map.remove(&item.key) {
             Some(value) => {
-                files.insert(item.path.clone().into(), (value, mode(item.mode.or(default_mode))));
+                files.insert(
+                    item.path.clone().into(),
+                    (value, mode(item.mode.or(default_mode))),
+                );
             }
             None if optional => {}
             None => return Err(format!("references non-existent config key: {}", item.key)),
@@ -253,7 +347,9 @@ fn publish(folder: &Path, files: &Files) -> io::Result<()> {
     let data = folder.join("..data");
     let unchanged = data.exists()
         && count_files(&fs::canonicalize(&data)?)? == files.len()
-        && files.iter().all(|(path, (bytes, _))| fs::read(data.join(path)).is_ok_and(|now| now == *bytes));
+        && files
+            .iter()
+            .all(|(path, (bytes, _))| fs::read(data.join(path)).is_ok_and(|now| now == *bytes));
     if unchanged {
         return Ok(());
     }
@@ -267,7 +363,10 @@ fn publish(folder: &Path, files: &Files) -> io::Result<()> {
     let mut names = Vec::new();
     for (path, (bytes, mode)) in files {
         if !path.components().all(|part| matches!(part, Component::Normal(_))) {
-            return Err(io::Error::new(io::ErrorKind::InvalidInput, format!("not a path inside a volume: {}", path.display())));
+            return Err(io::Error::new(
+                io::ErrorKind::InvalidInput,
+                format!("not a path inside a volume: {}", path.display()),
+            ));
         }
         let file = fresh.join(path);
         if let Some(parent) = file.parent() {
@@ -306,7 +405,11 @@ fn count_files(folder: &Path) -> io::Result<usize> {
     let mut count = 0;
     for entry in fs::read_dir(folder)? {
         let entry = entry?;
-        count += if entry.file_type()?.is_dir() { count_files(&entry.path())? } else { 1 };
+        count += if entry.file_type()?.is_dir() {
+            count_files(&entry.path())?
+        } else {
+            1
+        };
     }
     Ok(count)
 }
@@ -316,7 +419,9 @@ mod tests {
     use super::*;
 
     fn files(list: &[(&str, &str)]) -> Files {
-        list.iter().map(|(path, text)| (path.into(), (text.as_bytes().to_vec(), 0o644))).collect()
+        list.iter()
+            .map(|(path, text)| (path.into(), (text.as_bytes().to_vec(), 0o644)))
+            .collect()
     }
 
     #[test]

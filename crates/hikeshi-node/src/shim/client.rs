@@ -58,7 +58,9 @@ impl InitClient {
     ) -> Result<(T, Vec<OwnedFd>), InitError> {
         let (value, received) = self.exchange(request, descriptors).await?;
         let reply: Reply<T> = serde_json::from_value(value)?;
-        let body = reply.body.ok_or_else(|| InitError::Refused("the reply has no body".to_owned()))?;
+        let body = reply
+            .body
+            .ok_or_else(|| InitError::Refused("the reply has no body".to_owned()))?;
         Ok((body, received))
     }
 
@@ -67,6 +69,10 @@ impl InitClient {
         Ok(self.exchange(request, &[]).await?.1)
     }
 
+    #[expect(
+        clippy::needless_pass_by_ref_mut,
+        reason = "one request at a time: replies come in order"
+    )]
     async fn exchange(
         &mut self,
         request: &Request,
@@ -91,7 +97,9 @@ impl InitClient {
         }
         let value: serde_json::Value = serde_json::from_slice(&bytes)?;
         if value["ok"] != serde_json::Value::Bool(true) {
-            return Err(InitError::Refused(value["error"].as_str().unwrap_or("refused").to_owned()));
+            return Err(InitError::Refused(
+                value["error"].as_str().unwrap_or("refused").to_owned(),
+            ));
         }
         Ok((value, received))
     }

@@ -13,11 +13,12 @@ use nix::unistd::Pid;
 
 use super::logs::{LogPipe, open_log};
 use super::protocol::{
-    ContainerExit, ContainerStatus, ContainerUsage, ExecRequest, Limits, StartRequest, Started, StatusReply, UsageReply,
+    ContainerExit, ContainerStatus, ContainerUsage, ExecRequest, Limits, StartRequest, Started, StatusReply,
+    UsageReply,
 };
 use super::spawn::{Command, Process, SpawnError, open_terminal, output_pipe};
 use super::throttle::{Action, Throttle};
-use super::tree::Tree;
+use super::tree::{OWNER_VARIABLE, Tree};
 
 const MEMORY_LOOK: Duration = Duration::from_millis(250);
 const TREE_LOOK: Duration = Duration::from_secs(1);
@@ -95,13 +96,23 @@ impl Containers {
         if index.is_some_and(|index| self.list[index].exit.is_none()) {
             return Err(std::io::Error::other(format!("container {name} is running")).into());
         }
-        let command = Command::new(&request.argv, &request.env, &request.cwd)?;
+        let mut env = request.env.clone();
+        env.insert(OWNER_VARIABLE.to_owned(), name.clone());
+        let command = Command::new(&request.argv, &env, &request.cwd)?;
         let log = open_log(self.pod_folder.as_fd(), name, request.restart)?;
         let (out_read, out_write) = output_pipe()?;
         let (err_read, err_write) = output_pipe()?;
-        let process = command.spawn([self.null.as_raw_fd(), out_write.as_raw_fd(), err_write.as_raw_fd()], false)?;
+        let process = command.spawn(
+            [
+                self.null.as_raw_fd(),
+                out_write.as_raw_fd(),
+                err_write.as_raw_fd(),
+            ],
+            false,
+        )?;
         let pid = self.keep(process);
         let index = index.unwrap_or(self.list.len());
+        self.tree.name(index, name);
         self.tree.adopt(pid, index);
         let now = self.nanos();
         let cpu = self.tree.container_cpu(index);
@@ -112,7 +123,10 @@ impl Containers {
             started_at: Timestamp::now(),
             exit: None,
             limits: request.limits,
-            throttle: request.limits.cpu_millis.map(|millis| Throttle::new(millis, now, cpu)),
+            throttle: request
+                .limits
+                .cpu_millis
+                .map(|millis| Throttle::new(millis, now, cpu)),
             next_look: Instant::now(),
             paused: false,
             oom_killed: false,
@@ -126,7 +140,10 @@ impl Containers {
             None => self.list.push(container),
         }
         self.generation += 1;
-        self.note(&format!("container {name} run {} started as pid {pid}", request.restart));
+        self.note(&format!(
+            "container {name} run {} started as pid {pid}",
+            request.restart
+        ));
         Ok(Started { pid, id: 0 })
     }
 
@@ -136,7 +153,14 @@ impl Containers {
         request: &ExecRequest,
         descriptors: &[OwnedFd],
     ) -> Result<(Started, Option<OwnedFd>), SpawnError> {
-        let command = Command::new(&request.argv, &request.env, &request.cwd)?;
+        let mut env = request.env.clone();
+        env.extend(
+            request
+                .container
+                .iter()
+                .map(|name| (OWNER_VARIABLE.to_owned(), name.clone())),
+        );
+        let command = Command::new(&request.argv, &env, &request.cwd)?;
         let owner = request.container.as_ref().and_then(|name| self.index(name));
         let (process, master) = if request.tty {
             let (master, slave) = open_terminal()?;
@@ -146,7 +170,10 @@ impl Containers {
             let [stdin, stdout, stderr] = descriptors else {
                 return Err(std::io::Error::other("exec needs three descriptors").into());
             };
-            (command.spawn([stdin.as_raw_fd(), stdout.as_raw_fd(), stderr.as_raw_fd()], false)?, None)
+            (
+                command.spawn([stdin.as_raw_fd(), stdout.as_raw_fd(), stderr.as_raw_fd()], false)?,
+                None,
+            )
         };
         let pid = self.keep(process);
         if let Some(owner) = owner {
@@ -161,7 +188,9 @@ impl Containers {
     fn keep(&mut self, process: Process) -> i32 {
         self.listeners.extend(process.listener);
         if let Some(warning) = process.warning {
-            self.note(&format!("no seccomp notification ({warning}): a program that binds 0.0.0.0 may find its port in use"));
+            self.note(&format!(
+                "no seccomp notification ({warning}): a program that binds 0.0.0.0 may find its port in use"
+            ));
         }
         process.pid.as_raw()
     }
@@ -172,7 +201,9 @@ impl Containers {
 
     /// Signals a container's first process. `false`: it is not running.
     pub fn signal(&mut self, name: &str, signal: Signal) -> bool {
-        let Some(index) = self.index(name) else { return false };
+        let Some(index) = self.index(name) else {
+            return false;
+        };
         if self.list[index].exit.is_some() {
             return false;
         }
@@ -193,7 +224,12 @@ impl Containers {
     pub fn forward(&mut self, sender: i32, signal: Signal) {
         self.tree.scan();
         let owner = (0..self.list.len()).find(|index| self.tree.pids(*index).contains(&sender));
-        let only = (self.list.iter().filter(|container| container.exit.is_none()).count() == 1)
+        let only = (self
+            .list
+            .iter()
+            .filter(|container| container.exit.is_none())
+            .count()
+            == 1)
             .then(|| self.list.iter().position(|container| container.exit.is_none()))
             .flatten();
         if let Some(container) = owner.or(only).and_then(|index| self.list.get(index)) {
@@ -203,7 +239,9 @@ impl Containers {
 
     /// Kills every process of a container. `false`: no such container.
     pub fn kill(&mut self, name: &str) -> bool {
-        let Some(index) = self.index(name) else { return false };
+        let Some(index) = self.index(name) else {
+            return false;
+        };
         self.signal_tree(index, Signal::SIGKILL);
         true
     }
@@ -223,23 +261,41 @@ impl Containers {
             started_at: container.started_at,
             exit: container.exit.clone(),
         });
-        StatusReply { generation: self.generation, containers: containers.collect() }
+        StatusReply {
+            generation: self.generation,
+            containers: containers.collect(),
+        }
     }
 
     pub fn usage(&mut self) -> UsageReply {
         self.tree.scan();
-        let containers = self.list.iter().enumerate().map(|(index, container)| ContainerUsage {
-            name: container.name.clone(),
-            cpu_nanos: self.tree.container_cpu(index),
-            memory_bytes: self.tree.container_memory(index),
-        });
-        UsageReply { containers: containers.collect() }
+        let containers = self
+            .list
+            .iter()
+            .enumerate()
+            .map(|(index, container)| ContainerUsage {
+                name: container.name.clone(),
+                cpu_nanos: self.tree.container_cpu(index),
+                memory_bytes: self.tree.container_memory(index),
+            });
+        UsageReply {
+            containers: containers.collect(),
+        }
     }
 
     /// The exit code of an exec, once; `Err`: unknown id.
     pub fn take_exec_exit(&mut self, id: u64) -> Result<Option<i32>, ()> {
-        let pid = self.execs.iter().find(|(_, exec)| exec.id == id).map(|(pid, _)| *pid).ok_or(())?;
-        let exit = self.execs.get(&pid).and_then(|exec| exec.exit).map(|(code, _)| code);
+        let pid = self
+            .execs
+            .iter()
+            .find(|(_, exec)| exec.id == id)
+            .map(|(pid, _)| *pid)
+            .ok_or(())?;
+        let exit = self
+            .execs
+            .get(&pid)
+            .and_then(|exec| exec.exit)
+            .map(|(code, _)| code);
         if exit.is_some() {
             self.execs.remove(&pid);
         }
@@ -260,7 +316,9 @@ impl Containers {
         loop {
             let (pid, code, signal) = match waitpid(None, Some(WaitPidFlag::WNOHANG)) {
                 Ok(WaitStatus::Exited(pid, code)) => (pid.as_raw(), code, None),
-                Ok(WaitStatus::Signaled(pid, signal, _)) => (pid.as_raw(), 128 + signal as i32, Some(signal as i32)),
+                Ok(WaitStatus::Signaled(pid, signal, _)) => {
+                    (pid.as_raw(), 128 + signal as i32, Some(signal as i32))
+                }
                 Ok(WaitStatus::StillAlive) | Err(nix::Error::ECHILD) => return,
                 Ok(_) | Err(_) => continue,
             };
@@ -283,24 +341,42 @@ impl Containers {
             log.finish();
         }
         let oom_killed = container.oom_killed && signal == Some(libc::SIGKILL);
-        container.exit = Some(ContainerExit { code, signal, oom_killed, finished_at: Timestamp::now() });
+        container.exit = Some(ContainerExit {
+            code,
+            signal,
+            oom_killed,
+            finished_at: Timestamp::now(),
+        });
         container.throttle = None;
         self.generation += 1;
         let (name, restart) = (container.name.clone(), container.restart);
-        let why = if oom_killed { " (over its memory limit)" } else { "" };
-        self.note(&format!("container {name} run {restart} ended with exit code {code}{why}"));
+        let why = if oom_killed {
+            " (over its memory limit)"
+        } else {
+            ""
+        };
+        self.note(&format!(
+            "container {name} run {restart} ended with exit code {code}{why}"
+        ));
     }
 
     /// The output pipes to poll: container, position, descriptor.
     pub fn pipes(&self) -> impl Iterator<Item = (usize, usize, RawFd)> {
         self.list.iter().enumerate().flat_map(|(index, container)| {
-            container.logs.iter().enumerate().map(move |(at, log)| (index, at, log.raw()))
+            container
+                .logs
+                .iter()
+                .enumerate()
+                .map(move |(at, log)| (index, at, log.raw()))
         })
     }
 
     /// Copies what a pipe holds into the log. `false`: it is closed; call [`Self::drop_closed`] after the round.
     pub fn pump(&mut self, container: usize, at: usize) -> bool {
-        self.list.get_mut(container).and_then(|container| container.logs.get_mut(at)).is_some_and(LogPipe::pump)
+        self.list
+            .get_mut(container)
+            .and_then(|container| container.logs.get_mut(at))
+            .is_some_and(LogPipe::pump)
     }
 
     pub fn drop_closed(&mut self, closed: &[RawFd]) {
@@ -319,12 +395,17 @@ impl Containers {
         if now >= self.next_scan {
             self.tree.scan();
             self.check_memory();
-            self.execs.retain(|_, exec| exec.exit.is_none_or(|(_, at)| at.elapsed() < EXEC_EXIT_KEPT));
-            let limited =
-                self.list.iter().any(|container| container.exit.is_none() && container.limits.memory_bytes.is_some());
+            self.execs
+                .retain(|_, exec| exec.exit.is_none_or(|(_, at)| at.elapsed() < EXEC_EXIT_KEPT));
+            let limited = self
+                .list
+                .iter()
+                .any(|container| container.exit.is_none() && container.limits.memory_bytes.is_some());
             self.next_scan = now + if limited { MEMORY_LOOK } else { TREE_LOOK };
         }
-        let due = |container: &Container| container.throttle.is_some() && !container.paused && container.next_look <= now;
+        let due = |container: &Container| {
+            container.throttle.is_some() && !container.paused && container.next_look <= now
+        };
         if self.list.iter().any(due) {
             self.tree.measure(false);
             let nanos = self.nanos();
@@ -334,15 +415,23 @@ impl Containers {
                 }
             }
         }
-        let looks = self.list.iter().filter(|container| container.throttle.is_some() && !container.paused);
-        let next = looks.map(|container| container.next_look).min().map_or(self.next_scan, |at| at.min(self.next_scan));
+        let looks = self
+            .list
+            .iter()
+            .filter(|container| container.throttle.is_some() && !container.paused);
+        let next = looks
+            .map(|container| container.next_look)
+            .min()
+            .map_or(self.next_scan, |at| at.min(self.next_scan));
         next.saturating_duration_since(Instant::now())
     }
 
     fn throttle(&mut self, index: usize, now: Instant, nanos: u64) {
         let cpu = self.tree.container_cpu(index);
         let container = &mut self.list[index];
-        let Some(throttle) = container.throttle.as_mut() else { return };
+        let Some(throttle) = container.throttle.as_mut() else {
+            return;
+        };
         let (action, look) = throttle.step(nanos, cpu);
         container.next_look = now + look;
         match action {
@@ -355,12 +444,16 @@ impl Containers {
     fn check_memory(&mut self) {
         for index in 0..self.list.len() {
             let container = &self.list[index];
-            let (None, Some(limit)) = (&container.exit, container.limits.memory_bytes) else { continue };
+            let (None, Some(limit)) = (&container.exit, container.limits.memory_bytes) else {
+                continue;
+            };
             let used = self.tree.container_memory(index);
             if used > limit && !container.oom_killed {
                 let name = container.name.clone();
                 self.list[index].oom_killed = true;
-                self.note(&format!("container {name} uses {used} bytes, limit {limit}: killed"));
+                self.note(&format!(
+                    "container {name} uses {used} bytes, limit {limit}: killed"
+                ));
                 self.signal_tree(index, Signal::SIGKILL);
             }
         }

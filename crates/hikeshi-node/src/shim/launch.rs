@@ -32,7 +32,11 @@ pub enum LaunchError {
 
 /// Gives a file or folder to the pods' user; only root has to.
 pub fn give_to_pods(path: &Path) -> io::Result<()> {
-    if geteuid().is_root() { chown(path, Some(POD_HOST_ID), Some(POD_HOST_ID)) } else { Ok(()) }
+    if geteuid().is_root() {
+        chown(path, Some(POD_HOST_ID), Some(POD_HOST_ID))
+    } else {
+        Ok(())
+    }
 }
 
 /// Writes `pod.json` (and an empty `hosts` if there is none) and starts `program internal pod-init DIR`.
@@ -48,14 +52,25 @@ pub async fn launch(
         move |source| LaunchError::File { path, source }
     };
     let lifeline = lifeline.map(|fd| fd.as_raw_fd());
-    let spec = PodSpecFile { lifeline, ..spec.clone() };
+    let spec = PodSpecFile {
+        lifeline,
+        ..spec.clone()
+    };
     fs::create_dir_all(pod_dir).map_err(file(pod_dir))?;
     give_to_pods(pod_dir).map_err(file(pod_dir))?;
     fs::write(pod_dir.join("pod.json"), serde_json::to_vec(&spec)?).map_err(file(pod_dir))?;
     let hosts = pod_dir.join("hosts");
-    fs::OpenOptions::new().create(true).append(true).open(&hosts).map_err(file(&hosts))?;
+    fs::OpenOptions::new()
+        .create(true)
+        .append(true)
+        .open(&hosts)
+        .map_err(file(&hosts))?;
     let mut command = tokio::process::Command::new(program);
-    command.args(["internal", "pod-init"]).arg(pod_dir).stdin(Stdio::null()).stdout(Stdio::null());
+    command
+        .args(["internal", "pod-init"])
+        .arg(pod_dir)
+        .stdin(Stdio::null())
+        .stdout(Stdio::null());
     command.stderr(Stdio::piped()).env_clear().current_dir("/");
     if geteuid().is_root() {
         command.uid(POD_HOST_ID).gid(POD_HOST_ID);
@@ -72,11 +87,21 @@ pub async fn launch(
             }
         });
     }
-    let spawn = |source| LaunchError::Spawn { program: program.display().to_string(), source };
+    let spawn = |source| LaunchError::Spawn {
+        program: program.display().to_string(),
+        source,
+    };
     let output = command.output().await.map_err(spawn)?;
     if !output.status.success() {
-        let said = String::from_utf8_lossy(&output.stderr).trim().trim_start_matches("pod-init: ").to_owned();
-        return Err(LaunchError::Init(if said.is_empty() { output.status.to_string() } else { said }));
+        let said = String::from_utf8_lossy(&output.stderr)
+            .trim()
+            .trim_start_matches("pod-init: ")
+            .to_owned();
+        return Err(LaunchError::Init(if said.is_empty() {
+            output.status.to_string()
+        } else {
+            said
+        }));
     }
     let path = pod_dir.join("init.json");
     Ok(serde_json::from_slice(&fs::read(&path).map_err(file(&path))?)?)
@@ -88,8 +113,11 @@ pub fn is_alive(record: &InitRecord) -> bool {
     if boot_id.trim() != record.boot_id {
         return false;
     }
-    let Ok(stat) = fs::read_to_string(format!("/proc/{}/stat", record.pid)) else { return false };
-    parse_stat(&stat).is_some_and(|stat| stat.start_time == record.start_time && !matches!(stat.state, 'Z' | 'X'))
+    let Ok(stat) = fs::read_to_string(format!("/proc/{}/stat", record.pid)) else {
+        return false;
+    };
+    parse_stat(&stat)
+        .is_some_and(|stat| stat.start_time == record.start_time && !matches!(stat.state, 'Z' | 'X'))
 }
 
 /// Kills the recorded init, and with it the pod, unless its pid is another process by now.

@@ -30,13 +30,23 @@ pub fn open_log(pod_folder: BorrowedFd<'_>, container: &str, restart: u32) -> io
     }
     let flags = OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_APPEND | OFlag::O_CLOEXEC;
     let path = format!("logs/{container}/{restart}.log");
-    Ok(File::from(openat(pod_folder, path.as_str(), flags, Mode::from_bits_truncate(0o644))?))
+    Ok(File::from(openat(
+        pod_folder,
+        path.as_str(),
+        flags,
+        Mode::from_bits_truncate(0o644),
+    )?))
 }
 
 impl LogPipe {
     /// `pipe` must be non-blocking.
     pub fn new(pipe: OwnedFd, stream: &'static str, file: File) -> Self {
-        Self { pipe: File::from(pipe), stream, partial: Vec::new(), file }
+        Self {
+            pipe: File::from(pipe),
+            stream,
+            partial: Vec::new(),
+            file,
+        }
     }
 
     pub fn raw(&self) -> RawFd {
@@ -87,7 +97,9 @@ impl LogPipe {
     fn write(&mut self, bytes: &[u8]) {
         let now = Timestamp::now();
         let mut out = Vec::with_capacity(bytes.len() + bytes.len() / 2);
-        split(&mut self.partial, bytes, |mark, line| entry(&mut out, now, self.stream, mark, line));
+        split(&mut self.partial, bytes, |mark, line| {
+            entry(&mut out, now, self.stream, mark, line)
+        });
         // A full disk must not stop the container: like any runtime, lines are lost then.
         let _ = self.file.write_all(&out);
     }
@@ -148,14 +160,19 @@ mod tests {
     #[test]
     fn lines_survive_any_chunking() {
         let (seen, partial) = lines(&[b"one\ntw", b"o\n\nthr", b"ee"]);
-        let text: Vec<_> = seen.iter().map(|(_, line)| String::from_utf8_lossy(line).into_owned()).collect();
+        let text: Vec<_> = seen
+            .iter()
+            .map(|(_, line)| String::from_utf8_lossy(line).into_owned())
+            .collect();
         assert_eq!(text, ["one", "two", ""]);
         assert_eq!(partial, b"three");
     }
 
     #[test]
     fn a_long_line_is_cut_into_parts_that_join_to_it() {
-        let long: Vec<u8> = (0..MAX_LINE * 2 + 7).map(|index| b'a' + (index % 26) as u8).collect();
+        let long: Vec<u8> = (0..MAX_LINE * 2 + 7)
+            .map(|index| b'a' + (index % 26) as u8)
+            .collect();
         let mut whole = long.clone();
         whole.push(b'\n');
         for size in [1, 1000, 20_000, whole.len()] {
@@ -163,14 +180,26 @@ mod tests {
             let (seen, partial) = lines(&chunks);
             assert!(partial.is_empty());
             assert_eq!(seen.iter().map(|(mark, _)| *mark).collect::<String>(), "PPF");
-            assert_eq!(seen.into_iter().flat_map(|(_, part)| part).collect::<Vec<_>>(), long);
+            assert_eq!(
+                seen.into_iter().flat_map(|(_, part)| part).collect::<Vec<_>>(),
+                long
+            );
         }
     }
 
     #[test]
     fn a_log_line_carries_nanoseconds_stream_and_mark() {
         let mut out = Vec::new();
-        entry(&mut out, "2026-11-21T10:00:00.1234Z".parse().unwrap(), "stdout", 'F', b"hello");
-        assert_eq!(String::from_utf8(out).unwrap(), "2026-11-21T10:00:00.123400000Z stdout F hello\n");
+        entry(
+            &mut out,
+            "2026-11-21T10:00:00.1234Z".parse().unwrap(),
+            "stdout",
+            'F',
+            b"hello",
+        );
+        assert_eq!(
+            String::from_utf8(out).unwrap(),
+            "2026-11-21T10:00:00.123400000Z stdout F hello\n"
+        );
     }
 }

@@ -25,8 +25,8 @@ use nix::sys::signalfd::{SfdFlags, SignalFd};
 use nix::unistd::{ForkResult, Pid, fork, sethostname, setsid};
 
 pub use client::{InitClient, InitError};
-pub use logs::MAX_LINE;
 use containers::Containers;
+pub use logs::MAX_LINE;
 use protocol::{InitRecord, PodSpecFile};
 use serve::Server;
 pub use tree::parse_stat;
@@ -66,13 +66,23 @@ fn prepare(pod_dir: &Path) -> Result<Outside, Failure> {
     // Nothing inherited may reach the pod's programs.
     // SAFETY: marks descriptors close-on-exec; closes none.
     unsafe { libc::close_range(3, libc::c_uint::MAX, libc::CLOSE_RANGE_CLOEXEC.cast_signed()) };
-    let journal = OpenOptions::new().create(true).append(true).open(pod_dir.join("init.log"))?;
+    let journal = OpenOptions::new()
+        .create(true)
+        .append(true)
+        .open(pod_dir.join("init.log"))?;
     let null = OwnedFd::from(OpenOptions::new().read(true).write(true).open("/dev/null")?);
     let folder = OwnedFd::from(File::open(pod_dir)?);
     let socket = podlink::listen_at(&pod_dir.join("init.sock"))?;
     // SAFETY: the kubelet names a descriptor that it made for us to inherit.
     let lifeline = spec.lifeline.map(|raw| unsafe { OwnedFd::from_raw_fd(raw) });
-    Ok(Outside { spec, folder, socket, journal, null, lifeline })
+    Ok(Outside {
+        spec,
+        folder,
+        socket,
+        journal,
+        null,
+        lifeline,
+    })
 }
 
 fn start(pod_dir: &Path) -> Result<i32, Failure> {
@@ -95,7 +105,11 @@ fn start(pod_dir: &Path) -> Result<i32, Failure> {
             let mut answer = String::new();
             ready.read_to_string(&mut answer)?;
             if answer != "ready" {
-                return Err(if answer.is_empty() { "the init died".into() } else { answer.into() });
+                return Err(if answer.is_empty() {
+                    "the init died".into()
+                } else {
+                    answer.into()
+                });
             }
             record(pod_dir, child)?;
             Ok(0)
@@ -105,10 +119,17 @@ fn start(pod_dir: &Path) -> Result<i32, Failure> {
 
 /// Writes `init.json` before anyone can learn that the pod is ready.
 fn record(pod_dir: &Path, child: Pid) -> Result<(), Failure> {
-    let stat = fs::read_to_string(format!("/proc/{child}/stat")).map_err(|error| format!("the init died: {error}"))?;
+    let stat = fs::read_to_string(format!("/proc/{child}/stat"))
+        .map_err(|error| format!("the init died: {error}"))?;
     let stat = parse_stat(&stat).ok_or("unreadable /proc/PID/stat")?;
-    let boot_id = fs::read_to_string("/proc/sys/kernel/random/boot_id")?.trim().to_owned();
-    let record = InitRecord { pid: child.as_raw(), start_time: stat.start_time, boot_id };
+    let boot_id = fs::read_to_string("/proc/sys/kernel/random/boot_id")?
+        .trim()
+        .to_owned();
+    let record = InitRecord {
+        pid: child.as_raw(),
+        start_time: stat.start_time,
+        boot_id,
+    };
     fs::write(pod_dir.join("init.json"), serde_json::to_vec(&record)?)?;
     Ok(())
 }
@@ -124,7 +145,9 @@ fn become_init(pod_dir: &Path, outside: Outside, mut report: io::PipeWriter) -> 
     let _ = report.write_all(b"ready");
     drop(report);
     if let Err(error) = server.run() {
-        server.containers.note(&format!("the init's loop failed: {error}"));
+        server
+            .containers
+            .note(&format!("the init's loop failed: {error}"));
         return Err(());
     }
     // Returning ends pid 1, and the kernel kills whatever else is in the pod.
@@ -132,7 +155,14 @@ fn become_init(pod_dir: &Path, outside: Outside, mut report: io::PipeWriter) -> 
 }
 
 fn build(pod_dir: &Path, outside: Outside) -> Result<Server, Failure> {
-    let Outside { spec, folder, socket, journal, null, lifeline } = outside;
+    let Outside {
+        spec,
+        folder,
+        socket,
+        journal,
+        null,
+        lifeline,
+    } = outside;
     setsid()?;
     // SAFETY: duplicates descriptors that we hold over the standard ones; the starter's own are let go, so that
     // it may wait for the end of its pipes.
@@ -163,6 +193,9 @@ fn build(pod_dir: &Path, outside: Outside) -> Result<Server, Failure> {
     if let Err(error) = namespaces::free_low_ports() {
         containers.note(&format!("ports below 1024 stay privileged: {error}"));
     }
-    containers.note(&format!("pod {}/{} ({}) is ready", spec.namespace, spec.name, spec.uid));
+    containers.note(&format!(
+        "pod {}/{} ({}) is ready",
+        spec.namespace, spec.name, spec.uid
+    ));
     Ok(Server::new(containers, socket, signals, lifeline))
 }

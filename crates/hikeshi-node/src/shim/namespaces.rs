@@ -14,7 +14,11 @@ use super::protocol::PodUser;
 #[derive(Debug, thiserror::Error)]
 pub enum NamespaceError {
     #[error("{reason}; {remedy}")]
-    Forbidden { reason: String, remedy: &'static str, source: nix::Error },
+    Forbidden {
+        reason: String,
+        remedy: &'static str,
+        source: nix::Error,
+    },
     #[error("writing {file}: {source}")]
     Mapping { file: &'static str, source: io::Error },
 }
@@ -32,7 +36,11 @@ pub fn enter(user: &PodUser) -> Result<(), NamespaceError> {
             | CloneFlags::CLONE_NEWUTS
             | CloneFlags::CLONE_NEWIPC,
     )
-    .map_err(|source| NamespaceError::Forbidden { reason: explain(source), remedy: REMEDY, source })?;
+    .map_err(|source| NamespaceError::Forbidden {
+        reason: explain(source),
+        remedy: REMEDY,
+        source,
+    })?;
     write("/proc/self/setgroups", "deny")?;
     write("/proc/self/uid_map", &format!("{} {uid} 1\n", user.uid))?;
     write("/proc/self/gid_map", &format!("{} {gid} 1\n", user.gid))
@@ -48,7 +56,9 @@ fn write(file: &'static str, text: &str) -> Result<(), NamespaceError> {
 }
 
 fn sysctl(path: &str) -> Option<String> {
-    fs::read_to_string(format!("/proc/sys/{path}")).ok().map(|text| text.trim().to_owned())
+    fs::read_to_string(format!("/proc/sys/{path}"))
+        .ok()
+        .map(|text| text.trim().to_owned())
 }
 
 /// Names the switch that most likely forbids user namespaces on this machine.
@@ -69,7 +79,12 @@ fn explain(error: nix::Error) -> String {
 
 /// Brings `lo` up and lets every user of the pod bind any port, as container runtimes do.
 pub fn set_up_loopback() -> io::Result<()> {
-    let socket = socket(AddressFamily::Inet, SockType::Datagram, SockFlag::SOCK_CLOEXEC, None)?;
+    let socket = socket(
+        AddressFamily::Inet,
+        SockType::Datagram,
+        SockFlag::SOCK_CLOEXEC,
+        None,
+    )?;
     // SAFETY: an all-zero ifreq is a valid value of this plain C struct.
     let mut request: libc::ifreq = unsafe { std::mem::zeroed() };
     for (slot, byte) in request.ifr_name.iter_mut().zip(b"lo\0") {

@@ -34,11 +34,21 @@ const AUDIT_ARCH: u32 = 0xC000_003E;
 const AUDIT_ARCH: u32 = 0xC000_00B7;
 
 const fn statement(code: u32, k: u32) -> libc::sock_filter {
-    libc::sock_filter { code: code as u16, jt: 0, jf: 0, k }
+    libc::sock_filter {
+        code: code as u16,
+        jt: 0,
+        jf: 0,
+        k,
+    }
 }
 
 const fn jump_if_equal(k: u32, skip_true: u8, skip_false: u8) -> libc::sock_filter {
-    libc::sock_filter { code: (libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K) as u16, jt: skip_true, jf: skip_false, k }
+    libc::sock_filter {
+        code: (libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K) as u16,
+        jt: skip_true,
+        jf: skip_false,
+        k,
+    }
 }
 
 /// Everything passes at full speed but bind(2) of the native architecture, which asks the init.
@@ -54,7 +64,10 @@ static FILTER: [libc::sock_filter; 6] = [
 /// Installs the filter in this process and returns the listener's descriptor number, or -errno.
 /// Async-signal-safe: called between fork and exec. Sets no_new_privs.
 pub fn install() -> RawFd {
-    let program = libc::sock_fprog { len: FILTER.len() as u16, filter: FILTER.as_ptr().cast_mut() };
+    let program = libc::sock_fprog {
+        len: FILTER.len() as u16,
+        filter: FILTER.as_ptr().cast_mut(),
+    };
     // SAFETY: both calls only read their arguments; the kernel copies the filter before returning.
     unsafe {
         if libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0 {
@@ -66,7 +79,11 @@ pub fn install() -> RawFd {
             libc::SECCOMP_FILTER_FLAG_NEW_LISTENER,
             &raw const program,
         );
-        if fd < 0 { -*libc::__errno_location() } else { fd as RawFd }
+        if fd < 0 {
+            -*libc::__errno_location()
+        } else {
+            fd as RawFd
+        }
     }
 }
 
@@ -108,7 +125,9 @@ fn pidfd(tid: u32) -> io::Result<OwnedFd> {
     }
     if fd < 0 {
         let status = std::fs::read_to_string(format!("/proc/{tid}/status"))?;
-        let leader = status.lines().find_map(|line| line.strip_prefix("Tgid:")?.trim().parse().ok());
+        let leader = status
+            .lines()
+            .find_map(|line| line.strip_prefix("Tgid:")?.trim().parse().ok());
         fd = open(leader.ok_or_else(|| io::Error::other("no Tgid"))?, 0);
     }
     nix::errno::Errno::result(fd)?;
@@ -144,10 +163,17 @@ fn share_port(tid: u32, fd: RawFd, address: u64, length: u64) -> io::Result<()> 
 fn read_address(tid: u32, address: u64, length: u64) -> io::Result<SocketAddr> {
     let mut bytes = [0u8; 28];
     let length = bytes.len().min(length as usize);
-    let local = libc::iovec { iov_base: bytes.as_mut_ptr().cast(), iov_len: length };
-    let remote = libc::iovec { iov_base: address as *mut libc::c_void, iov_len: length };
+    let local = libc::iovec {
+        iov_base: bytes.as_mut_ptr().cast(),
+        iov_len: length,
+    };
+    let remote = libc::iovec {
+        iov_base: address as *mut libc::c_void,
+        iov_len: length,
+    };
     // SAFETY: writes at most `length` bytes into our buffer; the kernel checks the remote range.
-    let read = unsafe { libc::process_vm_readv(tid as libc::pid_t, &raw const local, 1, &raw const remote, 1, 0) };
+    let read =
+        unsafe { libc::process_vm_readv(tid as libc::pid_t, &raw const local, 1, &raw const remote, 1, 0) };
     let read = nix::errno::Errno::result(read)?.cast_unsigned();
     let family = u16::from_ne_bytes([bytes[0], bytes[1]]);
     let port = u16::from_be_bytes([bytes[2], bytes[3]]);
@@ -179,7 +205,13 @@ fn is_listened_on(table: &str, wanted: SocketAddr) -> bool {
 /// `0100007F:1F90`: words of the address in the machine's byte order, the port as a number.
 fn parse_hex_address(text: &str) -> Option<SocketAddr> {
     let (address, port) = text.split_once(':')?;
-    let word = |at: usize| Some(u32::from_str_radix(address.get(at * 8..at * 8 + 8)?, 16).ok()?.to_ne_bytes());
+    let word = |at: usize| {
+        Some(
+            u32::from_str_radix(address.get(at * 8..at * 8 + 8)?, 16)
+                .ok()?
+                .to_ne_bytes(),
+        )
+    };
     let ip: IpAddr = if address.len() == 8 {
         Ipv4Addr::from(word(0)?).into()
     } else {

@@ -219,7 +219,10 @@ mod tests {
     #[test]
     fn the_data_planes_requests_are_requests_of_init() {
         for link in [
-            LinkRequest::Listen { addr: Ipv4Addr::new(127, 96, 0, 5), port: 80 },
+            LinkRequest::Listen {
+                addr: Ipv4Addr::new(127, 96, 0, 5),
+                port: 80,
+            },
             LinkRequest::Sockets { count: 16 },
         ] {
             let json = serde_json::to_string(&link).unwrap();
@@ -230,7 +233,14 @@ mod tests {
 
     #[test]
     fn a_reply_is_flat_json() {
-        let reply = Reply { ok: true, error: None, body: Some(Started { pid: 7, id: 0 }) };
-        assert_eq!(serde_json::to_string(&reply).unwrap(), r#"{"ok":true,"pid":7,"id":0}"#);
+        let reply = Reply {
+            ok: true,
+            error: None,
+            body: Some(Started { pid: 7, id: 0 }),
+        };
+        assert_eq!(
+            serde_json::to_string(&reply).unwrap(),
+            r#"{"ok":true,"pid":7,"id":0}"#
+        );
     }
 }

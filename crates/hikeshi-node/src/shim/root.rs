@@ -28,42 +28,93 @@ trait Step<T> {
 
 impl<T, E: Into<io::Error>> Step<T> for Result<T, E> {
     fn step(self, step: &'static str, path: &Path) -> Result<T, RootError> {
-        self.map_err(|error| RootError { step, path: path.display().to_string(), source: error.into() })
+        self.map_err(|error| RootError {
+            step,
+            path: path.display().to_string(),
+            source: error.into(),
+        })
     }
 }
 
 /// Where the host's `/etc` is seen inside the pod; `/etc` itself is made of links into it.
 const HOST_ETC: &str = ".host-etc";
 /// Files of `/etc` that are the pod's own.
-const OWN_ETC: [&str; 8] =
-    ["hosts", "hostname", "resolv.conf", "passwd", "group", "shadow", "gshadow", "mtab"];
+const OWN_ETC: [&str; 8] = [
+    "hosts",
+    "hostname",
+    "resolv.conf",
+    "passwd",
+    "group",
+    "shadow",
+    "gshadow",
+    "mtab",
+];
 
 /// Builds the root below `pod_dir/root` and makes it `/`. Runs as pid 1 of the new namespaces.
 pub fn build(pod_dir: &Path, spec: &PodSpecFile) -> Result<(), RootError> {
     let none = None::<&str>;
     // Slave, not shared: nothing mounted here may show on the host.
-    mount(none, "/", none, MsFlags::MS_REC | MsFlags::MS_SLAVE, none).step("detaching mounts of", Path::new("/"))?;
+    mount(none, "/", none, MsFlags::MS_REC | MsFlags::MS_SLAVE, none)
+        .step("detaching mounts of", Path::new("/"))?;
     let root = pod_dir.join("root");
     fs::create_dir_all(&root).step("creating", &root)?;
-    mount(Some("pod"), &root, Some("tmpfs"), MsFlags::MS_NOSUID, Some("mode=755")).step("mounting a tmpfs at", &root)?;
+    mount(
+        Some("pod"),
+        &root,
+        Some("tmpfs"),
+        MsFlags::MS_NOSUID,
+        Some("mode=755"),
+    )
+    .step("mounting a tmpfs at", &root)?;
 
     programs(&root)?;
     etc(&root, pod_dir, spec)?;
     devices(&root)?;
-    for folder in ["tmp", "var/tmp", "run", "run/lock", "var/lib", "var/log", "var/cache", "home", "root", "opt", "sys", "srv", "mnt"] {
+    for folder in [
+        "tmp",
+        "var/tmp",
+        "run",
+        "run/lock",
+        "var/lib",
+        "var/log",
+        "var/cache",
+        "home",
+        "root",
+        "opt",
+        "sys",
+        "srv",
+        "mnt",
+    ] {
         fs::create_dir_all(root.join(folder)).step("creating", &root.join(folder))?;
     }
     for folder in ["tmp", "var/tmp", "run"] {
-        fs::set_permissions(root.join(folder), fs::Permissions::from_mode(0o1777)).step("opening", &root.join(folder))?;
+        fs::set_permissions(root.join(folder), fs::Permissions::from_mode(0o1777))
+            .step("opening", &root.join(folder))?;
     }
     // Relative: until pivot_root an absolute link would lead to the host's folder.
     symlink("../run", root.join("var/run")).step("linking", &root.join("var/run"))?;
     let proc = root.join("proc");
     fs::create_dir_all(&proc).step("creating", &proc)?;
-    mount(Some("proc"), &proc, Some("proc"), MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_NOEXEC, none)
-        .step("mounting a proc (a container runtime that masks parts of /proc forbids this) at", &proc)?;
+    mount(
+        Some("proc"),
+        &proc,
+        Some("proc"),
+        MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_NOEXEC,
+        none,
+    )
+    .step(
+        "mounting a proc (a container runtime that masks parts of /proc forbids this) at",
+        &proc,
+    )?;
     if let Some(bin) = &spec.bin_dir {
-        bind(&root, &Bind { source: bin.clone(), target: "/opt/hikeshi/bin".into(), read_only: true })?;
+        bind(
+            &root,
+            &Bind {
+                source: bin.clone(),
+                target: "/opt/hikeshi/bin".into(),
+                read_only: true,
+            },
+        )?;
     }
     for tmpfs in &spec.tmpfs {
         let target = inside(&root, &tmpfs.target);
@@ -72,8 +123,14 @@ pub fn build(pod_dir: &Path, spec: &PodSpecFile) -> Result<(), RootError> {
             Some(size) => format!("mode=1777,size={size}"),
             None => "mode=1777".to_owned(),
         };
-        mount(Some("tmpfs"), &target, Some("tmpfs"), MsFlags::MS_NOSUID, Some(options.as_str()))
-            .step("mounting a tmpfs at", &target)?;
+        mount(
+            Some("tmpfs"),
+            &target,
+            Some("tmpfs"),
+            MsFlags::MS_NOSUID,
+            Some(options.as_str()),
+        )
+        .step("mounting a tmpfs at", &target)?;
     }
     for entry in &spec.binds {
         bind(&root, entry)?;
@@ -86,12 +143,21 @@ fn programs(root: &Path) -> Result<(), RootError> {
     for name in ["usr", "bin", "sbin", "lib", "lib32", "lib64", "libx32"] {
         let host = Path::new("/").join(name);
         let here = root.join(name);
-        let Ok(kind) = fs::symlink_metadata(&host) else { continue };
+        let Ok(kind) = fs::symlink_metadata(&host) else {
+            continue;
+        };
         if kind.file_type().is_symlink() {
             let target = fs::read_link(&host).step("reading", &host)?;
             symlink(target, &here).step("linking", &here)?;
         } else {
-            bind(root, &Bind { source: host.clone(), target: host, read_only: true })?;
+            bind(
+                root,
+                &Bind {
+                    source: host.clone(),
+                    target: host,
+                    read_only: true,
+                },
+            )?;
         }
     }
     Ok(())
@@ -101,7 +167,14 @@ fn etc(root: &Path, pod_dir: &Path, spec: &PodSpecFile) -> Result<(), RootError>
     let etc = root.join("etc");
     fs::create_dir_all(&etc).step("creating", &etc)?;
     let host = Path::new("/etc");
-    bind(root, &Bind { source: host.into(), target: Path::new("/").join(HOST_ETC), read_only: true })?;
+    bind(
+        root,
+        &Bind {
+            source: host.into(),
+            target: Path::new("/").join(HOST_ETC),
+            read_only: true,
+        },
+    )?;
     for entry in fs::read_dir(host).step("reading", host)? {
         let name = entry.step("reading", host)?.file_name();
         if !OWN_ETC.iter().any(|own| name == *own) {
@@ -110,7 +183,10 @@ fn etc(root: &Path, pod_dir: &Path, spec: &PodSpecFile) -> Result<(), RootError>
         }
     }
     let user = &spec.user;
-    let mut passwd = format!("{}:x:{}:{}::{}:/bin/sh\n", user.name, user.uid, user.gid, user.home);
+    let mut passwd = format!(
+        "{}:x:{}:{}::{}:/bin/sh\n",
+        user.name, user.uid, user.gid, user.home
+    );
     let mut group = format!("{}:x:{}:\n", user.name, user.gid);
     for (name, id, home) in [("root", 0, "/root"), ("nobody", 65534, "/nonexistent")] {
         if id != user.uid && name != user.name {
@@ -131,7 +207,14 @@ fn etc(root: &Path, pod_dir: &Path, spec: &PodSpecFile) -> Result<(), RootError>
         fs::write(etc.join(name), text).step("writing", &etc.join(name))?;
     }
     symlink("/proc/self/mounts", etc.join("mtab")).step("linking", &etc.join("mtab"))?;
-    bind(root, &Bind { source: pod_dir.join("hosts"), target: "/etc/hosts".into(), read_only: true })
+    bind(
+        root,
+        &Bind {
+            source: pod_dir.join("hosts"),
+            target: "/etc/hosts".into(),
+            read_only: true,
+        },
+    )
 }
 
 fn devices(root: &Path) -> Result<(), RootError> {
@@ -139,11 +222,19 @@ fn devices(root: &Path) -> Result<(), RootError> {
     for folder in ["shm", "pts", "mqueue"] {
         fs::create_dir_all(dev.join(folder)).step("creating", &dev.join(folder))?;
     }
-    fs::set_permissions(dev.join("shm"), fs::Permissions::from_mode(0o1777)).step("opening", &dev.join("shm"))?;
+    fs::set_permissions(dev.join("shm"), fs::Permissions::from_mode(0o1777))
+        .step("opening", &dev.join("shm"))?;
     for name in ["null", "zero", "full", "random", "urandom", "tty"] {
         let node = Path::new("/dev").join(name);
         if node.exists() {
-            bind(root, &Bind { source: node.clone(), target: node, read_only: false })?;
+            bind(
+                root,
+                &Bind {
+                    source: node.clone(),
+                    target: node,
+                    read_only: false,
+                },
+            )?;
         }
     }
     for (link, target) in [
@@ -177,9 +268,27 @@ fn inside(root: &Path, target: &Path) -> PathBuf {
     path
 }
 
+/// A mount below a link into the host's `/etc` gets real folders instead: the image would have had them to itself.
+fn own_folders(root: &Path, target: &Path) -> Result<(), RootError> {
+    let Some(parent) = target.parent() else { return Ok(()) };
+    let mut path = root.to_owned();
+    for part in parent.strip_prefix(root).unwrap_or(Path::new("")).components() {
+        path.push(part);
+        let link = fs::symlink_metadata(&path).is_ok_and(|kind| kind.is_symlink());
+        if link && path.starts_with(root.join("etc")) {
+            fs::remove_file(&path).step("unlinking", &path)?;
+        }
+    }
+    Ok(())
+}
+
 fn bind(root: &Path, bind: &Bind) -> Result<(), RootError> {
     let target = inside(root, &bind.target);
-    if fs::metadata(&bind.source).step("looking at", &bind.source)?.is_dir() {
+    own_folders(root, &target)?;
+    if fs::metadata(&bind.source)
+        .step("looking at", &bind.source)?
+        .is_dir()
+    {
         fs::create_dir_all(&target).step("creating", &target)?;
     } else {
         if let Some(parent) = target.parent() {
@@ -191,7 +300,14 @@ fn bind(root: &Path, bind: &Bind) -> Result<(), RootError> {
     }
     let none = None::<&str>;
     // Recursive: mounts below a mount that we inherited are locked to it.
-    mount(Some(&bind.source), &target, none, MsFlags::MS_BIND | MsFlags::MS_REC, none).step("binding", &bind.source)?;
+    mount(
+        Some(&bind.source),
+        &target,
+        none,
+        MsFlags::MS_BIND | MsFlags::MS_REC,
+        none,
+    )
+    .step("binding", &bind.source)?;
     if bind.read_only {
         make_read_only(&target).step("making read-only", &target)?;
     }

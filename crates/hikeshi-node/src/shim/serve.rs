@@ -50,7 +50,11 @@ enum Outcome {
 }
 
 fn ok(body: impl Serialize) -> Outcome {
-    let reply = Reply { ok: true, error: None, body: Some(body) };
+    let reply = Reply {
+        ok: true,
+        error: None,
+        body: Some(body),
+    };
     match serde_json::to_value(reply) {
         Ok(value) => Outcome::Reply(value, Vec::new()),
         Err(error) => failure(&error.to_string()),
@@ -66,8 +70,19 @@ fn failure(error: &str) -> Outcome {
 }
 
 impl Server {
-    pub fn new(containers: Containers, socket: OwnedFd, signals: SignalFd, lifeline: Option<OwnedFd>) -> Self {
-        Self { containers, socket, signals, lifeline, clients: Vec::new() }
+    pub fn new(
+        containers: Containers,
+        socket: OwnedFd,
+        signals: SignalFd,
+        lifeline: Option<OwnedFd>,
+    ) -> Self {
+        Self {
+            containers,
+            socket,
+            signals,
+            lifeline,
+            clients: Vec::new(),
+        }
     }
 
     /// Serves until shutdown is asked for, the lifeline closes or SIGTERM comes from outside the pod.
@@ -76,7 +91,9 @@ impl Server {
             let wait = self.containers.enforce();
             // Rounded up: a poll that returns early would spin until the time is reached.
             let millis = wait.as_micros().div_ceil(1000).min(60_000);
-            let ready = self.wait(PollTimeout::try_from(i32::try_from(millis).unwrap_or(i32::MAX)).unwrap_or(PollTimeout::MAX))?;
+            let ready = self.wait(
+                PollTimeout::try_from(i32::try_from(millis).unwrap_or(i32::MAX)).unwrap_or(PollTimeout::MAX),
+            )?;
             let mut closed = Vec::new();
             for (fd, source, flags) in ready {
                 match source {
@@ -99,10 +116,14 @@ impl Server {
                     }
                     Source::Bind if flags.contains(PollFlags::POLLIN) => {
                         if let Err(error) = notify::answer(fd) {
-                            self.containers.note(&format!("a bind(2) was not prepared: {error}"));
+                            self.containers
+                                .note(&format!("a bind(2) was not prepared: {error}"));
                         }
                     }
-                    Source::Bind => self.containers.listeners.retain(|listener| listener.as_raw_fd() != fd),
+                    Source::Bind => self
+                        .containers
+                        .listeners
+                        .retain(|listener| listener.as_raw_fd() != fd),
                 }
             }
             self.containers.drop_closed(&closed);
@@ -115,14 +136,29 @@ impl Server {
         let mut sources: Vec<(BorrowedFd<'_>, Source)> = Vec::new();
         for (container, at, raw) in self.containers.pipes() {
             // SAFETY: the pipe lives in `self.containers`, borrowed for as long as this list.
-            sources.push((unsafe { BorrowedFd::borrow_raw(raw) }, Source::Pipe { container, at }));
+            sources.push((
+                unsafe { BorrowedFd::borrow_raw(raw) },
+                Source::Pipe { container, at },
+            ));
         }
         sources.push((self.signals.as_fd(), Source::Signals));
         sources.extend(self.lifeline.as_ref().map(|fd| (fd.as_fd(), Source::Lifeline)));
         sources.push((self.socket.as_fd(), Source::Socket));
-        sources.extend(self.clients.iter().map(|client| (client.fd.as_fd(), Source::Client(client.fd.as_raw_fd()))));
-        sources.extend(self.containers.listeners.iter().map(|fd| (fd.as_fd(), Source::Bind)));
-        let mut set: Vec<PollFd<'_>> = sources.iter().map(|(fd, _)| PollFd::new(*fd, PollFlags::POLLIN)).collect();
+        sources.extend(
+            self.clients
+                .iter()
+                .map(|client| (client.fd.as_fd(), Source::Client(client.fd.as_raw_fd()))),
+        );
+        sources.extend(
+            self.containers
+                .listeners
+                .iter()
+                .map(|fd| (fd.as_fd(), Source::Bind)),
+        );
+        let mut set: Vec<PollFd<'_>> = sources
+            .iter()
+            .map(|(fd, _)| PollFd::new(*fd, PollFlags::POLLIN))
+            .collect();
         match poll(&mut set, timeout) {
             Ok(_) | Err(nix::Error::EINTR) => {}
             Err(error) => return Err(error.into()),
@@ -137,7 +173,9 @@ impl Server {
     /// `true`: end the pod.
     fn take_signals(&mut self) -> io::Result<bool> {
         while let Some(info) = self.signals.read_signal()? {
-            let Ok(signal) = Signal::try_from(info.ssi_signo.cast_signed()) else { continue };
+            let Ok(signal) = Signal::try_from(info.ssi_signo.cast_signed()) else {
+                continue;
+            };
             match signal {
                 Signal::SIGCHLD => self.containers.reap(),
                 // A sender outside the pod's pid namespace shows as 0: the host's operator means the pod.
@@ -151,9 +189,16 @@ impl Server {
     }
 
     fn accept(&mut self) {
-        if let Ok(raw) = accept4(self.socket.as_raw_fd(), SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK) {
+        if let Ok(raw) = accept4(
+            self.socket.as_raw_fd(),
+            SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK,
+        ) {
             // SAFETY: accept has just returned this descriptor to us.
-            self.clients.push(Client { fd: unsafe { OwnedFd::from_raw_fd(raw) }, watch: None, exec_wait: None });
+            self.clients.push(Client {
+                fd: unsafe { OwnedFd::from_raw_fd(raw) },
+                watch: None,
+                exec_wait: None,
+            });
         }
     }
 
@@ -240,7 +285,11 @@ impl Server {
     }
 
     fn defer(&mut self, raw: RawFd, change: impl FnOnce(&mut Client)) {
-        if let Some(client) = self.clients.iter_mut().find(|client| client.fd.as_raw_fd() == raw) {
+        if let Some(client) = self
+            .clients
+            .iter_mut()
+            .find(|client| client.fd.as_raw_fd() == raw)
+        {
             change(client);
         }
     }
@@ -249,7 +298,10 @@ impl Server {
     fn answer_waiting(&mut self) {
         let mut replies = Vec::new();
         for client in &mut self.clients {
-            if client.watch.is_some_and(|seen| seen != self.containers.generation) {
+            if client
+                .watch
+                .is_some_and(|seen| seen != self.containers.generation)
+            {
                 client.watch = None;
                 replies.push((client.fd.as_raw_fd(), ok(self.containers.status())));
             }
@@ -271,7 +323,11 @@ impl Server {
 }
 
 fn tcp() -> io::Result<OwnedFd> {
-    let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, Some(socket2::Protocol::TCP))?;
+    let socket = socket2::Socket::new(
+        socket2::Domain::IPV4,
+        socket2::Type::STREAM,
+        Some(socket2::Protocol::TCP),
+    )?;
     socket.set_nonblocking(true)?;
     Ok(socket.into())
 }

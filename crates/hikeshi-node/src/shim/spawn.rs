@@ -61,23 +61,41 @@ fn look_up(program: &str, env: &BTreeMap<String, String>, cwd: &Path) -> Option<
         let path = cwd.join(program);
         return path.exists().then_some(path);
     }
-    let path = env.get("PATH").map_or("/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", String::as_str);
-    path.split(':').map(|folder| Path::new(folder).join(program)).find(|candidate| executable(candidate))
+    let path = env.get("PATH").map_or(
+        "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+        String::as_str,
+    );
+    path.split(':')
+        .map(|folder| Path::new(folder).join(program))
+        .find(|candidate| executable(candidate))
 }
 
 impl Command {
     /// Checks and converts everything, so that nothing is left to allocate after the fork.
     pub fn new(argv: &[String], env: &BTreeMap<String, String>, cwd: &Path) -> Result<Self, SpawnError> {
-        let name = argv.first().filter(|name| !name.is_empty()).ok_or(SpawnError::Empty)?;
-        let cwd = if cwd.is_absolute() { cwd.to_owned() } else { Path::new("/").join(cwd) };
+        let name = argv
+            .first()
+            .filter(|name| !name.is_empty())
+            .ok_or(SpawnError::Empty)?;
+        let cwd = if cwd.is_absolute() {
+            cwd.to_owned()
+        } else {
+            Path::new("/").join(cwd)
+        };
         let program = look_up(name, env, &cwd).ok_or_else(|| SpawnError::NotFound(name.clone()))?;
         // As container runtimes do: a working directory that the image lacks is made.
         let _ = fs::create_dir_all(&cwd);
         let path = |path: &Path| CString::new(std::os::unix::ffi::OsStrExt::as_bytes(path.as_os_str()));
         Ok(Self {
             program: path(&program)?,
-            argv: argv.iter().map(|arg| CString::new(arg.as_str())).collect::<Result<_, _>>()?,
-            env: env.iter().map(|(name, value)| CString::new(format!("{name}={value}"))).collect::<Result<_, _>>()?,
+            argv: argv
+                .iter()
+                .map(|arg| CString::new(arg.as_str()))
+                .collect::<Result<_, _>>()?,
+            env: env
+                .iter()
+                .map(|(name, value)| CString::new(format!("{name}={value}")))
+                .collect::<Result<_, _>>()?,
             cwd: path(&cwd)?,
         })
     }
@@ -86,14 +104,30 @@ impl Command {
     /// made its controlling terminal. The caller must be single-threaded.
     pub fn spawn(&self, stdio: [RawFd; 3], tty: bool) -> Result<Process, SpawnError> {
         let pointers = |list: &[CString]| -> Vec<*const libc::c_char> {
-            list.iter().map(|item| item.as_ptr()).chain([std::ptr::null()]).collect()
+            list.iter()
+                .map(|item| item.as_ptr())
+                .chain([std::ptr::null()])
+                .collect()
         };
         let (argv, env) = (pointers(&self.argv), pointers(&self.env));
         // Carries the child's listener and, should exec fail, its errno; a successful exec closes it.
-        let (ours, theirs) = socketpair(AddressFamily::Unix, SockType::SeqPacket, None, SockFlag::SOCK_CLOEXEC)?;
+        let (ours, theirs) = socketpair(
+            AddressFamily::Unix,
+            SockType::SeqPacket,
+            None,
+            SockFlag::SOCK_CLOEXEC,
+        )?;
         // SAFETY: the init has one thread, so the child may use everything that the parent may.
         match unsafe { fork()? } {
-            ForkResult::Child => child(&self.program, &self.cwd, &argv, &env, stdio, tty, theirs.as_raw_fd()),
+            ForkResult::Child => child(
+                &self.program,
+                &self.cwd,
+                &argv,
+                &env,
+                stdio,
+                tty,
+                theirs.as_raw_fd(),
+            ),
             ForkResult::Parent { child } => {
                 drop(theirs);
                 self.watch_exec(child, &ours)
@@ -102,7 +136,11 @@ impl Command {
     }
 
     fn watch_exec(&self, pid: Pid, link: &OwnedFd) -> Result<Process, SpawnError> {
-        let mut process = Process { pid, listener: None, warning: None };
+        let mut process = Process {
+            pid,
+            listener: None,
+            warning: None,
+        };
         let mut failure = None;
         loop {
             let (message, descriptors) = match hikeshi_proxy::podlink::receive_packet(link.as_raw_fd()) {
@@ -111,7 +149,10 @@ impl Command {
                 Err(error) => return Err(error.into()),
             };
             let Some(kind) = message.first() else { break };
-            let errno = message.get(1..5).and_then(|bytes| bytes.try_into().ok()).map_or(0, i32::from_ne_bytes);
+            let errno = message
+                .get(1..5)
+                .and_then(|bytes| bytes.try_into().ok())
+                .map_or(0, i32::from_ne_bytes);
             match kind {
                 b'L' => process.listener = descriptors.into_iter().next(),
                 b'W' => process.warning = Some(io::Error::from_raw_os_error(errno).to_string()),
@@ -189,7 +230,10 @@ fn child(
 /// A non-blocking, close-on-exec read end and its close-on-exec write end.
 pub fn output_pipe() -> io::Result<(OwnedFd, OwnedFd)> {
     let (read, write) = nix::unistd::pipe2(nix::fcntl::OFlag::O_CLOEXEC)?;
-    nix::fcntl::fcntl(&read, nix::fcntl::FcntlArg::F_SETFL(nix::fcntl::OFlag::O_NONBLOCK))?;
+    nix::fcntl::fcntl(
+        &read,
+        nix::fcntl::FcntlArg::F_SETFL(nix::fcntl::OFlag::O_NONBLOCK),
+    )?;
     Ok((read, write))
 }
 
@@ -197,11 +241,19 @@ pub fn output_pipe() -> io::Result<(OwnedFd, OwnedFd)> {
 pub fn open_terminal() -> io::Result<(OwnedFd, OwnedFd)> {
     use nix::fcntl::{OFlag, open};
     let mode = nix::sys::stat::Mode::empty();
-    let master = open("/dev/ptmx", OFlag::O_RDWR | OFlag::O_NOCTTY | OFlag::O_CLOEXEC, mode)?;
+    let master = open(
+        "/dev/ptmx",
+        OFlag::O_RDWR | OFlag::O_NOCTTY | OFlag::O_CLOEXEC,
+        mode,
+    )?;
     let unlock: libc::c_int = 0;
     // SAFETY: TIOCSPTLCK reads one int; TIOCGPTPEER takes flags and returns a new descriptor.
     unsafe {
-        nix::errno::Errno::result(libc::ioctl(master.as_raw_fd(), libc::TIOCSPTLCK, &raw const unlock))?;
+        nix::errno::Errno::result(libc::ioctl(
+            master.as_raw_fd(),
+            libc::TIOCSPTLCK,
+            &raw const unlock,
+        ))?;
         let flags = libc::O_RDWR | libc::O_NOCTTY | libc::O_CLOEXEC;
         let slave = nix::errno::Errno::result(libc::ioctl(master.as_raw_fd(), libc::TIOCGPTPEER, flags))?;
         Ok((master, OwnedFd::from_raw_fd(slave)))

@@ -32,7 +32,13 @@ impl Throttle {
     /// `millis` thousandths of a CPU (at least 1).
     pub fn new(millis: u64, now: u64, cpu: u64) -> Self {
         let millis = i64::try_from(millis.max(1)).unwrap_or(i64::MAX / 1_000_000_000);
-        let mut throttle = Self { millis, tokens: 0, seen_at: now, seen_cpu: cpu, stopped: false };
+        let mut throttle = Self {
+            millis,
+            tokens: 0,
+            seen_at: now,
+            seen_cpu: cpu,
+            stopped: false,
+        };
         throttle.tokens = throttle.bucket();
         throttle
     }
@@ -49,14 +55,27 @@ impl Throttle {
         (self.seen_at, self.seen_cpu) = (now, cpu.max(self.seen_cpu));
         let bucket = self.bucket();
         let earned = elapsed.saturating_mul(self.millis) / 1000;
-        self.tokens = self.tokens.saturating_add(earned).saturating_sub(used).clamp(-bucket * MAX_DEBT_PERIODS, bucket);
+        self.tokens = self
+            .tokens
+            .saturating_add(earned)
+            .saturating_sub(used)
+            .clamp(-bucket * MAX_DEBT_PERIODS, bucket);
         if self.tokens < 0 {
-            let refill = Duration::from_nanos((-self.tokens).cast_unsigned() * 1000 / self.millis.cast_unsigned());
-            let action = if self.stopped { Action::Nothing } else { Action::Stop };
+            let refill =
+                Duration::from_nanos((-self.tokens).cast_unsigned() * 1000 / self.millis.cast_unsigned());
+            let action = if self.stopped {
+                Action::Nothing
+            } else {
+                Action::Stop
+            };
             self.stopped = true;
             return (action, refill.max(Duration::from_millis(1)));
         }
-        let action = if self.stopped { Action::Continue } else { Action::Nothing };
+        let action = if self.stopped {
+            Action::Continue
+        } else {
+            Action::Nothing
+        };
         self.stopped = false;
         let look = if used == 0 && action == Action::Nothing {
             IDLE_LOOK
@@ -98,7 +117,10 @@ mod tests {
         for (millis, demand) in [(100, 1.0), (500, 1.0), (500, 2.0), (1500, 2.0)] {
             let (cpu, longest) = simulate(millis, demand, 20);
             let target = millis as f64 / 1000.0 * 20.0;
-            assert!((cpu - target).abs() / target < 0.08, "{millis}m: {cpu} s, want {target}");
+            assert!(
+                (cpu - target).abs() / target < 0.08,
+                "{millis}m: {cpu} s, want {target}"
+            );
             assert!(longest <= 250, "{millis}m: stopped for {longest} ms");
         }
     }

@@ -20,7 +20,13 @@ pub struct Tree {
     processes: HashMap<i32, Entry>,
     /// CPU time of processes that have ended, by container.
     ended_nanos: HashMap<usize, u64>,
+    /// Containers' names by number.
+    names: Vec<String>,
 }
+
+/// In the environment of every process that the init starts: tells whose an orphan is that no scan has seen with
+/// its parent.
+pub const OWNER_VARIABLE: &str = "HIKESHI_CONTAINER";
 
 /// The fields of `/proc/PID/stat` that tell where a process belongs.
 #[derive(Debug, PartialEq, Eq)]
@@ -46,17 +52,45 @@ pub fn parse_stat(text: &str) -> Option<Stat> {
 /// CPU time of a process with all its threads, in nanoseconds; one system call.
 fn cpu_nanos(pid: i32) -> Option<u64> {
     let clock = ((!pid) << 3) | 2;
-    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    let mut time = libc::timespec {
+        tv_sec: 0,
+        tv_nsec: 0,
+    };
     // SAFETY: the kernel writes one timespec.
     let result = unsafe { libc::clock_gettime(clock, &raw mut time) };
     (result == 0).then(|| time.tv_sec.cast_unsigned() * 1_000_000_000 + time.tv_nsec.cast_unsigned())
 }
 
 impl Tree {
+    /// Gives a container its number: the next free one.
+    pub fn name(&mut self, container: usize, name: &str) {
+        if container == self.names.len() {
+            self.names.push(name.to_owned());
+        }
+    }
+
+    fn owner_by_environment(&self, pid: i32) -> Option<usize> {
+        let environment = fs::read(format!("/proc/{pid}/environ")).ok()?;
+        let mut variables = environment.split(|byte| *byte == 0);
+        let owner = variables.find_map(|variable| {
+            std::str::from_utf8(variable)
+                .ok()?
+                .strip_prefix(OWNER_VARIABLE)?
+                .strip_prefix('=')
+        })?;
+        self.names.iter().position(|name| name == owner)
+    }
+
     /// The first process of a container: its descendants belong to it too.
     pub fn adopt(&mut self, pid: i32, container: usize) {
         let start_time = stat_of(pid).map_or(0, |stat| stat.start_time);
-        let entry = Entry { start_time, container, cpu_nanos: 0, private_bytes: 0, shared_bytes: 0 };
+        let entry = Entry {
+            start_time,
+            container,
+            cpu_nanos: 0,
+            private_bytes: 0,
+            shared_bytes: 0,
+        };
         self.processes.insert(pid, entry);
     }
 
@@ -66,7 +100,13 @@ impl Tree {
         let mut alive = HashMap::new();
         let mut fresh = Vec::new();
         for entry in fs::read_dir("/proc").into_iter().flatten().flatten() {
-            let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse::<i32>().ok()) else { continue };
+            let Some(pid) = entry
+                .file_name()
+                .to_str()
+                .and_then(|name| name.parse::<i32>().ok())
+            else {
+                continue;
+            };
             if pid == 1 {
                 continue;
             }
@@ -81,14 +121,34 @@ impl Tree {
         // Older processes first, so that a parent is placed before its children.
         fresh.sort_by_key(|(pid, stat)| (stat.start_time, *pid));
         for (pid, stat) in fresh {
-            let of = |pid: &i32| alive.get(pid).or_else(|| self.processes.get(pid)).map(|entry| entry.container);
-            if let Some(container) = of(&stat.parent).or_else(|| of(&stat.session)) {
+            let of = |pid: &i32| {
+                alive
+                    .get(pid)
+                    .or_else(|| self.processes.get(pid))
+                    .map(|entry| entry.container)
+            };
+            if let Some(container) = of(&stat.parent)
+                .or_else(|| of(&stat.session))
+                .or_else(|| self.owner_by_environment(pid))
+            {
                 let start_time = stat.start_time;
-                alive.insert(pid, Entry { start_time, container, cpu_nanos: 0, private_bytes: 0, shared_bytes: 0 });
+                alive.insert(
+                    pid,
+                    Entry {
+                        start_time,
+                        container,
+                        cpu_nanos: 0,
+                        private_bytes: 0,
+                        shared_bytes: 0,
+                    },
+                );
             }
         }
         for (pid, entry) in &self.processes {
-            if alive.get(pid).is_none_or(|now| now.start_time != entry.start_time) {
+            if alive
+                .get(pid)
+                .is_none_or(|now| now.start_time != entry.start_time)
+            {
                 *self.ended_nanos.entry(entry.container).or_default() += entry.cpu_nanos;
             }
         }
@@ -110,21 +170,32 @@ impl Tree {
     }
 
     pub fn pids(&self, container: usize) -> Vec<i32> {
-        self.processes.iter().filter(|(_, entry)| entry.container == container).map(|(pid, _)| *pid).collect()
+        self.processes
+            .iter()
+            .filter(|(_, entry)| entry.container == container)
+            .map(|(pid, _)| *pid)
+            .collect()
     }
 
     /// CPU time in nanoseconds since the container's first process; never falls.
     pub fn container_cpu(&self, container: usize) -> u64 {
         let ended = self.ended_nanos.get(&container).copied().unwrap_or_default();
-        let running: u64 =
-            self.processes.values().filter(|entry| entry.container == container).map(|entry| entry.cpu_nanos).sum();
+        let running: u64 = self
+            .processes
+            .values()
+            .filter(|entry| entry.container == container)
+            .map(|entry| entry.cpu_nanos)
+            .sum();
         ended + running
     }
 
     /// Private memory of each process plus shared memory, counted once: PostgreSQL's processes share their
     /// buffers. File pages of one process stand for those of its siblings.
     pub fn container_memory(&self, container: usize) -> u64 {
-        let mine = self.processes.values().filter(|entry| entry.container == container);
+        let mine = self
+            .processes
+            .values()
+            .filter(|entry| entry.container == container);
         let (private, shared) = mine.fold((0, 0), |(private, shared), entry| {
             (private + entry.private_bytes, entry.shared_bytes.max(shared))
         });
@@ -152,7 +223,15 @@ mod tests {
     #[test]
     fn a_process_name_may_contain_parentheses_and_spaces() {
         let text = "42 (a) b (c) S 7 41 40 0 -1 4194560 1 2 3 4 5 6 7 8 20 0 1 0 987654 1000 2 3";
-        assert_eq!(parse_stat(text), Some(Stat { state: 'S', parent: 7, session: 40, start_time: 987_654 }));
+        assert_eq!(
+            parse_stat(text),
+            Some(Stat {
+                state: 'S',
+                parent: 7,
+                session: 40,
+                start_time: 987_654
+            })
+        );
     }
 
     #[test]

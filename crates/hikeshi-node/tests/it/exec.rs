@@ -10,7 +10,10 @@ use crate::support::{World, environment, within, words};
 async fn exit_codes_and_streams_come_back() {
     let world = World::new();
     let pod = world.pod("one").await;
-    assert_eq!(pod.run(&["sh", "-c", "echo out; echo err >&2; exit 7"]).await, (7, "out\n".into(), "err\n".into()));
+    assert_eq!(
+        pod.run(&["sh", "-c", "echo out; echo err >&2; exit 7"]).await,
+        (7, "out\n".into(), "err\n".into())
+    );
     assert_eq!(pod.run(&["sh", "-c", "kill -9 $$"]).await.0, 137);
 }
 
@@ -19,20 +22,34 @@ async fn a_pod_sees_its_image_s_user_its_name_and_itself_alone() {
     let world = World::new();
     let data = world.volume("data");
     let mut spec = world.spec("one");
-    spec.binds.push(Bind { source: data.clone(), target: "/data/deep".into(), read_only: false });
+    spec.binds.push(Bind {
+        source: data.clone(),
+        target: "/data/deep".into(),
+        read_only: false,
+    });
     let config = world.volume("config");
     std::fs::write(config.join("a.conf"), "x=1").unwrap();
-    spec.binds.push(Bind { source: config, target: "/etc/app".into(), read_only: true });
+    spec.binds.push(Bind {
+        source: config,
+        target: "/etc/app".into(),
+        read_only: true,
+    });
     let pod = world.pod_with(&spec, "").await;
-    let (_, out, err) = pod.run(&["sh", "-c", "id -un; id -u; id -g; hostname; cat /etc/app/a.conf"]).await;
+    let (_, out, err) = pod
+        .run(&["sh", "-c", "id -un; id -u; id -g; hostname; cat /etc/app/a.conf"])
+        .await;
     assert_eq!(out, "redis\n999\n998\none\nx=1", "{err}");
-    let (code, _, err) = pod.run(&["sh", "-c", "echo hi > /data/deep/file && touch /etc/app/b"]).await;
+    let (code, _, err) = pod
+        .run(&["sh", "-c", "echo hi > /data/deep/file && touch /etc/app/b"])
+        .await;
     assert_ne!(code, 0);
     assert!(err.contains("Read-only"), "{err}");
     assert_eq!(std::fs::read_to_string(data.join("file")).unwrap(), "hi\n");
     let (_, out, _) = pod.run(&["sh", "-c", "ls -d /proc/[0-9]* | wc -l"]).await;
     assert!(out.trim().parse::<u32>().unwrap() <= 4, "{out}");
-    let (code, ..) = pod.run(&["sh", "-c", "test -e /work || test -e /home/* || touch /usr/bin/x"]).await;
+    let (code, ..) = pod
+        .run(&["sh", "-c", "test -e /work || test -e /home/* || touch /usr/bin/x"])
+        .await;
     assert_ne!(code, 0);
 }
 
@@ -40,8 +57,14 @@ async fn a_pod_sees_its_image_s_user_its_name_and_itself_alone() {
 async fn a_missing_program_is_an_error_of_the_request() {
     let world = World::new();
     let mut pod = world.pod("one").await;
-    let error = pod.start_with("web", &["no-such-program"], 0, Limits::default()).await.unwrap_err();
-    assert_eq!(error.to_string(), r#"exec: "no-such-program": executable file not found in $PATH"#);
+    let error = pod
+        .start_with("web", &["no-such-program"], 0, Limits::default())
+        .await
+        .unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        r#"exec: "no-such-program": executable file not found in $PATH"#
+    );
 }
 
 #[tokio::test]
@@ -49,16 +72,31 @@ async fn a_terminal_resizes_and_interrupts() {
     let world = World::new();
     let pod = world.pod("one").await;
     let mut init = InitClient::connect(&pod.dir).unwrap();
-    let request =
-        ExecRequest { container: None, argv: words(&["sh"]), env: environment(), cwd: "/".into(), tty: true };
+    let request = ExecRequest {
+        container: None,
+        argv: words(&["sh"]),
+        env: environment(),
+        cwd: "/".into(),
+        tty: true,
+    };
     let (started, mut fds): (Started, _) = init.call_with(&Request::Exec(request), &[]).await.unwrap();
     let master = fds.remove(0);
-    let size = libc::winsize { ws_row: 33, ws_col: 101, ws_xpixel: 0, ws_ypixel: 0 };
+    let size = libc::winsize {
+        ws_row: 33,
+        ws_col: 101,
+        ws_xpixel: 0,
+        ws_ypixel: 0,
+    };
     use std::os::fd::AsRawFd;
     // SAFETY: TIOCSWINSZ reads one winsize.
-    assert_eq!(unsafe { libc::ioctl(master.as_raw_fd(), libc::TIOCSWINSZ, &raw const size) }, 0);
+    assert_eq!(
+        unsafe { libc::ioctl(master.as_raw_fd(), libc::TIOCSWINSZ, &raw const size) },
+        0
+    );
     let mut terminal = File::from(master);
-    terminal.write_all(b"stty size; sh -c 'tty; exec sleep 1000'\n").unwrap();
+    terminal
+        .write_all(b"stty size; sh -c 'tty; exec sleep 1000'\n")
+        .unwrap();
     let seen = tokio::task::spawn_blocking(move || {
         let (mut text, mut buffer) = (String::new(), [0; 1024]);
         let mut interrupted = false;
@@ -76,7 +114,9 @@ async fn a_terminal_resizes_and_interrupts() {
         }
         text
     });
-    let exit: ExecExit = within(init.call(&Request::ExecWait { id: started.id })).await.unwrap();
+    let exit: ExecExit = within(init.call(&Request::ExecWait { id: started.id }))
+        .await
+        .unwrap();
     let text = within(seen).await.unwrap();
     assert_eq!(exit.exit_code, 5, "{text}");
     assert!(text.contains("33 101"), "{text}");

@@ -21,20 +21,30 @@ fn unique_sleep() -> String {
 }
 
 fn fastrand_like() -> u128 {
-    std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().subsec_nanos().into()
+    std::time::SystemTime::now()
+        .duration_since(std::time::UNIX_EPOCH)
+        .unwrap()
+        .subsec_nanos()
+        .into()
 }
 
 #[tokio::test]
 async fn output_becomes_a_log_and_the_exit_is_told() {
     let world = World::new();
     let mut pod = world.pod("one").await;
-    pod.start("job", &["sh", "-c", "echo one; echo two >&2; printf three; exit 4"]).await;
+    pod.start(
+        "job",
+        &["sh", "-c", "echo one; echo two >&2; printf three; exit 4"],
+    )
+    .await;
     let exit = pod.ended("job").await;
     assert_eq!((exit.code, exit.signal, exit.oom_killed), (4, None, false));
     let mut log = pod.log("job", 0);
     log.sort();
     assert_eq!(log, ["one", "three", "two"]);
-    pod.start_with("job", &["sh", "-c", "echo again"], 1, Limits::default()).await.unwrap();
+    pod.start_with("job", &["sh", "-c", "echo again"], 1, Limits::default())
+        .await
+        .unwrap();
     assert_eq!(pod.ended("job").await.code, 0);
     assert_eq!(pod.log("job", 1), ["again"]);
 }
@@ -49,7 +59,10 @@ async fn killing_init_leaves_no_process() {
     let mark = format!("sleep {seconds}");
     eventually("both sleeps run", || holding(&mark).len() == 2).await;
     kill_recorded(&read_record(&pod.dir).unwrap());
-    eventually("no process is left", || holding(&mark).is_empty() && !is_alive(&pod.record)).await;
+    eventually("no process is left", || {
+        holding(&mark).is_empty() && !is_alive(&pod.record)
+    })
+    .await;
 }
 
 #[tokio::test]
@@ -61,7 +74,10 @@ async fn closing_the_lifeline_ends_the_pod() {
     let mark = format!("sleep {seconds}");
     eventually("it runs", || holding(&mark).len() == 1).await;
     world.let_go();
-    eventually("no process is left", || holding(&mark).is_empty() && !is_alive(&pod.record)).await;
+    eventually("no process is left", || {
+        holding(&mark).is_empty() && !is_alive(&pod.record)
+    })
+    .await;
 }
 
 #[tokio::test]
@@ -79,11 +95,21 @@ async fn a_containers_end_takes_its_children_along_and_spares_the_others() {
     let mut pod = world.pod("one").await;
     let (mine, other) = (unique_sleep(), unique_sleep());
     pod.start("other", &["sleep", &other]).await;
-    pod.start("job", &["sh", "-c", &format!("setsid sleep {mine} & read x")]).await;
+    pod.start("job", &["sh", "-c", &format!("setsid sleep {mine} & read x")])
+        .await;
     assert_eq!(pod.ended("job").await.code, 1);
-    eventually("its child is gone", || holding(&format!("sleep {mine}")).is_empty()).await;
+    eventually("its child is gone", || {
+        holding(&format!("sleep {mine}")).is_empty()
+    })
+    .await;
     assert_eq!(holding(&format!("sleep {other}")).len(), 1);
-    pod.init.command(&Request::Signal { container: "other".into(), signal: 15 }).await.unwrap();
+    pod.init
+        .command(&Request::Signal {
+            container: "other".into(),
+            signal: 15,
+        })
+        .await
+        .unwrap();
     assert_eq!(pod.ended("other").await.signal, Some(15));
 }
 
@@ -123,12 +149,22 @@ fn pods_need_no_privileges() {
     std::fs::create_dir(&folder).unwrap();
     std::os::unix::fs::chown(&folder, Some(12_345), Some(12_345)).unwrap();
     let output = std::process::Command::new(tests)
-        .args(["exec::", "network::", "life::killing", "life::output", "limits::a_container"])
+        .args([
+            "exec::",
+            "network::",
+            "life::killing",
+            "life::output",
+            "limits::a_container",
+        ])
         .env("TMPDIR", &folder)
         .current_dir("/")
         .uid(12_345)
         .gid(12_345)
         .output()
         .unwrap();
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
+    assert!(
+        output.status.success(),
+        "{}",
+        String::from_utf8_lossy(&output.stdout)
+    );
 }

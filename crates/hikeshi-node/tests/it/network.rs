@@ -17,7 +17,12 @@ fn connect_in(socket: OwnedFd, addr: Ipv4Addr, port: u16) -> std::io::Result<Tcp
 }
 
 async fn connect(pod: &mut Pod, addr: Ipv4Addr, port: u16) -> std::io::Result<TcpStream> {
-    let socket = pod.init.command(&Request::Sockets { count: 1 }).await.unwrap().remove(0);
+    let socket = pod
+        .init
+        .command(&Request::Sockets { count: 1 })
+        .await
+        .unwrap()
+        .remove(0);
     connect_in(socket, addr, port)
 }
 
@@ -33,8 +38,13 @@ async fn wait_for_port(pod: &mut Pod, port: u16) {
 }
 
 async fn listen(pod: &mut Pod, addr: Ipv4Addr, port: u16) -> TcpListener {
-    let listener: TcpListener =
-        TcpListener::from(pod.init.command(&Request::Listen { addr, port }).await.unwrap().remove(0));
+    let listener: TcpListener = TcpListener::from(
+        pod.init
+            .command(&Request::Listen { addr, port })
+            .await
+            .unwrap()
+            .remove(0),
+    );
     listener.set_nonblocking(false).unwrap();
     listener
 }
@@ -75,7 +85,10 @@ async fn a_wildcard_bind_comes_after_the_data_planes_listener() {
     pod.start("web", WEB).await;
     wait_for_port(&mut pod, 8080).await;
     let server = answer_once(listener);
-    assert_eq!(first_bytes(connect(&mut pod, SERVICE, 8080).await.unwrap(), b""), "passed");
+    assert_eq!(
+        first_bytes(connect(&mut pod, SERVICE, 8080).await.unwrap(), b""),
+        "passed"
+    );
     server.join().unwrap();
     let own = connect(&mut pod, Ipv4Addr::LOCALHOST, 8080).await.unwrap();
     assert_eq!(first_bytes(own, GET), "HTTP/1");
@@ -89,7 +102,10 @@ async fn a_wildcard_bind_comes_before_the_data_planes_listener() {
     wait_for_port(&mut pod, 8080).await;
     let listener = listen(&mut pod, SERVICE, 8080).await;
     let server = answer_once(listener);
-    assert_eq!(first_bytes(connect(&mut pod, SERVICE, 8080).await.unwrap(), b""), "passed");
+    assert_eq!(
+        first_bytes(connect(&mut pod, SERVICE, 8080).await.unwrap(), b""),
+        "passed"
+    );
     server.join().unwrap();
     let own = connect(&mut pod, Ipv4Addr::LOCALHOST, 8080).await.unwrap();
     assert_eq!(first_bytes(own, GET), "HTTP/1");
@@ -108,9 +124,15 @@ async fn a_dual_stack_bind_from_a_thread_shares_its_port_too() {
     pod.start("web", &["python3", "-c", program]).await;
     wait_for_port(&mut pod, 80).await;
     let server = answer_once(listener);
-    assert_eq!(first_bytes(connect(&mut pod, SERVICE, 80).await.unwrap(), b""), "passed");
+    assert_eq!(
+        first_bytes(connect(&mut pod, SERVICE, 80).await.unwrap(), b""),
+        "passed"
+    );
     server.join().unwrap();
-    assert_eq!(first_bytes(connect(&mut pod, Ipv4Addr::LOCALHOST, 80).await.unwrap(), b""), "native");
+    assert_eq!(
+        first_bytes(connect(&mut pod, Ipv4Addr::LOCALHOST, 80).await.unwrap(), b""),
+        "native"
+    );
 }
 
 #[tokio::test]
@@ -128,7 +150,12 @@ async fn a_port_taken_by_the_pods_own_program_is_still_in_use() {
 #[tokio::test]
 async fn names_come_from_the_hosts_file_and_follow_it() {
     let world = World::new();
-    let pod = world.pod_with(&world.spec("one"), "127.0.0.1 localhost\n127.96.0.1 web web.chirpy.svc\n").await;
+    let pod = world
+        .pod_with(
+            &world.spec("one"),
+            "127.0.0.1 localhost\n127.96.0.1 web web.chirpy.svc\n",
+        )
+        .await;
     let (code, out, _) = pod.run(&["getent", "hosts", "web.chirpy.svc"]).await;
     assert_eq!((code, out.split_whitespace().next()), (0, Some("127.96.0.1")));
     // In place: the pod sees the same inode.

@@ -47,8 +47,19 @@ impl World {
         let beside = std::env::current_exe().unwrap().with_file_name("pod-init");
         // By another process: a test that forks just now would inherit our descriptor and keep the file "busy".
         let source = if beside.exists() { &beside } else { built };
-        assert!(std::process::Command::new("cp").arg(source).arg(&program).status().unwrap().success());
-        Self { folder, lifeline: Some(io::pipe().unwrap()), program }
+        assert!(
+            std::process::Command::new("cp")
+                .arg(source)
+                .arg(&program)
+                .status()
+                .unwrap()
+                .success()
+        );
+        Self {
+            folder,
+            lifeline: Some(io::pipe().unwrap()),
+            program,
+        }
     }
 
     pub fn path(&self) -> &Path {
@@ -74,7 +85,12 @@ impl World {
             name: name.into(),
             uid: format!("uid-{name}"),
             hostname: name.into(),
-            user: PodUser { uid: 999, gid: 998, name: "redis".into(), home: "/data".into() },
+            user: PodUser {
+                uid: 999,
+                gid: 998,
+                name: "redis".into(),
+                home: "/data".into(),
+            },
             bin_dir: None,
             binds: Vec::new(),
             tmpfs: Vec::new(),
@@ -91,7 +107,9 @@ impl World {
         fs::create_dir_all(&dir).unwrap();
         fs::write(dir.join("hosts"), hosts).unwrap();
         let lifeline = &self.lifeline.as_ref().unwrap().0;
-        let record = launch(&self.program, &dir, spec, Some(lifeline.as_fd())).await.unwrap();
+        let record = launch(&self.program, &dir, spec, Some(lifeline.as_fd()))
+            .await
+            .unwrap();
         assert!(is_alive(&record));
         let init = InitClient::connect(&dir).unwrap();
         Pod { dir, init, record }
@@ -100,7 +118,9 @@ impl World {
 
 impl Pod {
     pub async fn start(&mut self, container: &str, argv: &[&str]) -> Started {
-        self.start_with(container, argv, 0, Limits::default()).await.unwrap()
+        self.start_with(container, argv, 0, Limits::default())
+            .await
+            .unwrap()
     }
 
     pub async fn start_with(
@@ -128,7 +148,11 @@ impl Pod {
             loop {
                 let status: StatusReply = self.init.call(&Request::Watch { seen }).await.unwrap();
                 seen = status.generation;
-                let found = status.containers.into_iter().find(|one| one.name == container).unwrap();
+                let found = status
+                    .containers
+                    .into_iter()
+                    .find(|one| one.name == container)
+                    .unwrap();
                 if let Some(exit) = found.exit {
                     return exit;
                 }
@@ -141,7 +165,9 @@ impl Pod {
     pub fn log(&self, container: &str, restart: u32) -> Vec<String> {
         let path = self.dir.join(format!("logs/{container}/{restart}.log"));
         let text = fs::read_to_string(path).unwrap_or_default();
-        text.lines().map(|line| line.splitn(4, ' ').nth(3).unwrap_or_default().to_owned()).collect()
+        text.lines()
+            .map(|line| line.splitn(4, ' ').nth(3).unwrap_or_default().to_owned())
+            .collect()
     }
 
     /// Runs a program beside the containers: exit code, stdout, stderr.
@@ -161,9 +187,12 @@ impl Pod {
         let fds = [null.as_raw_fd(), out_write.as_raw_fd(), err_write.as_raw_fd()];
         let (started, _): (Started, _) = init.call_with(&Request::Exec(request), &fds).await.unwrap();
         drop((out_write, err_write));
-        let read = |pipe: io::PipeReader| tokio::task::spawn_blocking(move || io::read_to_string(pipe).unwrap());
+        let read =
+            |pipe: io::PipeReader| tokio::task::spawn_blocking(move || io::read_to_string(pipe).unwrap());
         let (out, err) = (read(out), read(err));
-        let exit: ExecExit = within(init.call(&Request::ExecWait { id: started.id })).await.unwrap();
+        let exit: ExecExit = within(init.call(&Request::ExecWait { id: started.id }))
+            .await
+            .unwrap();
         (exit.exit_code, out.await.unwrap(), err.await.unwrap())
     }
 }

@@ -145,11 +145,8 @@ async fn streams_pass_through_as_they_come() {
         let receiver = receiver.lock().unwrap().take().unwrap();
         async move { Body::from_stream(tokio_stream::wrappers::ReceiverStream::new(receiver)) }
     });
-    world
-        .host
-        .state()
-        .upstreams
-        .insert("chirpy".into(), listen(router).await);
+    let base = listen(router).await;
+    world.host.state().upstreams.insert("chirpy".into(), base);
     let mut body = pika.get("/chirpy/live").await.bytes_stream();
     for part in ["first", "second"] {
         // The next part is sent only after the one before it has arrived.

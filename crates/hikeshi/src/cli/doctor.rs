@@ -46,7 +46,8 @@ pub fn run(args: &DoctorArgs) -> Result<(), Failure> {
 
 fn images() -> Result<Vec<Finding>, Failure> {
     let folder = crate::paths::share()?.join("images");
-    Ok(hikeshi_node::check_images(&folder)
+    let images = hikeshi_node::check_images(&folder).map_err(|error| Failure::usage(error.to_string()))?;
+    Ok(images
         .into_iter()
         // Our own programs come with the build, and nginx only serves experiments.
         .filter(|image| !matches!(image.image.as_str(), "chirpy" | "hikeshi-load" | "nginx"))
@@ -87,7 +88,7 @@ fn minor_version(kubectl: &PathBuf) -> Option<u32> {
 
 fn namespaces() -> Finding {
     let what = "user namespaces".to_owned();
-    match hikeshi_node::check_namespaces() {
+    match crate::control::namespaces::check() {
         Ok(()) => Finding { what, found: Some("allowed".into()), problem: None },
         Err(problem) => Finding { what, found: None, problem: Some(problem) },
     }

@@ -63,7 +63,7 @@ fn check(files: &[std::path::PathBuf]) -> Result<(), Failure> {
             if finding.severity == Severity::Error {
                 found += 1;
             }
-            output::line(format!("{}: {finding}", file.display()));
+            output::line(format!("{}: {} [{}]", file.display(), finding.message, finding.rule));
         }
     }
     match found {

@@ -8,6 +8,7 @@ pub mod ending;
 pub mod host_service;
 pub mod lock;
 pub mod manifests;
+pub mod namespaces;
 pub mod ports;
 pub mod process;
 pub mod program;
@@ -125,7 +126,7 @@ impl Control {
         };
         guard("controllers", &shutdown, hikeshi_controllers::run(client.clone(), shutdown.clone()));
         guard("kubelet", &shutdown, kubelet.run(shutdown.clone()));
-        guard("network agent", &shutdown, hikeshi_node::netagent::run(client.clone(), agent, shutdown.clone()));
+        tokio::spawn(hikeshi_node::netagent::run(client.clone(), agent, shutdown.clone()));
         Ok(Self { paths, share, client, pki, api_address, host_addresses, audit, shutdown, _lock: lock })
     }
 

@@ -80,7 +80,9 @@ fn inherited_lifeline() -> Result<Option<OwnedFd>, Failure> {
 
 /// Returns when the lifeline's other end closes; never when there is none.
 async fn lifeline_cut(lifeline: Option<OwnedFd>) {
-    let Some(fd) = lifeline.and_then(|fd| tokio::io::unix::AsyncFd::new(fd).ok()) else {
+    // SAFETY: an `OwnedFd` is open for as long as it lives, and it lives in the `AsyncFd`.
+    let watched = lifeline.and_then(|fd| unsafe { tokio::io::unix::AsyncFd::register(fd) }.ok());
+    let Some(fd) = watched else {
         return std::future::pending().await;
     };
     // Nothing is ever written to it: readable means closed.

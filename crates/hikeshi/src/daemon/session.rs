@@ -154,7 +154,7 @@ pub fn cujs(share: &std::path::Path, system: &str) -> Result<Cujs, Failure> {
     let path = share.join("systems").join(system).join("cujs.yaml");
     let text = std::fs::read_to_string(&path)
         .map_err(|error| Failure::usage(format!("system {system:?} has no readable {}: {error}", path.display())))?;
-    Cujs::parse(&path.display().to_string(), &text).map_err(|problems| {
+    hikeshi_slo::parse(&path.display().to_string(), &text).map_err(|problems| {
         Failure::usage(problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))
     })
 }
@@ -192,7 +192,8 @@ fn translated(mut from: mpsc::UnboundedReceiver<hikeshi_apiserver::AuditEvent>) 
         while let Some(event) = from.recv().await {
             let by_console = event.groups.iter().any(|group| group == seats::CONSOLE_GROUP);
             let by_person = event.groups.iter().any(|group| group.starts_with("hikeshi:") && group != "hikeshi:component");
-            if by_console || !by_person {
+            // Discovery and OpenAPI are how a client finds its way, not what a person did.
+            if by_console || !by_person || event.resource.starts_with('/') {
                 continue;
             }
             let record = AuditRecord {
@@ -211,7 +212,6 @@ fn translated(mut from: mpsc::UnboundedReceiver<hikeshi_apiserver::AuditEvent>) 
                 code: event.code,
                 request_body: event.request_body,
                 query: event.query,
-                seconds: event.seconds,
             };
             if to.send(record).is_err() {
                 return;

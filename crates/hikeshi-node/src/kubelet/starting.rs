@@ -1,0 +1,299 @@
+//! Starting a pod's containers, in order, and again after they have ended.
+
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use jiff::Timestamp;
+use k8s_openapi::api::core::v1::Container;
+
+use super::backoff::Backoff;
+use super::status::{Ended, Run, State};
+use super::worker::{IDLE, RETRY, Worker};
+use super::{env, exec, pods, probes, quantity};
+use crate::shim::protocol::{Limits, Request, StartRequest, Started};
+
+impl Worker {
+    /// Starts what should run and does not; returns when to look again.
+    pub(super) async fn run_containers(&mut self) -> Duration {
+        let pod = self.pod.clone();
+        for container in pods::init_containers(&pod) {
+            if self.runs.get(&container.name).and_then(Run::exit_code) != Some(0) {
+                for later in pods::containers(&pod) {
+                    self.runs
+                        .entry(later.name.clone())
+                        .or_insert_with(|| Run::new("PodInitializing"));
+                }
+                return self.run_container(container, true).await;
+            }
+        }
+        let mut wait = IDLE;
+        for container in pods::containers(&pod) {
+            wait = wait.min(self.run_container(container, false).await);
+        }
+        wait
+    }
+
+    async fn run_container(&mut self, container: &Container, init: bool) -> Duration {
+        let policy = self.policy().to_owned();
+        let name = &container.name;
+        let run = self
+            .runs
+            .entry(name.clone())
+            .or_insert_with(|| Run::new("ContainerCreating"));
+        match &run.state {
+            State::Running { .. } => return IDLE,
+            State::Waiting {
+                until: Some(until), ..
+            } if *until > Instant::now() => return *until - Instant::now(),
+            State::Waiting { .. } => {}
+            State::Ended(ended) => {
+                let again = match policy.as_str() {
+                    "Always" => !init || ended.code != 0,
+                    "OnFailure" => ended.code != 0,
+                    _ => false,
+                };
+                if !again {
+                    return IDLE;
+                }
+                let ran = ended.started_at.map_or(Duration::ZERO, |start| {
+                    Duration::try_from(ended.finished_at.duration_since(start)).unwrap_or_default()
+                });
+                let ended = ended.clone();
+                let delay = run.backoff.delay(ran);
+                run.last = Some(ended);
+                run.restart += 1;
+                if !delay.is_zero() {
+                    let pod_name = format!(
+                        "{}_{}({})",
+                        self.pod.metadata.name.as_deref().unwrap_or_default(),
+                        self.pod.metadata.namespace.as_deref().unwrap_or_default(),
+                        self.uid
+                    );
+                    let words = if delay.as_secs() >= 60 && delay.as_secs().is_multiple_of(60) {
+                        format!("{}m0s", delay.as_secs() / 60)
+                    } else if delay.as_secs() >= 60 {
+                        format!("{}m{}s", delay.as_secs() / 60, delay.as_secs() % 60)
+                    } else {
+                        format!("{}s", delay.as_secs())
+                    };
+                    // The count goes up when it really starts again.
+                    run.restart -= 1;
+                    run.state = State::Waiting {
+                        reason: "CrashLoopBackOff".to_owned(),
+                        message: Some(format!(
+                            "back-off {words} restarting failed container={name} pod={pod_name}"
+                        )),
+                        until: Some(Instant::now() + delay),
+                    };
+                    let message = format!("Back-off restarting failed container {name} in pod {pod_name}");
+                    self.kubelet
+                        .events
+                        .warning(&self.pod, Some(name), "BackOff", message);
+                    return delay;
+                }
+                run.state = State::Waiting {
+                    reason: "ContainerCreating".to_owned(),
+                    message: None,
+                    until: None,
+                };
+            }
+        }
+        let run_again = matches!(&run.state, State::Waiting { reason, .. } if reason == "CrashLoopBackOff");
+        if run_again {
+            run.restart += 1;
+        }
+        self.start_container(container).await
+    }
+
+    async fn start_container(&mut self, container: &Container) -> Duration {
+        let kubelet = self.kubelet.clone();
+        let name = container.name.clone();
+        let reference = container.image.clone().unwrap_or_default();
+        let images = kubelet.images();
+        let image = match images.resolve(&reference, &kubelet.config.state_dir.join("bin")) {
+            Ok(image) => image,
+            Err(error) => return self.image_missing(&name, &reference, &error.to_string()),
+        };
+        let Some(ip) = self.sandbox.as_ref().map(|sandbox| sandbox.record.ip) else {
+            return RETRY;
+        };
+        let mut pod = (*self.pod).clone();
+        pod.status.get_or_insert_default().pod_ip = Some(ip.to_string());
+        let mut base = image.env.clone();
+        base.insert("PATH".to_owned(), image.path());
+        base.insert("HOSTNAME".to_owned(), pods::hostname(&pod));
+        base.insert("HOME".to_owned(), image.workdir.display().to_string());
+        base.insert("KUBERNETES_SERVICE_HOST".to_owned(), "127.96.0.1".to_owned());
+        base.insert("KUBERNETES_SERVICE_PORT".to_owned(), "443".to_owned());
+        let env = match env::environment(&pod, container, base, &kubelet.caches) {
+            Ok(env) => env,
+            Err(error) => {
+                kubelet
+                    .events
+                    .warning(&self.pod, Some(&name), "Failed", format!("Error: {error}"));
+                self.wait(
+                    &name,
+                    "CreateContainerConfigError",
+                    Some(error.to_string()),
+                    RETRY,
+                );
+                return RETRY;
+            }
+        };
+        let expanded = |words: Option<&Vec<String>>| -> Vec<String> {
+            words
+                .into_iter()
+                .flatten()
+                .map(|word| env::expand(word, &env))
+                .collect()
+        };
+        let argv = image.argv(
+            &expanded(container.command.as_ref()),
+            &expanded(container.args.as_ref()),
+        );
+        let cwd = container
+            .working_dir
+            .clone()
+            .map_or_else(|| image.workdir.clone(), PathBuf::from);
+        let restart = self.runs.get(&name).map_or(0, |run| run.restart);
+        let request = StartRequest {
+            container: name.clone(),
+            argv,
+            env,
+            cwd,
+            restart,
+            limits: limits(container),
+        };
+        if let Err(error) = exec::remember(&self.dir, &request) {
+            tracing::warn!(pod = self.name(), %error, "exec will not know this container's environment");
+        }
+        let present = format!("Container image \"{reference}\" already present on machine");
+        kubelet.events.normal(&self.pod, Some(&name), "Pulled", present);
+        let Some(sandbox) = &mut self.sandbox else {
+            return RETRY;
+        };
+        let outcome = sandbox.init.call::<Started>(&Request::Start(request)).await;
+        let Some(run) = self.runs.get_mut(&name) else {
+            return RETRY;
+        };
+        match outcome {
+            Ok(_) => {
+                kubelet.events.normal(
+                    &self.pod,
+                    Some(&name),
+                    "Created",
+                    format!("Created container: {name}"),
+                );
+                kubelet.events.normal(
+                    &self.pod,
+                    Some(&name),
+                    "Started",
+                    format!("Started container {name}"),
+                );
+                run.state = State::Running {
+                    started_at: Timestamp::now(),
+                };
+                run.started = container.startup_probe.is_none();
+                run.ready = run.started && container.readiness_probe.is_none();
+                run.pull_backoff = Backoff::default();
+                self.start_probes(&name, false);
+                IDLE
+            }
+            Err(error) => {
+                kubelet
+                    .events
+                    .warning(&self.pod, Some(&name), "Failed", format!("Error: {error}"));
+                run.state = State::Ended(Ended {
+                    code: 128,
+                    signal: None,
+                    reason: "StartError".to_owned(),
+                    message: Some(error.to_string()),
+                    started_at: None,
+                    finished_at: Timestamp::now(),
+                    restart,
+                });
+                Duration::ZERO
+            }
+        }
+    }
+
+    fn image_missing(&mut self, name: &str, reference: &str, why: &str) -> Duration {
+        let Some(run) = self.runs.get_mut(name) else {
+            return RETRY;
+        };
+        let again = matches!(&run.state, State::Waiting { reason, .. } if reason.ends_with("BackOff") || reason == "ErrImagePull");
+        let delay = run
+            .pull_backoff
+            .delay(Duration::ZERO)
+            .max(Duration::from_secs(if again { 10 } else { 1 }));
+        let events = &self.kubelet.events;
+        events.warning(
+            &self.pod,
+            Some(name),
+            "Failed",
+            format!("Failed to pull image \"{reference}\": {why}"),
+        );
+        if again {
+            events.normal(
+                &self.pod,
+                Some(name),
+                "BackOff",
+                format!("Back-off pulling image \"{reference}\""),
+            );
+            self.wait(
+                name,
+                "ImagePullBackOff",
+                Some(format!("Back-off pulling image \"{reference}\": {why}")),
+                delay,
+            );
+        } else {
+            events.warning(&self.pod, Some(name), "Failed", "Error: ErrImagePull".to_owned());
+            self.wait(name, "ErrImagePull", Some(why.to_owned()), delay);
+        }
+        delay
+    }
+
+    fn wait(&mut self, name: &str, reason: &str, message: Option<String>, delay: Duration) {
+        if let Some(run) = self.runs.get_mut(name) {
+            run.state = State::Waiting {
+                reason: reason.to_owned(),
+                message,
+                until: Some(Instant::now() + delay),
+            };
+        }
+    }
+
+    pub(super) fn start_probes(&mut self, name: &str, started: bool) {
+        let container = pods::containers(&self.pod)
+            .iter()
+            .find(|container| container.name == name);
+        let (Some(container), Some(sandbox), Some(run)) = (container, &self.sandbox, self.runs.get(name))
+        else {
+            return;
+        };
+        let target = probes::Target {
+            pod_dir: self.dir.clone(),
+            ip: sandbox.record.ip,
+            container: container.clone(),
+            restart: run.restart,
+        };
+        self.probes
+            .insert(name.to_owned(), probes::start(&target, started, &self.findings.0));
+    }
+}
+
+fn limits(container: &Container) -> Limits {
+    let limits = container
+        .resources
+        .as_ref()
+        .and_then(|resources| resources.limits.as_ref());
+    let of = |name: &str| {
+        limits
+            .and_then(|limits| limits.get(name))
+            .map(|quantity| quantity.0.as_str())
+    };
+    Limits {
+        cpu_millis: of("cpu").and_then(quantity::millis),
+        memory_bytes: of("memory").and_then(quantity::units),
+    }
+}
