@@ -1,6 +1,6 @@
 import { send } from "./api";
 import { seatName, type Word, useLocale } from "./i18n";
-import { Avatar, useToasts } from "./parts";
+import { Avatar, Prose, useToasts } from "./parts";
 import type { DrillView, Viewer } from "./types";
 
 const FLOW: [Word, Word][] = [
@@ -10,7 +10,15 @@ const FLOW: [Word, Word][] = [
   ["m_resolve", "flow_resolve"],
 ];
 
-export function Briefing({ viewer, view, refresh }: { viewer: Viewer; view: DrillView; refresh: () => void }) {
+interface Props {
+  viewer: Viewer;
+  view: DrillView;
+  /** An alert that pages is firing, though nothing was broken yet. */
+  unsettled: boolean;
+  refresh: () => void;
+}
+
+export function Briefing({ viewer, view, unsettled, refresh }: Props) {
   const locale = useLocale();
   const { t, pick } = locale;
   const toasts = useToasts();
@@ -30,14 +38,22 @@ export function Briefing({ viewer, view, refresh }: { viewer: Viewer; view: Dril
     <div className="briefing scroll" role="tabpanel" id="panel-briefing" aria-labelledby="tab-briefing">
       <p className="eyebrow">{t("briefing_title")}</p>
       <h2>{pick(view.title)}</h2>
-      <p className="lead">{pick(view.briefing)}</p>
+      <p className="lead">
+        <Prose text={pick(view.briefing)} />
+      </p>
       {view.state === "preparing" && (
         <div className="callout" role="status">
           <strong className="spin">{t("preparing")}</strong>
           <p>{pick(view.progress) || t("preparing_help")}</p>
         </div>
       )}
-      {view.state === "briefing" && (
+      {view.state === "briefing" && unsettled && (
+        <div className="callout" role="status">
+          <strong className="spin">{t("unsettled")}</strong>
+          <p>{t("unsettled_help")}</p>
+        </div>
+      )}
+      {view.state === "briefing" && !unsettled && (
         <div className="callout calm">
           <strong>{t("normal_state")}</strong>
           <p>{t("normal_state_help")}</p>

@@ -3,6 +3,7 @@ import { Briefing } from "./Briefing";
 import { Console } from "./Console";
 import { Debrief } from "./Debrief";
 import type { Drill } from "./drill";
+import { pages } from "./fold";
 import { type Word, useLocale } from "./i18n";
 import type { DrillState, DrillView, Viewer } from "./types";
 
@@ -41,6 +42,7 @@ export function Centre({ viewer, view, drill }: { viewer: Viewer; view: DrillVie
     if (FRAMES[next] && !opened.includes(next)) setOpened([...opened, next]);
   };
   const frame = FRAMES[tab];
+  const unsettled = drill.folded.alerts.some((alert) => !alert.resolvedAt && pages(alert));
   return (
     <main className="centre panel">
       <div className="tabs" role="tablist" aria-label={t("workspace")}>
@@ -63,7 +65,7 @@ export function Centre({ viewer, view, drill }: { viewer: Viewer; view: DrillVie
           </a>
         )}
       </div>
-      {tab === "briefing" && <Briefing viewer={viewer} view={view} refresh={drill.refresh} />}
+      {tab === "briefing" && <Briefing viewer={viewer} view={view} unsettled={unsettled} refresh={drill.refresh} />}
       {tab === "debrief" && <Debrief view={view} folded={drill.folded} />}
       <Console view={view} hidden={tab !== "console"} />
       {opened.map((one) => (

@@ -2,9 +2,9 @@ import { type FormEvent, useEffect, useMemo, useRef, useState } from "react";
 import { send } from "./api";
 import type { Folded } from "./fold";
 import { clock, duration, type Word, useLocale } from "./i18n";
-import { Avatar, Person, useToasts } from "./parts";
+import { Avatar, Person, Prose, useToasts } from "./parts";
 import type { DrillEvent, DrillView, UiCommand, Viewer } from "./types";
-import { tell, type Told } from "./words";
+import { condense, tell, type Told } from "./words";
 
 type Mode = "say" | "impact" | "hypothesis" | "status" | "mitigated" | "resolved" | "assign_task" | "assign_commander";
 
@@ -50,16 +50,18 @@ export function Chat({ viewer, view, events, folded, now }: Props) {
   const [atEnd, setAtEnd] = useState(true);
   const told = useMemo(
     () =>
-      events.flatMap((event) => {
-        const words = isTalk(event) ? tell(event, locale) : null;
-        return words ? [{ event, words }] : [];
-      }),
+      condense(
+        events.flatMap((event) => {
+          const words = isTalk(event) ? tell(event, locale) : null;
+          return words ? [{ event, words }] : [];
+        }),
+      ),
     [events, locale],
   );
   const toEnd = () => list.current?.scrollTo({ top: list.current.scrollHeight });
   useEffect(() => {
     if (atEnd) toEnd();
-  }, [told.length, atEnd]);
+  }, [told, atEnd]);
 
   return (
     <div className="chat" role="tabpanel" id="panel-chat" aria-labelledby="tab-chat">
@@ -108,7 +110,7 @@ function ChatLine({ at, words, mine }: { at: string; words: Told; mine: boolean 
         </p>
         <p className="text">
           {words.label && <span className="tag">{words.label}</span>}
-          {words.text}
+          <Prose text={words.text} />
         </p>
       </div>
     </li>

@@ -62,8 +62,8 @@ export function Console({ view, hidden }: { view: DrillView; hidden: boolean }) 
       await runConsole(wanted, controller.signal, (part) =>
         change(id, (entry) => {
           if ("exit" in part) return { ...entry, end: { code: part.exit } };
-          if ("error" in part) return { ...entry, end: { words: part.error } };
-          if ("stopped" in part) return { ...entry, end: { words: part.stopped } };
+          if ("error" in part) return { ...entry, end: { words: lang === "ja" ? (part.error_ja ?? part.error) : part.error } };
+          if ("stopped" in part) return { ...entry, end: { words: lang === "ja" ? part.stopped_ja : part.stopped } };
           const last = entry.output.at(-1);
           const output =
             last?.stream === part.stream
@@ -177,6 +177,12 @@ export function Console({ view, hidden }: { view: DrillView; hidden: boolean }) 
   );
 }
 
+/** `running`, the exit code, or `refused` for what was not run or not to its end. */
+function endOf(entry: Entry): string {
+  if (entry.end === null) return "running";
+  return "code" in entry.end ? String(entry.end.code) : "refused";
+}
+
 function OneRun({ entry, filter }: { entry: Entry; filter: string }) {
   const { t } = useLocale();
   const needle = filter.toLowerCase();
@@ -189,7 +195,7 @@ function OneRun({ entry, filter }: { entry: Entry; filter: string }) {
     return { ...part, text: kept.join("\n") + (kept.length > 0 ? "\n" : "") };
   });
   return (
-    <section className="run" aria-label={entry.line}>
+    <section className="run" aria-label={entry.line} data-end={endOf(entry)}>
       <p className="typed">
         <span aria-hidden="true">$</span> {entry.line}
         {entry.end === null && <span className="spin">{t("running_command")}</span>}

@@ -94,7 +94,7 @@ function ScoreCard({ drill }: { drill: string }) {
               {line.points}
               <small> / {line.of}</small>
             </span>
-            <span>{lang === "ja" ? line.reason_ja : line.reason_en}</span>
+            <span className="reason">{lang === "ja" ? line.reason_ja : line.reason_en}</span>
           </li>
         ))}
       </ul>

@@ -19,6 +19,7 @@ export function Join({ token, before, onJoined, lang, onLang }: Props) {
   const [name, setName] = useState(before?.name ?? localStorage.getItem("hikeshi.name") ?? "");
   const [seat, setSeat] = useState<string | null>(null);
   const [error, setError] = useState<string | null>(null);
+  const [barred, setBarred] = useState(false);
 
   useEffect(() => {
     get<Invite>(`/api/invite/${encodeURIComponent(token)}`).then(
@@ -26,10 +27,14 @@ export function Join({ token, before, onJoined, lang, onLang }: Props) {
         setInvite(found);
         setSeat((chosen) => chosen ?? firstFree(found));
       },
-      (failure: unknown) => setError(failure instanceof Error ? failure.message : String(failure)),
+      (failure: unknown) => {
+        if (failure instanceof ApiError && failure.status === 403) setBarred(true);
+        else setError(failure instanceof Error ? failure.message : String(failure));
+      },
     );
   }, [token]);
 
+  if (barred) return <Notice title={t("bad_invite")}>{t("bad_invite_help")}</Notice>;
   if (!invite) return <Notice title={error ?? t("loading")} />;
 
   const submit = async (event: FormEvent) => {

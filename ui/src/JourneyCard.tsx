@@ -1,3 +1,4 @@
+import { useId } from "react";
 import { isWord, percent, useLocale } from "./i18n";
 import type { Journey, JourneyPoint, JourneySample, Objective } from "./types";
 
@@ -108,16 +109,25 @@ function Chart({ line, objective, label }: ChartProps) {
   const slo = y(objective);
   const first = line[0];
   const last = line.at(-1);
+  const area = first && last ? `${path}L${x(last.at).toFixed(1)} ${slo}L${x(first.at).toFixed(1)} ${slo}Z` : "";
+  const clip = useId();
   return (
     <svg className="chart" viewBox={`0 0 ${WIDTH} ${HEIGHT}`} preserveAspectRatio="none" role="img" aria-label={label}>
+      <clipPath id={`${clip}good`}>
+        <rect x="0" y="0" width={WIDTH} height={slo} />
+      </clipPath>
+      <clipPath id={`${clip}bad`}>
+        <rect x="0" y={slo} width={WIDTH} height={HEIGHT - slo} />
+      </clipPath>
       <rect className="forbidden" x="0" y={slo} width={WIDTH} height={HEIGHT - slo} />
       <line className="slo" x1="0" x2={WIDTH} y1={slo} y2={slo} />
-      {first && last && line.length > 1 && (
-        <>
-          <path className="area" d={`${path}L${x(last.at).toFixed(1)} ${slo}L${x(first.at).toFixed(1)} ${slo}Z`} />
-          <path className="line" d={path} />
-        </>
-      )}
+      {line.length > 1 &&
+        (["good", "bad"] as const).map((side) => (
+          <g key={side} className={side} clipPath={`url(#${clip}${side})`}>
+            <path className="area" d={area} />
+            <path className="line" d={path} />
+          </g>
+        ))}
     </svg>
   );
 }

@@ -1,6 +1,6 @@
 import { Fragment } from "react";
 import { send } from "./api";
-import type { AlertState } from "./fold";
+import { type AlertGroup, type AlertState, groups, pages } from "./fold";
 import { clock, duration, useLocale } from "./i18n";
 import { JourneyCard } from "./JourneyCard";
 import { useToasts } from "./parts";
@@ -15,20 +15,33 @@ interface Props {
 
 export function Monitoring({ alerts, series, now, canAct }: Props) {
   const { t } = useLocale();
-  const firing = alerts.filter((alert) => !alert.resolvedAt).sort((a, b) => urgency(a) - urgency(b));
+  const firing = groups(alerts);
+  const urgent = firing.filter((group) => pages(group.first));
+  const tickets = firing.filter((group) => !pages(group.first));
   const over = alerts.filter((alert) => alert.resolvedAt);
+  const cards = (some: AlertGroup[]) => (
+    <ul className="alerts">
+      {some.map((group) => (
+        <AlertCard key={group.name} group={group} now={now} canAct={canAct} />
+      ))}
+    </ul>
+  );
   return (
     <section className="monitoring panel" aria-label={t("monitoring")}>
       <h2>
         {t("alerts")}
-        {firing.length > 0 && <span className="dot">{firing.length}</span>}
+        {urgent.length > 0 && <span className="dot">{urgent.length}</span>}
       </h2>
       {firing.length === 0 && <p className="calm">{t("no_alerts")}</p>}
-      <ul className="alerts">
-        {firing.map((alert) => (
-          <AlertCard key={alert.fingerprint} alert={alert} now={now} canAct={canAct} />
-        ))}
-      </ul>
+      {cards(urgent)}
+      {tickets.length > 0 && (
+        <details className="tickets">
+          <summary>
+            {t("tickets")} <span className="count">{tickets.length}</span>
+          </summary>
+          {cards(tickets)}
+        </details>
+      )}
       {over.length > 0 && (
         <details className="over">
           <summary>
@@ -57,11 +70,6 @@ export function Monitoring({ alerts, series, now, canAct }: Props) {
   );
 }
 
-/** Those that page come first; the order of time is kept among equals. */
-function urgency(alert: AlertState): number {
-  return alert.severity === "critical" || alert.severity === "page" ? 0 : 1;
-}
-
 /** A CamelCase name that may break between its words. */
 function breakable(name: string) {
   return name.split(/(?<=[a-z0-9])(?=[A-Z])/).map((part, i) => (
@@ -72,26 +80,30 @@ function breakable(name: string) {
   ));
 }
 
-function AlertCard({ alert, now, canAct }: { alert: AlertState; now: number; canAct: boolean }) {
+function AlertCard({ group, now, canAct }: { group: AlertGroup; now: number; canAct: boolean }) {
   const { t } = useLocale();
   const toasts = useToasts();
-  const acknowledge = () => send({ command: "acknowledge", fingerprint: alert.fingerprint }).catch(toasts.fail);
+  const { first } = group;
+  const acknowledge = () => send({ command: "acknowledge", fingerprint: first.fingerprint }).catch(toasts.fail);
   return (
-    <li className="alert-card" data-severity={alert.severity} role="alert">
+    <li className="alert-card" data-severity={first.severity} role="alert">
       <p className="name">
-        <span className="severity">{alert.severity}</span>
-        <strong lang="en">{breakable(alert.name)}</strong>
+        <span className="severity" lang="en">
+          {first.severity}
+        </span>
+        <strong lang="en">{breakable(group.name)}</strong>
+        {group.count > 1 && <span className="times"> ×{group.count}</span>}
       </p>
       <p className="summary" lang="en">
-        {alert.summary}
+        {first.summary}
       </p>
       <p className="foot">
         <span>
-          {t("firing_since")} {duration((now - Date.parse(alert.firedAt)) / 1000)}
+          {t("firing_since")} {duration((now - Date.parse(group.firedAt)) / 1000)}
         </span>
-        {alert.acknowledgedBy ? (
+        {group.acknowledgedBy ? (
           <span className="acked">
-            ✓ {t("acked_by")} {alert.acknowledgedBy}
+            ✓ {t("acked_by")} {group.acknowledgedBy}
           </span>
         ) : (
           canAct && (

@@ -1,7 +1,8 @@
 import { useMemo, useState } from "react";
 import { clock, duration, useLocale } from "./i18n";
+import { Prose } from "./parts";
 import type { DrillEvent } from "./types";
-import { tell, type Told } from "./words";
+import { condense, tell, type Told } from "./words";
 
 /** Everything that was said and done, with the time since the drill began. */
 export function Timeline({ events, startedAt }: { events: DrillEvent[]; startedAt: string | null }) {
@@ -10,10 +11,12 @@ export function Timeline({ events, startedAt }: { events: DrillEvent[]; startedA
   const [onlyActions, setOnlyActions] = useState(false);
   const told = useMemo(
     () =>
-      events.flatMap((event) => {
-        const words = tell(event, locale);
-        return words ? [{ event, words }] : [];
-      }),
+      condense(
+        events.flatMap((event) => {
+          const words = tell(event, locale);
+          return words ? [{ event, words }] : [];
+        }),
+      ),
     [events, locale],
   );
   const shown = onlyActions ? told.filter(({ event }) => event.kind === "command_run") : told;
@@ -47,7 +50,7 @@ function TimelineLine({ event, words, startedAt }: { event: DrillEvent; words: T
         <p>
           {words.actor && <strong className="who">{words.actor.name}</strong>}
           {words.label && <span className="tag">{words.label}</span>}
-          {command ? <code>{words.text}</code> : words.text}
+          {command ? <code>{words.text}</code> : <Prose text={words.text} />}
           {command && event.exit_code !== null && event.exit_code !== 0 && (
             <span className="code">
               {t("exit_code")} {event.exit_code}

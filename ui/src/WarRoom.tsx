@@ -2,6 +2,7 @@ import { useEffect, useRef, useState } from "react";
 import { Chat } from "./Chat";
 import { Centre } from "./Centre";
 import { useDrill, useJourneys, useNow } from "./drill";
+import { groups, pages } from "./fold";
 import { type Word, useLocale } from "./i18n";
 import { Monitoring } from "./Monitoring";
 import { Notice } from "./parts";
@@ -28,7 +29,7 @@ export function WarRoom({ viewer, skew, lang, onLang, onExpired }: Props) {
   const now = useNow(skew);
   const [pane, setPane] = useState<Pane>("workspace");
   const [side, setSide] = useState<"chat" | "timeline">("chat");
-  const firing = drill.folded.alerts.filter((alert) => !alert.resolvedAt).length;
+  const firing = groups(drill.folded.alerts).filter((group) => pages(group.first)).length;
 
   useEffect(() => {
     if (drill.expired) onExpired();

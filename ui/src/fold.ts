@@ -23,6 +23,45 @@ export interface Folded {
   resolvedAt: string | null;
 }
 
+/** Alerts of one name: the same objective burnt at several speeds. */
+export interface AlertGroup {
+  name: string;
+  /** The most urgent of them. */
+  first: AlertState;
+  count: number;
+  /** ISO time of the oldest. */
+  firedAt: string;
+  acknowledgedBy: string | null;
+}
+
+/** Whether an alert wakes people up. */
+export const pages = (alert: AlertState) => alert.severity === "critical" || alert.severity === "page";
+
+/** Firing alerts by name, those that page first, the newest first among equals. */
+export function groups(alerts: AlertState[]): AlertGroup[] {
+  const found = new Map<string, AlertGroup>();
+  for (const alert of alerts) {
+    if (alert.resolvedAt) continue;
+    const group = found.get(alert.name);
+    if (!group) {
+      found.set(alert.name, {
+        name: alert.name,
+        first: alert,
+        count: 1,
+        firedAt: alert.firedAt,
+        acknowledgedBy: alert.acknowledgedBy,
+      });
+      continue;
+    }
+    group.count += 1;
+    group.acknowledgedBy ??= alert.acknowledgedBy;
+    if (alert.firedAt < group.firedAt) group.firedAt = alert.firedAt;
+    const older = alert.firedAt < group.first.firedAt;
+    if (pages(alert) === pages(group.first) ? older : pages(alert)) group.first = alert;
+  }
+  return [...found.values()].sort((a, b) => Number(pages(b.first)) - Number(pages(a.first)) || b.firedAt.localeCompare(a.firedAt));
+}
+
 export function fold(events: DrillEvent[]): Folded {
   const alerts = new Map<string, AlertState>();
   const result: Folded = {
@@ -34,10 +73,15 @@ export function fold(events: DrillEvent[]): Folded {
     mitigatedAt: null,
     resolvedAt: null,
   };
+  // What rings before, while the system settles, is no part of the incident.
+  let begun = false;
   for (const event of events) {
     switch (event.kind) {
+      case "system_ready":
+        begun = true;
+        break;
       case "alert_fired":
-        result.alertAt ??= event.at;
+        if (begun) result.alertAt ??= event.at;
         alerts.set(event.fingerprint, {
           fingerprint: event.fingerprint,
           name: event.name,

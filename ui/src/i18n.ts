@@ -19,6 +19,8 @@ const words = {
   },
   no_drill: { ja: "進行中の演習はありません", en: "No drill is on" },
   no_drill_help: { ja: "端末で hikeshi drill start を実行すると、ここに現れます。", en: "Run hikeshi drill start in a terminal and it appears here." },
+  bad_invite: { ja: "この招待リンクは使えません", en: "This invite link is not valid" },
+  bad_invite_help: { ja: "リンクが古いか、途中で切れています。主催者に新しいリンクをもらってください。", en: "It is old, or was cut off. Ask the host for a new one." },
   loading: { ja: "読み込み中…", en: "Loading…" },
   // States
   preparing: { ja: "準備中", en: "Preparing" },
@@ -37,6 +39,8 @@ const words = {
   seat_observer: { ja: "見学", en: "Observer" },
   seat_facilitator: { ja: "進行役", en: "Facilitator" },
   seat_stakeholder: { ja: "関係者", en: "Stakeholder" },
+  seat_product_manager: { ja: "プロダクトマネージャー", en: "Product manager" },
+  seat_customer_support: { ja: "カスタマーサポート", en: "Customer support" },
   seat_bot: { ja: "ボット", en: "Bot" },
   seat_commander_help: { ja: "全体を見て、決めて、任せる", en: "Sees the whole, decides, delegates" },
   seat_operator_help: { ja: "調べて、直す", en: "Investigates and fixes" },
@@ -69,6 +73,7 @@ const words = {
   alerts: { ja: "アラート", en: "Alerts" },
   no_alerts: { ja: "発報中のアラートはありません", en: "No alerts are firing" },
   resolved_alerts: { ja: "収まったアラート", en: "Resolved alerts" },
+  tickets: { ja: "チケット（急がないもの）", en: "Tickets (not urgent)" },
   firing_since: { ja: "発報から", en: "firing for" },
   ack: { ja: "検知した", en: "Acknowledge" },
   acked_by: { ja: "検知", en: "acknowledged by" },
@@ -113,6 +118,11 @@ const words = {
   normal_state_help: {
     ja: "いま、システムは平常時です。左のグラフ、コンソール、Prometheus、アプリを触って、普段の姿を覚えてください。障害は、演習を始めたあとに起きます。",
     en: "The system is healthy now. Use the charts on the left, the console, Prometheus and the app to learn what normal looks like. The incident comes after you begin.",
+  },
+  unsettled: { ja: "まだ落ち着いていません", en: "Not settled yet" },
+  unsettled_help: {
+    ja: "起動直後のアラートが残っています。消えるまで待つと、平常時の姿を見てから始められます。",
+    en: "Alerts from starting up are still firing. Wait until they are over, to see the normal state before you begin.",
   },
   who_is_here: { ja: "参加者", en: "Who is here" },
   scripted: { ja: "シナリオの登場人物", en: "scripted" },

@@ -2,7 +2,7 @@ import { StrictMode } from "react";
 import { createRoot } from "react-dom/client";
 import { App } from "./App";
 import { applyTheme, storedTheme } from "./theme";
-import "./style.css";
+import "./style/index.css";
 
 applyTheme(storedTheme());
 const root = document.getElementById("root");

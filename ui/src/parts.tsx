@@ -31,6 +31,11 @@ export function Avatar({ actor }: { actor: Actor }) {
   );
 }
 
+/** Text in which `this` is code. */
+export function Prose({ text }: { text: string }) {
+  return text.split(/`([^`\n]+)`/).map((part, i) => (i % 2 === 1 ? <code key={i}>{part}</code> : part));
+}
+
 export function Person({ actor }: { actor: Actor }) {
   const locale = useLocale();
   return (

@@ -146,5 +146,5 @@ export type UiCommand =
 export type ConsolePart =
   | { stream: "stdout" | "stderr"; text: string }
   | { exit: number }
-  | { error: string }
-  | { stopped: string };
+  | { error: string; error_ja?: string }
+  | { stopped: string; stopped_ja: string };

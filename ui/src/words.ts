@@ -92,3 +92,38 @@ export function tell(event: DrillEvent, locale: Locale): Told | null {
       return null;
   }
 }
+
+export interface Line {
+  event: DrillEvent;
+  words: Told;
+}
+
+/** Alerts of one kind that came within this time are told in one breath. */
+const BREATH_MS = 30_000;
+
+/** Runs of alerts (one objective rings at several speeds, and objectives fall together) become one line, a name each. */
+export function condense(lines: Line[]): Line[] {
+  const out: { line: Line; summaries: Map<string, { summary: string; count: number }> | null }[] = [];
+  for (const line of lines) {
+    const { event } = line;
+    if (event.kind !== "alert_fired" && event.kind !== "alert_resolved") {
+      out.push({ line, summaries: null });
+      continue;
+    }
+    const before = out.at(-1);
+    const same =
+      before?.summaries && before.line.event.kind === event.kind && Date.parse(event.at) - Date.parse(before.line.event.at) < BREATH_MS;
+    const summaries = same ? before.summaries : new Map<string, { summary: string; count: number }>();
+    const seen = summaries?.get(event.name);
+    summaries?.set(event.name, { summary: seen?.summary ?? event.summary, count: (seen?.count ?? 0) + 1 });
+    if (!same) out.push({ line, summaries });
+  }
+  return out.map(({ line, summaries }) => {
+    if (!summaries) return line;
+    const texts = [...summaries].map(([name, { summary, count }]) => {
+      const times = count > 1 ? ` (×${count})` : "";
+      return summaries.size > 1 ? `· ${summary}${times}` : `${name}: ${summary}${times}`;
+    });
+    return { event: line.event, words: { ...line.words, text: (texts.length > 1 ? "\n" : "") + texts.join("\n") } };
+  });
+}

@@ -45,6 +45,15 @@ struct HostEntry {
     _accepting: Accepting,
 }
 
+impl HostEntry {
+    /// Whether it is already what is wanted. Asking by the address that a free port became changes nothing.
+    fn serves(&self, wanted: &HostListener) -> bool {
+        let here = wanted.listen == self.spec.listen || wanted.listen == self.bound;
+        let asked = HostListener { listen: wanted.listen, ..self.spec.clone() };
+        here && asked == *wanted
+    }
+}
+
 /// Applies snapshots, one after the other.
 pub(crate) struct Plane {
     pub shared: Arc<Shared>,
@@ -163,7 +172,7 @@ impl Plane {
     }
 
     async fn open_host_listeners(&mut self, wanted: &[HostListener], applied: &mut Applied) {
-        self.host.retain(|_, entry| wanted.contains(&entry.spec));
+        self.host.retain(|_, entry| wanted.iter().any(|spec| entry.serves(spec)));
         for spec in wanted {
             if !self.host.contains_key(&spec.name) {
                 let opened = TcpListener::bind(spec.listen).await.and_then(|listener| {

@@ -12,6 +12,8 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use tokio::sync::{broadcast, mpsc};
 
+use crate::command_line::Programs;
+
 /// Words in both languages.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Text {
@@ -275,6 +277,11 @@ pub trait DrillHost: Send + Sync + 'static {
         line: &str,
         out: mpsc::Sender<ConsoleChunk>,
     ) -> Result<i32, ApiError>;
+
+    /// What the console accepts: a line that cannot be run is refused, in both languages, before [`Self::console`].
+    fn programs(&self) -> Programs {
+        Programs::default()
+    }
 
     /// Journeys and their points after `since`, oldest first; all that are kept when `since` is none.
     async fn journeys(&self, since: Option<Timestamp>) -> JourneySeries;

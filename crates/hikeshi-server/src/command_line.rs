@@ -6,6 +6,11 @@ mod words;
 
 pub use words::split;
 
+use crate::api::{ApiError, Text};
+
+/// Words that never change, English and Japanese.
+type Words = [&'static str; 2];
+
 /// A console line that may be run.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ConsoleCommand {
@@ -27,22 +32,60 @@ pub enum CommandLineError {
     #[error("the line ends with a backslash")]
     OpenEscape,
     #[error(
-        "{what} ({character}) does not work here: the console runs one program, without a shell. {instead} \
-         If you mean the character itself, put it in 'single quotes'."
+        "{} ({character}) does not work here: the console runs one program, without a shell. {} \
+         If you mean the character itself, put it in 'single quotes'.",
+        what[0],
+        instead[0]
     )]
     Shell {
         character: String,
-        what: &'static str,
-        instead: &'static str,
+        what: Words,
+        instead: Words,
     },
-    #[error("{program}: not available in this console. Available: {}.{hint}", available.join(", "))]
+    #[error("{program}: not available in this console. Available: {}.{}", available.join(", "), hint[0])]
     UnknownProgram {
         program: String,
         available: Vec<String>,
-        hint: String,
+        hint: Words,
     },
-    #[error("{0}")]
-    Refused(String),
+    #[error("{}", .0.en)]
+    Refused(Text),
+}
+
+impl CommandLineError {
+    /// The same in Japanese; `Display` is English.
+    #[must_use]
+    pub fn ja(&self) -> String {
+        match self {
+            Self::Empty => "コマンドを入力してください。例: kubectl get pods".to_owned(),
+            Self::OpenQuote(quote) => format!("引用符 {quote} が閉じられていません。"),
+            Self::OpenEscape => "行がバックスラッシュで終わっています。".to_owned(),
+            Self::Shell { character, what, instead } => format!(
+                "{} ({character}) はここでは使えません。コンソールはシェルなしでプログラムを一つだけ実行します。{}\
+                 文字そのものを渡したいときは 'シングルクォート' で囲んでください。",
+                what[1], instead[1]
+            ),
+            Self::UnknownProgram { program, available, hint } => format!(
+                "{program}: このコンソールでは使えません。使えるもの: {}。{}",
+                available.join(", "),
+                hint[1]
+            ),
+            Self::Refused(words) => words.ja.clone(),
+        }
+    }
+}
+
+impl From<CommandLineError> for ApiError {
+    fn from(error: CommandLineError) -> Self {
+        let words = Text {
+            en: error.to_string(),
+            ja: error.ja(),
+        };
+        Self::Refused {
+            code: "command_line".to_owned(),
+            words,
+        }
+    }
 }
 
 /// Programs that live in pods, and the pod each is run in when the line does not say.
@@ -108,10 +151,13 @@ impl Programs {
                 args.append(&mut argv);
                 kubectl::check(args)
             }
-            Some((_, None)) => Err(CommandLineError::Refused(format!(
-                "{program} runs inside a pod; say which: kubectl exec POD -- {}",
-                argv.join(" ")
-            ))),
+            Some((_, None)) => {
+                let line = argv.join(" ");
+                Err(CommandLineError::Refused(Text {
+                    en: format!("{program} runs inside a pod; say which: kubectl exec POD -- {line}"),
+                    ja: format!("{program} は Pod の中で動きます。Pod を指定してください: kubectl exec POD -- {line}"),
+                }))
+            }
             None => Err(self.unknown(program)),
         }
     }
@@ -119,19 +165,31 @@ impl Programs {
     fn unknown(&self, program: String) -> CommandLineError {
         let hint = match program.as_str() {
             "grep" | "awk" | "sed" | "jq" | "head" | "tail" | "less" => {
-                " Narrow the output with -l, --since, --tail or -o jsonpath, or with the filter box above the output."
+                [
+                    " Narrow the output with -l, --since, --tail or -o jsonpath, or with the filter box above the output.",
+                    "出力は -l、--since、--tail、-o jsonpath か、出力の上の絞り込み欄で絞れます。",
+                ]
             }
             "cd" | "export" | "sudo" | "bash" | "sh" | "ssh" => {
-                " There is no shell here; to look inside a pod: kubectl exec POD -- PROGRAM."
+                [
+                    " There is no shell here; to look inside a pod: kubectl exec POD -- PROGRAM.",
+                    "ここにシェルはありません。Pod の中を見るには: kubectl exec POD -- プログラム",
+                ]
             }
-            "promql" | "prometheus" => " Queries have their own page: the Prometheus tab.",
-            _ if program.contains('=') => " Variables cannot be set here.",
-            _ => "",
+            "promql" | "prometheus" => [
+                " Queries have their own page: the Prometheus tab.",
+                "クエリは Prometheus タブで実行できます。",
+            ],
+            _ if program.contains('=') => [
+                " Variables cannot be set here.",
+                "変数は設定できません。",
+            ],
+            _ => ["", ""],
         };
         CommandLineError::UnknownProgram {
             program,
             available: self.names(),
-            hint: hint.to_owned(),
+            hint,
         }
     }
 }

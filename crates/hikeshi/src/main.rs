@@ -5,6 +5,7 @@ mod control;
 mod daemon;
 mod failure;
 mod paths;
+mod preflight;
 mod stage;
 
 use std::process::ExitCode;

@@ -104,6 +104,7 @@ pub async fn make(
         binds,
         tmpfs: Vec::new(),
         lifeline: None,
+        nice: nice(pod),
     };
     let record = SandboxRecord {
         namespace: spec.namespace.clone(),
@@ -121,6 +122,16 @@ pub async fn make(
     let init = InitClient::connect(pod_dir)?;
     Ok(Sandbox { record, init })
 }
+
+/// Workloads step back for control and the data plane; what the cluster itself leans on (as its priority class says) does
+/// not. A fault that burns all the CPU must not blind those who look for it.
+fn nice(pod: &Pod) -> i32 {
+    let class = pod.spec.as_ref().and_then(|spec| spec.priority_class_name.as_deref());
+    if class.is_some_and(|class| class.starts_with("system-")) { 0 } else { WORKLOAD_NICE }
+}
+
+/// About a third of the CPU time of a process that is not nice.
+const WORKLOAD_NICE: i32 = 5;
 
 /// The image's user, unless the pod's security context names another id. One mapping for the whole pod.
 fn user(pod: &Pod, image: Option<&NativeImage>) -> PodUser {

@@ -129,6 +129,8 @@ impl Agent {
                 tracing::debug!(%error, "no data plane yet");
                 Again
             })?);
+            self.keep_addresses();
+            snapshot.host_listeners = self.config.host_listeners.iter().map(host_listener).collect();
         }
         let Some(dataplane) = &mut self.dataplane else {
             return Err(Again);
@@ -207,6 +209,16 @@ impl Agent {
             metrics_listen: self.config.metrics_listen,
         };
         (snapshot, experiments)
+    }
+
+    /// A new data plane is asked for the addresses that people already know, not for any free ones.
+    fn keep_addresses(&mut self) {
+        let known = self.config.on_bound.borrow().clone();
+        for listener in &mut self.config.host_listeners {
+            if let Some(address) = known.get(&listener.name) {
+                listener.listen = *address;
+            }
+        }
     }
 
     fn tell_bound(&self, applied: &Applied) {

@@ -7,6 +7,7 @@ pub mod launch;
 mod logs;
 mod namespaces;
 mod notify;
+mod priority;
 pub mod protocol;
 mod root;
 mod serve;
@@ -73,6 +74,7 @@ fn prepare(pod_dir: &Path) -> Result<Outside, Failure> {
     let null = OwnedFd::from(OpenOptions::new().read(true).write(true).open("/dev/null")?);
     let folder = OwnedFd::from(File::open(pod_dir)?);
     let socket = podlink::listen_at(&pod_dir.join("init.sock"))?;
+    priority::set(spec.nice)?;
     // SAFETY: the kubelet names a descriptor that it made for us to inherit.
     let lifeline = spec.lifeline.map(|raw| unsafe { OwnedFd::from_raw_fd(raw) });
     Ok(Outside {
@@ -164,6 +166,7 @@ fn build(pod_dir: &Path, outside: Outside) -> Result<Server, Failure> {
         lifeline,
     } = outside;
     setsid()?;
+    priority::follow();
     // SAFETY: duplicates descriptors that we hold over the standard ones; the starter's own are let go, so that
     // it may wait for the end of its pipes.
     unsafe {

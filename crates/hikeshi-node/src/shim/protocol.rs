@@ -28,6 +28,9 @@ pub struct PodSpecFile {
     /// Inherited descriptor; when its other end closes, the pod dies. Used by tests.
     #[serde(default)]
     pub lifeline: Option<RawFd>,
+    /// Added to the priority number of everything in the pod, 0 to 19: others come first when the machine is busy.
+    #[serde(default)]
+    pub nice: i32,
 }
 
 /// The user that a pod's processes see themselves as.

@@ -443,6 +443,8 @@ async fn postgres_initialises_and_answers_psql() {
     let status = cluster.wait("postgres-0", is_ready).await;
     let address = status["podIP"].as_str().unwrap();
     let url = format!("postgres://chirpy:hush@{address}/posts");
-    let (code, out) = node.run(&pod, "postgres", &["psql", &url, "-Atc", "select current_user"]).await;
+    let (code, out) = node
+        .run(&pod, "postgres", &["psql", &url, "-Atc", "select current_user"])
+        .await;
     assert_eq!((code, out.as_str()), (0, "chirpy\n"));
 }

@@ -95,6 +95,7 @@ impl World {
             binds: Vec::new(),
             tmpfs: Vec::new(),
             lifeline: None,
+            nice: 0,
         }
     }
 

@@ -2,6 +2,7 @@
 //! from taking another identity, from the host's files, and from waiting for a terminal nobody sits at.
 
 use super::{CommandLineError, ConsoleCommand};
+use crate::api::Text;
 
 /// Subcommands of kubectl itself. Others would run a `kubectl-NAME` program of the host.
 const SUBCOMMANDS: &[&str] = &[
@@ -139,6 +140,7 @@ pub(super) fn check(args: Vec<String>) -> Result<ConsoleCommand, CommandLineErro
     if verb == "exec" && inner.len() < 2 {
         return Err(refused(
             "kubectl exec: say what to run after --, for example: kubectl exec POD -- ps aux",
+            "kubectl exec: 実行するものを -- のあとに書いてください。例: kubectl exec POD -- ps aux",
         ));
     }
     let mutating = mutating(
@@ -155,37 +157,53 @@ pub(super) fn check(args: Vec<String>) -> Result<ConsoleCommand, CommandLineErro
     })
 }
 
-fn refused(words: impl Into<String>) -> CommandLineError {
-    CommandLineError::Refused(words.into())
+fn refused(en: impl Into<String>, ja: impl Into<String>) -> CommandLineError {
+    CommandLineError::Refused(Text {
+        en: en.into(),
+        ja: ja.into(),
+    })
 }
 
 fn check_verb(verb: &str, positional: &[&str]) -> Result<(), CommandLineError> {
     match verb {
         "edit" => Err(refused(
             "kubectl edit opens an editor, and there is no terminal here: use kubectl set or kubectl patch.",
+            "kubectl edit はエディタを開きますが、ここに端末はありません。kubectl set か kubectl patch を使ってください。",
         )),
         "cp" => Err(refused(
             "kubectl cp reads and writes files of the host: use kubectl exec POD -- cat FILE to read one.",
+            "kubectl cp はホストのファイルを読み書きします。読むだけなら kubectl exec POD -- cat FILE を使ってください。",
         )),
-        "proxy" | "port-forward" => Err(refused(format!(
-            "kubectl {verb} opens a port on the host: use kubectl exec POD -- curl URL, or the tabs for Prometheus, Alertmanager and the app."
-        ))),
-        "attach" | "debug" => Err(refused(format!(
-            "kubectl {verb} needs a terminal: use kubectl exec POD -- PROGRAM."
-        ))),
+        "proxy" | "port-forward" => Err(refused(
+            format!(
+                "kubectl {verb} opens a port on the host: use kubectl exec POD -- curl URL, or the tabs for \
+                 Prometheus, Alertmanager and the app."
+            ),
+            format!(
+                "kubectl {verb} はホストのポートを開きます。kubectl exec POD -- curl URL か、Prometheus、Alertmanager、\
+                 アプリのタブを使ってください。"
+            ),
+        )),
+        "attach" | "debug" => Err(refused(
+            format!("kubectl {verb} needs a terminal: use kubectl exec POD -- PROGRAM."),
+            format!("kubectl {verb} には端末が必要です。kubectl exec POD -- プログラム を使ってください。"),
+        )),
         "config" => Err(refused(
             "kubectl config changes who you are; in the console you are your seat.",
+            "kubectl config は身元を変えます。コンソールでは、あなたは自分の役割のままです。",
         )),
         "create" => match positional.get(1) {
-            Some(what) if !CREATABLE.contains(what) => Err(refused(format!(
-                "kubectl create {what}: there is no such thing to create here."
-            ))),
+            Some(what) if !CREATABLE.contains(what) => Err(refused(
+                format!("kubectl create {what}: there is no such thing to create here."),
+                format!("kubectl create {what}: そのようなものは作れません。"),
+            )),
             _ => Ok(()),
         },
         verb if SUBCOMMANDS.contains(&verb) => Ok(()),
-        verb => Err(refused(format!(
-            "kubectl {verb}: no such command here (plugins are not run)."
-        ))),
+        verb => Err(refused(
+            format!("kubectl {verb}: no such command here (plugins are not run)."),
+            format!("kubectl {verb}: そのようなコマンドはありません（プラグインは実行しません）。"),
+        )),
     }
 }
 
@@ -210,9 +228,7 @@ fn check_flags(own: &[String], verb: &str) -> Result<(), CommandLineError> {
 
 fn check_long(name: &str) -> Result<(), CommandLineError> {
     if IDENTITY.contains(&name) {
-        return Err(refused(format!(
-            "--{name} is refused: in the console every command runs as your own seat."
-        )));
+        return Err(own_seat(&format!("--{name}")));
     }
     if HOST_FILES.contains(&name) {
         return Err(host_file(&format!("--{name}")));
@@ -220,16 +236,30 @@ fn check_long(name: &str) -> Result<(), CommandLineError> {
     if name == "edit" {
         return Err(refused(
             "--edit opens an editor, and there is no terminal here: use kubectl set or kubectl patch.",
+            "--edit はエディタを開きますが、ここに端末はありません。kubectl set か kubectl patch を使ってください。",
         ));
     }
     Ok(())
 }
 
+fn own_seat(flag: &str) -> CommandLineError {
+    refused(
+        format!("{flag} is refused: in the console every command runs as your own seat."),
+        format!("{flag} は使えません。コンソールのコマンドは、すべて自分の役割の権限で実行されます。"),
+    )
+}
+
 fn host_file(flag: &str) -> CommandLineError {
-    refused(format!(
-        "{flag} is refused: the console has no files of its own. Use kubectl set, scale or patch -p, or your own \
-         terminal with your seat's kubeconfig."
-    ))
+    refused(
+        format!(
+            "{flag} is refused: the console has no files of its own. Use kubectl set, scale or patch -p, or your own \
+             terminal with your seat's kubeconfig."
+        ),
+        format!(
+            "{flag} は使えません。コンソールにはファイルがありません。kubectl set、scale、patch -p を使うか、\
+             自分の端末で役割の kubeconfig を使ってください。"
+        ),
+    )
 }
 
 /// One group of short flags: those before the first that takes a value, and that one.
@@ -237,9 +267,7 @@ fn check_short(group: &str, verb: &str) -> Result<(), CommandLineError> {
     for c in group.chars() {
         match c {
             's' => {
-                return Err(refused(
-                    "-s is refused: in the console every command runs as your own seat.",
-                ));
+                return Err(own_seat("-s"));
             }
             'k' => return Err(host_file("-k")),
             'f' if verb != "logs" => return Err(host_file("-f")),

@@ -70,6 +70,28 @@ fn what_needs_a_shell_is_refused_by_name() {
 }
 
 #[test]
+fn every_refusal_is_said_in_both_languages() {
+    for line in [
+        "",
+        "kubectl get 'pods",
+        "kubectl get pods \\",
+        "kubectl get pods | grep x",
+        "grep x",
+        "nmap",
+        "curl http://x",
+        "kubectl edit cm x",
+        "kubectl get pods --as root",
+    ] {
+        let error = run(line).expect_err(line);
+        let ApiError::Refused { words, .. } = ApiError::from(error) else {
+            panic!("{line}: another kind of refusal");
+        };
+        assert!(words.en.is_ascii() && !words.en.is_empty(), "{line}: {}", words.en);
+        assert!(words.ja.contains('。') || words.ja.contains("例"), "{line}: {}", words.ja);
+    }
+}
+
+#[test]
 fn the_storys_commands_pass() {
     for (line, mutating) in [
         ("kubectl logs -l app=chirpy-server --since=5m", false),
@@ -205,7 +227,7 @@ fn identity_host_files_and_terminals_are_refused() {
         "kubectl exec x --",
     ] {
         match run(line) {
-            Err(CommandLineError::Refused(words)) => assert!(!words.is_empty()),
+            Err(CommandLineError::Refused(words)) => assert!(!words.en.is_empty() && !words.ja.is_empty()),
             other => panic!("{line}: {other:?}"),
         }
     }

@@ -1,6 +1,6 @@
 //! Words of a line, quoted as in a POSIX shell.
 
-use super::CommandLineError;
+use super::{CommandLineError, Words};
 
 /// Splits a line into words: single quotes, double quotes, backslashes. Globs, `~` and braces stay as typed.
 ///
@@ -66,45 +66,62 @@ fn expands(next: Option<char>) -> bool {
 }
 
 fn shell(character: char, next: Option<char>) -> CommandLineError {
-    const ONE: &str = "Run the commands one after the other.";
+    const ONE: Words = [
+        "Run the commands one after the other.",
+        "コマンドは一つずつ実行してください。",
+    ];
+    const SECOND: Words = ["Running a second command", "二つ目のコマンドの実行"];
+    const NESTED: Words = ["Putting in another command's output", "別のコマンドの出力の埋め込み"];
+    const COPY: Words = [
+        "Run it first, and copy what you need.",
+        "先にそれを実行して、必要なところを写してください。",
+    ];
     let double = next == Some(character);
     let (shown, what, instead) = match character {
-        '|' if double => ("||".to_owned(), "Running a second command", ONE),
+        '|' if double => ("||".to_owned(), SECOND, ONE),
         '|' => (
             "|".to_owned(),
-            "A pipe",
-            "Narrow the output with -l, --since, --tail or -o jsonpath, or with the filter box above the output.",
+            ["A pipe", "パイプ"],
+            [
+                "Narrow the output with -l, --since, --tail or -o jsonpath, or with the filter box above the output.",
+                "出力は -l、--since、--tail、-o jsonpath か、出力の上の絞り込み欄で絞れます。",
+            ],
         ),
-        '&' if double => ("&&".to_owned(), "Running a second command", ONE),
+        '&' if double => ("&&".to_owned(), SECOND, ONE),
         '&' => (
             "&".to_owned(),
-            "Running in the background",
-            "Open a second browser tab for a second command.",
+            ["Running in the background", "バックグラウンドでの実行"],
+            [
+                "Open a second browser tab for a second command.",
+                "二つ目のコマンドはブラウザの別のタブで実行できます。",
+            ],
         ),
-        ';' => (";".to_owned(), "Running a second command", ONE),
-        '\n' | '\r' => ("line break".to_owned(), "Running a second command", ONE),
+        ';' => (";".to_owned(), SECOND, ONE),
+        '\n' | '\r' => ("line break".to_owned(), SECOND, ONE),
         '<' => (
             "<".to_owned(),
-            "Reading from a file",
-            "Use kubectl set, patch or scale instead of a manifest file.",
+            ["Reading from a file", "ファイルからの読み込み"],
+            [
+                "Use kubectl set, patch or scale instead of a manifest file.",
+                "マニフェストの代わりに kubectl set、patch、scale を使ってください。",
+            ],
         ),
         '>' => (
             ">".to_owned(),
-            "Writing to a file",
-            "The output stays in the history below, and in the record.",
+            ["Writing to a file", "ファイルへの書き出し"],
+            [
+                "The output stays in the history below, and in the record.",
+                "出力は下の履歴と記録に残ります。",
+            ],
         ),
-        '$' if next == Some('(') => (
-            "$(".to_owned(),
-            "Putting in another command's output",
-            "Run it first, and copy what you need.",
+        '$' if next == Some('(') => ("$(".to_owned(), NESTED, COPY),
+        '$' => (
+            "$".to_owned(),
+            ["A variable", "変数"],
+            ["Write the value itself.", "値そのものを書いてください。"],
         ),
-        '$' => ("$".to_owned(), "A variable", "Write the value itself."),
-        '`' => (
-            "`".to_owned(),
-            "Putting in another command's output",
-            "Run it first, and copy what you need.",
-        ),
-        c => (c.to_string(), "A subshell", ONE),
+        '`' => ("`".to_owned(), NESTED, COPY),
+        c => (c.to_string(), ["A subshell", "サブシェル"], ONE),
     };
     CommandLineError::Shell {
         character: shown,

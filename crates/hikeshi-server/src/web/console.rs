@@ -37,12 +37,38 @@ enum Part {
     /// It was not run, or could not be.
     Error {
         error: String,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        error_ja: Option<String>,
     },
     /// It was stopped here; the words say by which limit.
     Stopped {
         stopped: &'static str,
+        stopped_ja: &'static str,
     },
 }
+
+impl From<ApiError> for Part {
+    fn from(error: ApiError) -> Self {
+        Self::Error {
+            error: error.to_string(),
+            error_ja: match error {
+                ApiError::Refused { words, .. } => Some(words.ja),
+                _ => None,
+            },
+        }
+    }
+}
+
+const WENT_AWAY: [&str; 2] = ["the browser went away", "ブラウザが離れました"];
+const TOO_MUCH: [&str; 2] = [
+    "too much output: narrow it with -l, --tail or --since",
+    "出力が多すぎます。-l、--tail、--since で絞ってください",
+];
+const TOO_LONG: [&str; 2] = [
+    "the time limit of a console command, 5 minutes",
+    "コンソールのコマンドの時間制限 (5 分) で止めました",
+];
+const ENDING: [&str; 2] = ["the server is stopping", "サーバーが終了します"];
 
 pub(super) async fn run(
     State(app): State<Arc<App>>,
@@ -75,6 +101,10 @@ async fn drive(
     line: &str,
     sender: mpsc::Sender<Result<Bytes, std::convert::Infallible>>,
 ) {
+    if let Err(refused) = app.host.programs().resolve(line) {
+        send(&sender, &ApiError::from(refused).into()).await;
+        return;
+    }
     let (out, mut chunks) = mpsc::channel(64);
     let mut running = std::pin::pin!(app.host.console(viewer, line, out));
     let deadline = tokio::time::sleep(RUN_LIMIT);
@@ -89,19 +119,19 @@ async fn drive(
                 Some(chunk) => {
                     printed += chunk.text.len();
                     if !send(&sender, &Part::Output(chunk)).await {
-                        break Some("the browser went away");
+                        break Some(WENT_AWAY);
                     }
                     if printed > OUTPUT_LIMIT {
-                        break Some("too much output: narrow it with -l, --tail or --since");
+                        break Some(TOO_MUCH);
                     }
                 }
                 // The host has let go of its end, and may still be writing the record.
                 None => break None,
             },
             ended = &mut running, if result.is_none() => result = Some(ended),
-            () = &mut deadline => break Some("the time limit of a console command, 5 minutes"),
-            () = sender.closed() => break Some("the browser went away"),
-            () = app.shutdown.cancelled() => break Some("the server is stopping"),
+            () = &mut deadline => break Some(TOO_LONG),
+            () = sender.closed() => break Some(WENT_AWAY),
+            () = app.shutdown.cancelled() => break Some(ENDING),
         }
     };
     drop(chunks);
@@ -110,9 +140,9 @@ async fn drive(
         None => running.await,
     };
     let last = match (stopped, result) {
-        (Some(stopped), _) => Part::Stopped { stopped },
+        (Some([stopped, stopped_ja]), _) => Part::Stopped { stopped, stopped_ja },
         (None, Ok(exit)) => Part::Exit { exit },
-        (None, Err(e)) => Part::Error { error: e.to_string() },
+        (None, Err(error)) => error.into(),
     };
     send(&sender, &last).await;
 }

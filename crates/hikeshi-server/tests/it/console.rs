@@ -42,6 +42,10 @@ async fn output_comes_in_order_and_the_exit_code_last() {
         refused[0]["error"].as_str().unwrap().contains("A pipe (|)"),
         "{refused:?}"
     );
+    assert!(
+        refused[0]["error_ja"].as_str().unwrap().contains("パイプ (|)"),
+        "{refused:?}"
+    );
     let long = pika.post("/api/console", json!({"line": "x".repeat(5000)})).await;
     assert_eq!(long.status(), StatusCode::BAD_REQUEST);
 }

@@ -8,13 +8,18 @@ use crate::paths::Paths;
 
 pub fn run(args: &DownArgs) -> Result<(), Failure> {
     let paths = Paths::from_environment()?;
-    if !paths.home.is_dir() {
-        output::line("nothing is running");
-        return Ok(());
+    let ran = paths.home.is_dir() && anything_runs(&paths);
+    // Without anything running there may still be files of what died.
+    if paths.home.is_dir() {
+        destroy(&paths, args.volumes)?;
     }
-    destroy(&paths, args.volumes)?;
-    output::line("everything has ended");
+    output::line(if ran { "everything has ended" } else { "nothing is running" });
     Ok(())
+}
+
+fn anything_runs(paths: &Paths) -> bool {
+    let pods = std::fs::read_dir(paths.home.join("pods")).is_ok_and(|mut pods| pods.next().is_some());
+    pods || Record::running(paths).is_some() || dataplane::running(&paths.dataplane()).is_some()
 }
 
 /// Leaves no process, mount, socket or lock behind. Drills and certificates stay; volumes unless asked.

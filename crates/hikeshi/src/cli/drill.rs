@@ -23,11 +23,9 @@ pub fn run(command: DrillCommand) -> Result<(), Failure> {
 fn begin(paths: &Paths, scenario: &str, listen: Option<std::net::SocketAddr>, json: bool) -> Result<(), Failure> {
     // A misspelt name is said before anything is started.
     let library = hikeshi_host::Library::new(crate::paths::share()?);
-    library.load(scenario).map_err(|error| {
-        Failure::usage(error.to_string()).hint("`hikeshi scenario list` names them all")
-    })?;
+    let system = library.load(scenario).map_err(unloadable)?.scenario.system;
     let mut progress = Progress::new(json);
-    start::ensure(paths, listen, |text| progress.say(text))?;
+    start::ensure(paths, &system, listen, |text| progress.say(text))?;
     let request = Request::DrillStart { scenario: scenario.to_owned() };
     let answer = client::ask(paths, &request, |text| progress.say(text))?;
     progress.close();
@@ -45,6 +43,15 @@ fn begin(paths: &Paths, scenario: &str, listen: Option<std::net::SocketAddr>, js
     output::line("With your own kubectl: export KUBECONFIG=$(hikeshi kubeconfig --seat YOURNAME)");
     output::line("To end everything: hikeshi down");
     Ok(())
+}
+
+/// Only a misspelt name is helped by the list of names.
+fn unloadable(error: hikeshi_host::LibraryError) -> Failure {
+    let failure = Failure::usage(error.to_string());
+    match error {
+        hikeshi_host::LibraryError::Unknown { .. } => failure.hint("`hikeshi scenario list` names them all"),
+        _ => failure,
+    }
 }
 
 fn list(paths: &Paths, json: bool) -> Result<(), Failure> {
@@ -82,6 +89,9 @@ pub fn find(paths: &Paths, id: &str) -> Result<String, Failure> {
     }
     if drills.iter().any(|drill| drill.id == id) {
         return Ok(id.to_owned());
+    }
+    if drills.is_empty() {
+        return Err(Failure::usage(format!("no drill is called {id:?}")).hint("there are no drills yet"));
     }
     let newest: Vec<_> = drills.iter().take(3).map(|drill| drill.id.as_str()).collect();
     Err(Failure::usage(format!("no drill is called {id:?}"))

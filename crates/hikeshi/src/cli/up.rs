@@ -10,7 +10,7 @@ use crate::paths::Paths;
 pub fn run(args: &UpArgs) -> Result<(), Failure> {
     let paths = Paths::from_environment()?;
     let mut progress = Progress::new(args.json);
-    start::ensure(&paths, args.listen, |text| progress.say(text))?;
+    start::ensure(&paths, &args.system, args.listen, |text| progress.say(text))?;
     let up = Request::Up { system: args.system.clone() };
     let status = client::ask(&paths, &up, |text| progress.say(text))?;
     progress.close();

@@ -31,7 +31,8 @@ pub fn end(process: &ProcessId) {
     tracing::warn!(pid = handle.as_raw_fd(), "a process did not end even when killed");
 }
 
-fn open(pid: i32) -> Option<OwnedFd> {
+/// A descriptor of the process that has `pid` now; readable once it has ended.
+pub(super) fn open(pid: i32) -> Option<OwnedFd> {
     // SAFETY: pidfd_open takes a pid and flags and returns a new descriptor or -1.
     let fd = unsafe { libc::syscall(libc::SYS_pidfd_open, pid, 0) };
     // SAFETY: a non-negative result is a descriptor that only we hold.

@@ -74,9 +74,12 @@ impl Control {
         let lock = lock::Lock::take(&paths.lock())?;
         let program = program::install(&paths)?;
         let pki = Arc::new(Pki::load_or_create(&paths.pki()).component("making the cluster's certificates")?);
-        dataplane::ensure(&paths.dataplane(), &program, lifeline.as_ref())?;
+        let dataplane = dataplane::ensure(&paths.dataplane(), &program, lifeline.as_ref())?;
 
         let shutdown = CancellationToken::new();
+        let line = lifeline.as_ref().map(OwnedFd::try_clone).transpose().component("copying the lifeline")?;
+        let keep = dataplane::keep(paths.dataplane(), program.clone(), line, dataplane, shutdown.clone());
+        tokio::spawn(keep);
         let (audit_tx, audit) = mpsc::unbounded_channel();
         let late = Arc::new(bridge::LateKubelet::default());
         let before = record::Record::read(&paths);

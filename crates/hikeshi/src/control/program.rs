@@ -35,7 +35,17 @@ fn copy(from: &Path, to: &Path) -> Result<(), Failure> {
     }
     let doing = || format!("copying {} to {}", from.display(), to.display());
     let fresh = to.with_extension("new");
-    std::fs::copy(from, &fresh).component(doing())?;
+    if let Err(error) = std::fs::copy(from, &fresh) {
+        // Half a program is of no use, and on a full disk it is what fills it.
+        let _ = std::fs::remove_file(&fresh);
+        let failure = Failure::component(format!("{}: {error}", doing()));
+        return Err(match error.kind() {
+            std::io::ErrorKind::StorageFull => {
+                failure.hint("free some space there or point HIKESHI_HOME at a folder with a few hundred megabytes free")
+            }
+            _ => failure,
+        });
+    }
     std::fs::set_permissions(&fresh, std::fs::Permissions::from_mode(0o755)).component(doing())?;
     if let Ok(times) = std::fs::metadata(from).and_then(|metadata| metadata.modified()) {
         let file = std::fs::File::options().write(true).open(&fresh).component(doing())?;

@@ -137,7 +137,10 @@ async fn answer(running: &Arc<Running>, request: Request, lines: &mpsc::Unbounde
                 return Err(Failure::usage(format!("this control runs {:?}, not {system:?}", running.system))
                     .hint("`hikeshi down` first"));
             }
+            let started = std::time::Instant::now();
             let pods = running.bring_up(progress).await?;
+            // A drill that control found in its briefing waits for this, too.
+            running.host.system_is_up(pods, started.elapsed().as_secs_f64());
             Ok(merge(status(running), json!({"pods": pods})))
         }
         Request::Status => Ok(status(running)),

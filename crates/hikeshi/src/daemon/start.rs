@@ -1,5 +1,6 @@
 //! Starts control in the background and waits until it answers.
 
+use std::io::Read;
 use std::net::SocketAddr;
 use std::os::unix::process::CommandExt;
 use std::process::{Command, Stdio};
@@ -15,7 +16,12 @@ use crate::paths::Paths;
 const LIMIT: Duration = Duration::from_secs(30);
 
 /// Makes sure that a control runs for this state folder.
-pub fn ensure(paths: &Paths, listen: Option<SocketAddr>, mut progress: impl FnMut(&str)) -> Result<(), Failure> {
+pub fn ensure(
+    paths: &Paths,
+    system: &str,
+    listen: Option<SocketAddr>,
+    mut progress: impl FnMut(&str),
+) -> Result<(), Failure> {
     if Record::running(paths).is_some() && client::ask(paths, &Request::Status, |_| ()).is_ok() {
         if listen.is_some() {
             return Err(Failure::usage("hikeshi is already running, so --listen would change nothing")
@@ -26,13 +32,13 @@ pub fn ensure(paths: &Paths, listen: Option<SocketAddr>, mut progress: impl FnMu
     if let Some(address) = listen {
         crate::control::ports::must_be_free(address)?;
     }
+    crate::preflight::check(&crate::paths::share()?, system)?;
     paths.create()?;
     progress("starting the embedded cluster");
     let log = std::fs::File::create(paths.control_log())
         .component(format!("opening {}", paths.control_log().display()))?;
-    let errors = log.try_clone().component("opening control's log")?;
     let mut command = Command::new(std::env::current_exe().component("finding this program")?);
-    command.args(["internal", "control"]).stdin(Stdio::null()).stdout(log).stderr(errors);
+    command.args(["internal", "control"]).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(log);
     command.env("HIKESHI_HOME", &paths.home);
     if let Some(address) = listen {
         command.arg("--listen").arg(address.to_string());
@@ -48,7 +54,7 @@ pub fn ensure(paths: &Paths, listen: Option<SocketAddr>, mut progress: impl FnMu
     let started = Instant::now();
     loop {
         if let Some(status) = child.try_wait().component("watching control start")? {
-            return Err(why_it_ended(paths, status));
+            return Err(why_it_ended(paths, &mut child, status));
         }
         if client::ask(paths, &Request::Status, |_| ()).is_ok() {
             return Ok(());
@@ -76,14 +82,19 @@ fn wait_for_exit_or_a_moment(child: &std::process::Child) {
     }
 }
 
-/// Control writes its failure as the last line of its log; say that rather than "exit status 3".
-fn why_it_ended(paths: &Paths, status: std::process::ExitStatus) -> Failure {
-    let log = std::fs::read_to_string(paths.control_log()).unwrap_or_default();
-    if let Some(failure) = log.lines().rev().find_map(|line| line.strip_prefix("control-failure ")) {
-        if let Ok(failure) = serde_json::from_str(failure) {
-            return failure;
-        }
+/// Control says its failure on its standard output (a full disk cannot lose it there); say that rather than "exit
+/// status 3".
+fn why_it_ended(paths: &Paths, child: &mut std::process::Child, status: std::process::ExitStatus) -> Failure {
+    let mut said = Vec::new();
+    if let Some(mut output) = child.stdout.take() {
+        // Only what is there: a data plane that control left behind would keep the pipe open.
+        let _ = nix::fcntl::fcntl(&output, nix::fcntl::FcntlArg::F_SETFL(nix::fcntl::OFlag::O_NONBLOCK));
+        let _ = output.read_to_end(&mut said);
     }
+    if let Ok(failure) = serde_json::from_slice(&said) {
+        return failure;
+    }
+    let log = std::fs::read_to_string(paths.control_log()).unwrap_or_default();
     let tail: Vec<&str> = log.lines().rev().take(5).collect();
     let tail = tail.into_iter().rev().collect::<Vec<_>>().join("\n  ");
     Failure::component(format!("control ended at once ({status}):\n  {tail}"))

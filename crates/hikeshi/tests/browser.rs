@@ -1,0 +1,100 @@
+//! The war room in a real Chromium, on the real system: `ui/e2e/war-room.mjs` walks a whole drill as a person does.
+//! A binary of its own, since it takes minutes and the system's pace is part of what it sees: nothing runs beside it.
+
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::unix::fs::DirBuilderExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+use nix::fcntl::{FcntlArg, FdFlag, OFlag, fcntl};
+
+const SCENARIO: &str = "timelines-stop-updating";
+
+/// A state folder with nothing in it, which the pods' user can reach; everything that runs in it ends with this.
+struct Home {
+    folder: PathBuf,
+    /// Closed when this process ends, however it ends: then control, data plane and pods end, too.
+    lifeline: OwnedFd,
+    _held: OwnedFd,
+}
+
+impl Home {
+    fn new() -> Self {
+        let folder = std::env::temp_dir().join(format!("hikeshi-browser-{}", std::process::id()));
+        std::fs::DirBuilder::new().mode(0o755).create(&folder).expect("a folder for the test's system");
+        let (lifeline, held) = nix::unistd::pipe2(OFlag::O_CLOEXEC).expect("a pipe");
+        fcntl(&lifeline, FcntlArg::F_SETFD(FdFlag::empty())).expect("a lifeline that children inherit");
+        Self { folder, lifeline, _held: held }
+    }
+
+    fn hikeshi(&self, args: &[&str]) -> Output {
+        Command::new(env!("CARGO_BIN_EXE_hikeshi"))
+            .args(args)
+            .env("HIKESHI_HOME", &self.folder)
+            .env("HIKESHI_LIFELINE", self.lifeline.as_raw_fd().to_string())
+            .output()
+            .expect("hikeshi runs")
+    }
+}
+
+impl Drop for Home {
+    fn drop(&mut self) {
+        let down = self.hikeshi(&["down", "--volumes"]);
+        let log = std::fs::read_to_string(self.folder.join("control.log")).unwrap_or_default();
+        let _ = std::fs::remove_dir_all(&self.folder);
+        if !down.status.success() && !std::thread::panicking() {
+            panic!("hikeshi down: {}\ncontrol's log:\n{log}", told(&down));
+        }
+    }
+}
+
+fn told(output: &Output) -> String {
+    format!(
+        "{}\n{}{}",
+        output.status,
+        String::from_utf8_lossy(&output.stdout),
+        String::from_utf8_lossy(&output.stderr)
+    )
+}
+
+/// What must be there before minutes are spent, each with what puts it there.
+fn prerequisites(root: &Path, chromium: &Path) {
+    let beside = Path::new(env!("CARGO_BIN_EXE_hikeshi")).parent().expect("a program lies in a folder");
+    for (path, remedy) in [
+        (chromium.to_path_buf(), "install chromium, or set HIKESHI_CHROMIUM to it (`cargo xtask setup --test` does)"),
+        (root.join("ui/node_modules/playwright-core"), "npm --prefix ui ci"),
+        (root.join("ui/dist/index.html"), "npm --prefix ui ci && npm --prefix ui run build"),
+        (beside.join("chirpy"), "cargo build --workspace"),
+        (beside.join("hikeshi-load"), "cargo build --workspace"),
+    ] {
+        assert!(path.exists(), "the browser test needs {}: {remedy}", path.display());
+    }
+}
+
+#[test]
+fn a_person_goes_through_a_whole_drill_in_the_war_room() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+    let chromium = std::env::var_os("HIKESHI_CHROMIUM").map_or_else(|| "/usr/bin/chromium".into(), PathBuf::from);
+    prerequisites(&root, &chromium);
+    let home = Home::new();
+    let started = home.hikeshi(&["drill", "start", SCENARIO, "--json"]);
+    assert!(started.status.success(), "hikeshi drill start: {}", told(&started));
+    let answer: serde_json::Value = serde_json::from_slice(&started.stdout).expect("JSON");
+    let url = answer["url"].as_str().expect("the host's link");
+
+    let walk = Command::new("node")
+        .arg(root.join("ui/e2e/war-room.mjs"))
+        .arg(url)
+        .arg("--chromium")
+        .arg(&chromium)
+        .output()
+        .expect("the browser test needs node: install nodejs");
+    assert!(walk.status.success(), "the walk through the war room failed: {}", told(&walk));
+
+    // The same score for those who read it in a terminal.
+    let shown = home.hikeshi(&["drill", "show", "last", "--json"]);
+    assert!(shown.status.success(), "hikeshi drill show: {}", told(&shown));
+    let shown: serde_json::Value = serde_json::from_slice(&shown.stdout).expect("JSON");
+    assert!(shown["score"]["points"].as_u64().is_some_and(|points| points > 0), "{}", shown["score"]);
+    drop(home);
+}

@@ -1,0 +1,9 @@
+//! The built programs as people use them: one drill from start to end on a real system, and wrong input.
+
+mod drill;
+mod events;
+mod harness;
+mod kubectl;
+mod leftovers;
+mod room;
+mod wrong_input;
