@@ -102,7 +102,8 @@ export function useJourneys(drill: string | undefined): JourneySeries {
         const newest = more.points.at(-1)?.at;
         if (newest) last.current = newest;
         setSeries((before) => {
-          const all = [...before.points, ...more.points];
+          const known = Date.parse(before.points.at(-1)?.at ?? "1970-01-01");
+          const all = [...before.points, ...more.points.filter((point) => Date.parse(point.at) > known)];
           const end = all.at(-1);
           const from = end ? Date.parse(end.at) - CHART_SPAN_MS : 0;
           return { journeys: more.journeys, points: all.filter((point) => Date.parse(point.at) >= from) };
@@ -110,12 +111,14 @@ export function useJourneys(drill: string | undefined): JourneySeries {
       } catch {
         // The stream's own sign tells that the connection is lost.
       }
+      // One at a time: a slow answer must not be overtaken by the next.
+      if (!stopped) timer = window.setTimeout(() => void poll(), POLL_MS);
     };
+    let timer = 0;
     void poll();
-    const timer = setInterval(() => void poll(), POLL_MS);
     return () => {
       stopped = true;
-      clearInterval(timer);
+      clearTimeout(timer);
     };
   }, [drill]);
   return series;

@@ -62,8 +62,14 @@ impl Shell {
             .map_err(|error| format!("{} cannot be started: {error}", self.kubectl.display()))?;
         let (lines, mut heard) = mpsc::channel::<ConsoleChunk>(64);
         let readers = [
-            child.stdout.take().map(|pipe| tokio::spawn(pump(pipe, ConsoleStream::Stdout, lines.clone()))),
-            child.stderr.take().map(|pipe| tokio::spawn(pump(pipe, ConsoleStream::Stderr, lines.clone()))),
+            child
+                .stdout
+                .take()
+                .map(|pipe| tokio::spawn(pump(pipe, ConsoleStream::Stdout, lines.clone()))),
+            child
+                .stderr
+                .take()
+                .map(|pipe| tokio::spawn(pump(pipe, ConsoleStream::Stderr, lines.clone()))),
         ];
         drop(lines);
         let mut output = String::new();
@@ -96,7 +102,11 @@ impl Shell {
             reader.abort();
         }
         keep_end(&mut output, KEPT);
-        Ok(Finished { exit_code: exit_code(status), output, seconds: started.elapsed().as_secs_f64() })
+        Ok(Finished {
+            exit_code: exit_code(status),
+            output,
+            seconds: started.elapsed().as_secs_f64(),
+        })
     }
 }
 
@@ -107,7 +117,11 @@ async fn closed(out: Option<&mpsc::Sender<ConsoleChunk>>) {
     }
 }
 
-async fn pump(mut pipe: impl tokio::io::AsyncRead + Unpin, stream: ConsoleStream, out: mpsc::Sender<ConsoleChunk>) {
+async fn pump(
+    mut pipe: impl tokio::io::AsyncRead + Unpin,
+    stream: ConsoleStream,
+    out: mpsc::Sender<ConsoleChunk>,
+) {
     let mut bytes = vec![0; 8192];
     let mut rest = Vec::new();
     while let Ok(count) = pipe.read(&mut bytes).await {
@@ -135,7 +149,9 @@ fn keep_end(text: &mut String, most: usize) {
     }
     let mut from = text.len() - most;
     // Begin with a whole line where there is one.
-    from = text[ceil_boundary(text, from)..].find('\n').map_or(ceil_boundary(text, from), |at| ceil_boundary(text, from) + at + 1);
+    from = text[ceil_boundary(text, from)..]
+        .find('\n')
+        .map_or(ceil_boundary(text, from), |at| ceil_boundary(text, from) + at + 1);
     text.drain(..from);
 }
 
@@ -149,7 +165,10 @@ fn ceil_boundary(text: &str, mut at: usize) -> usize {
 fn exit_code(status: std::io::Result<std::process::ExitStatus>) -> i32 {
     use std::os::unix::process::ExitStatusExt;
     match status {
-        Ok(status) => status.code().or_else(|| status.signal().map(|signal| 128 + signal)).unwrap_or(1),
+        Ok(status) => status
+            .code()
+            .or_else(|| status.signal().map(|signal| 128 + signal))
+            .unwrap_or(1),
         Err(_) => 1,
     }
 }
@@ -171,8 +190,16 @@ mod tests {
             kubectl: "/bin/sleep".into(),
             kubeconfig_of: Arc::new(|_, _| Ok("/nonexistent".into())),
         };
-        let finished =
-            shell.run("pika7", "operator", &["600".into()], Duration::from_millis(50), None).await.unwrap();
+        let finished = shell
+            .run(
+                "pika7",
+                "operator",
+                &["600".into()],
+                Duration::from_millis(50),
+                None,
+            )
+            .await
+            .unwrap();
         assert_eq!(finished.exit_code, 128 + 9);
     }
 }

@@ -34,9 +34,13 @@ impl Faults {
             let mut object = object.clone();
             object["metadata"]["labels"][LABEL] = Value::from("true");
             let (api, kind, name) = self.api(&object);
-            api.patch(&name, &PatchParams::apply("hikeshi-drill").force(), &Patch::Apply(&object))
-                .await
-                .map_err(|source| failed(&kind, &name, source))?;
+            api.patch(
+                &name,
+                &PatchParams::apply("hikeshi-drill").force(),
+                &Patch::Apply(&object),
+            )
+            .await
+            .map_err(|source| failed(&kind, &name, source))?;
             names.push(format!("{}/{name}", kind.to_lowercase()));
         }
         Ok(names.join(" "))
@@ -58,7 +62,11 @@ impl Faults {
                     kube::runtime::wait::await_condition(api, &name, gone),
                 );
                 if waited.await.is_err() {
-                    tracing::warn!(kind, name, "the fault was deleted but its finalizer is still there after 10 s");
+                    tracing::warn!(
+                        kind,
+                        name,
+                        "the fault was deleted but its finalizer is still there after 10 s"
+                    );
                 }
             }
         }
@@ -83,5 +91,9 @@ impl Faults {
 }
 
 fn failed(kind: &str, name: &str, source: kube::Error) -> FaultError {
-    FaultError { kind: kind.to_owned(), name: name.to_owned(), source: Box::new(source) }
+    FaultError {
+        kind: kind.to_owned(),
+        name: name.to_owned(),
+        source: Box::new(source),
+    }
 }

@@ -11,16 +11,19 @@ use jiff::Timestamp;
 use tokio::sync::{broadcast, mpsc};
 use tokio_util::sync::CancellationToken;
 
-use hikeshi_drill::audit::AuditRecord;
 use crate::console::Shell;
 use crate::faults::Faults;
 use crate::library::{Library, LibraryError};
 use crate::oracle::Oracle;
 use crate::prometheus::Prometheus;
 use crate::session::{Session, SubmitError};
+use hikeshi_drill::audit::AuditRecord;
 
 /// Events a slow listener may be behind before it has to ask for them again.
 const BACKLOG: usize = 4096;
+
+/// Answers the base URL (`http://127.0.0.1:PORT`) of a named listener, once it is bound.
+pub type UpstreamOf = Arc<dyn Fn(&str) -> Option<String> + Send + Sync>;
 
 /// What the host is given.
 pub struct HostConfig {
@@ -32,7 +35,7 @@ pub struct HostConfig {
     pub cujs: Cujs,
     pub shell: Shell,
     /// `prometheus`, `alertmanager`, `chirpy`, `load` to the base URL on this host, once it is bound.
-    pub upstream: Arc<dyn Fn(&str) -> Option<String> + Send + Sync>,
+    pub upstream: UpstreamOf,
     /// How many times faster than written the SLO windows run.
     pub slo_clock: f64,
 }
@@ -58,7 +61,7 @@ pub struct Host {
     pub(crate) library: Library,
     pub(crate) cujs: Cujs,
     pub(crate) shell: Shell,
-    pub(crate) upstream: Arc<dyn Fn(&str) -> Option<String> + Send + Sync>,
+    pub(crate) upstream: UpstreamOf,
     pub(crate) slo_clock: f64,
     pub(crate) prometheus: Prometheus,
     pub(crate) faults: Faults,
@@ -79,9 +82,19 @@ impl Host {
         audit: mpsc::UnboundedReceiver<AuditRecord>,
         shutdown: &CancellationToken,
     ) -> Arc<Self> {
-        let HostConfig { client, drills, library, cujs, shell, upstream, slo_clock } = config;
+        let HostConfig {
+            client,
+            drills,
+            library,
+            cujs,
+            shell,
+            upstream,
+            slo_clock,
+        } = config;
         let base = upstream.clone();
-        let prometheus = Prometheus::new(Arc::new(move || base("prometheus").map(|url| format!("{url}/prometheus"))));
+        let prometheus = Prometheus::new(Arc::new(move || {
+            base("prometheus").map(|url| format!("{url}/prometheus"))
+        }));
         let oracle = Oracle::new(client.clone(), prometheus.clone(), &cujs, slo_clock);
         let host = Arc::new(Self {
             drills,
@@ -116,12 +129,16 @@ impl Host {
 
     /// The drill that is on, or the last one.
     pub fn session(&self) -> Option<Arc<Session>> {
-        self.session.read().unwrap_or_else(PoisonError::into_inner).clone()
+        self.session
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
     }
 
     /// The drill that is on.
     pub fn running(&self) -> Option<Arc<Session>> {
-        self.session().filter(|session| session.with_state(|state| !state.ended()))
+        self.session()
+            .filter(|session| session.with_state(|state| !state.ended()))
     }
 
     /// Opens a new log for `scenario`. The drill waits in preparation until [`Host::ready`].
@@ -155,7 +172,11 @@ impl Host {
     /// # Errors
     /// When its log or its scenario cannot be read.
     pub fn resume(&self) -> Result<Option<Arc<Session>>, HostError> {
-        let Some(entry) = store::list(&self.drills)?.into_iter().next().filter(|entry| !entry.ended) else {
+        let Some(entry) = store::list(&self.drills)?
+            .into_iter()
+            .next()
+            .filter(|entry| !entry.ended)
+        else {
             return Ok(None);
         };
         let loaded = Arc::new(self.library.load(&entry.scenario)?);
@@ -182,7 +203,12 @@ impl Host {
     /// `NoDrill`, or a log that cannot be written.
     pub async fn end(&self, reason: &str) -> Result<String, HostError> {
         let session = self.running().ok_or(HostError::NoDrill)?;
-        session.submit(Command::End { by: None, reason: reason.to_owned() }).await?;
+        session
+            .submit(Command::End {
+                by: None,
+                reason: reason.to_owned(),
+            })
+            .await?;
         self.lift(&session).await;
         Ok(session.id().to_owned())
     }

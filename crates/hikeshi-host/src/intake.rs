@@ -14,9 +14,23 @@ use crate::host::Host;
 pub(crate) async fn alerts(host: Arc<Host>, mut facts: mpsc::UnboundedReceiver<AlertFact>) {
     while let Some(fact) = facts.recv().await {
         let Some(session) = host.running() else { continue };
-        let AlertFact { fingerprint, name, severity, summary, labels, firing, at: _ } = fact;
+        let AlertFact {
+            fingerprint,
+            name,
+            severity,
+            summary,
+            labels,
+            firing,
+            at: _,
+        } = fact;
         let command = if firing {
-            Command::AlertFired { fingerprint, name, severity, summary, labels }
+            Command::AlertFired {
+                fingerprint,
+                name,
+                severity,
+                summary,
+                labels,
+            }
         } else {
             Command::AlertResolved { fingerprint }
         };

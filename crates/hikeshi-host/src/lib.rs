@@ -1,7 +1,6 @@
 //! The drill host: gives the pure drill engine a clock, a cluster to break, Prometheus to look through and people to
 //! listen to. One [`Session`] is one drill and the only writer of its log.
 
-
 mod console;
 mod faults;
 mod host;
@@ -18,11 +17,11 @@ mod ticker;
 mod told;
 mod view;
 
-pub use hikeshi_drill::audit::AuditRecord;
-pub use console::{Finished, Shell};
-pub use host::{Host, HostConfig, HostError};
 pub use console::KubeconfigOf;
+pub use console::{Finished, Shell};
+pub use hikeshi_drill::audit::AuditRecord;
+pub use host::{Host, HostConfig, HostError, UpstreamOf};
 pub use library::{Library, LibraryError, LoadedScenario, load_file};
 pub use prometheus::{Prometheus, PrometheusError};
-pub use told::Told;
 pub use session::{Session, SubmitError};
+pub use told::Told;

@@ -33,7 +33,9 @@ pub enum LibraryError {
 }
 
 fn did_you_mean(nearest: &Option<String>) -> String {
-    nearest.as_ref().map_or_else(String::new, |name| format!(" (did you mean {name:?}?)"))
+    nearest
+        .as_ref()
+        .map_or_else(String::new, |name| format!(" (did you mean {name:?}?)"))
 }
 
 impl Library {
@@ -59,7 +61,10 @@ impl Library {
     /// # Errors
     /// When the folder cannot be read.
     pub fn names(&self) -> Result<Vec<String>, LibraryError> {
-        let file = |error: std::io::Error| LibraryError::File { path: self.folder(), reason: error.to_string() };
+        let file = |error: std::io::Error| LibraryError::File {
+            path: self.folder(),
+            reason: error.to_string(),
+        };
         let mut names = Vec::new();
         for entry in std::fs::read_dir(self.folder()).map_err(file)? {
             let entry = entry.map_err(file)?;
@@ -83,8 +88,12 @@ impl Library {
     pub fn load(&self, name: &str) -> Result<LoadedScenario, LibraryError> {
         let names = self.names()?;
         if !names.iter().any(|known| known == name) {
-            let nearest = hikeshi_scenario::problem::nearest(name, names.iter().map(String::as_str)).map(str::to_owned);
-            return Err(LibraryError::Unknown { name: name.to_owned(), nearest });
+            let nearest =
+                hikeshi_scenario::problem::nearest(name, names.iter().map(String::as_str)).map(str::to_owned);
+            return Err(LibraryError::Unknown {
+                name: name.to_owned(),
+                nearest,
+            });
         }
         load_file(&self.file(name))
     }
@@ -110,14 +119,19 @@ pub fn load_file(path: &Path) -> Result<LoadedScenario, LibraryError> {
             continue;
         }
         let path = folder.join(file);
-        let objects: Vec<Value> = serde_saphyr::from_multiple(&read(&path)?)
-            .map_err(|error| LibraryError::File { path: path.clone(), reason: error.to_string() })?;
+        let objects: Vec<Value> =
+            serde_saphyr::from_multiple(&read(&path)?).map_err(|error| LibraryError::File {
+                path: path.clone(),
+                reason: error.to_string(),
+            })?;
         faults.insert(file.clone(), objects);
     }
     Ok(LoadedScenario { scenario, faults })
 }
 
 fn read(path: &Path) -> Result<String, LibraryError> {
-    std::fs::read_to_string(path)
-        .map_err(|error| LibraryError::File { path: path.to_path_buf(), reason: error.to_string() })
+    std::fs::read_to_string(path).map_err(|error| LibraryError::File {
+        path: path.to_path_buf(),
+        reason: error.to_string(),
+    })
 }

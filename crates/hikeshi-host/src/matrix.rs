@@ -93,7 +93,11 @@ impl Prover {
     /// What is not healthy.
     pub async fn settled(&self) -> Result<(), String> {
         let verdict = self.outcome(self.hold() + SETTLE).await;
-        if verdict.green { Ok(()) } else { Err(verdict.reasons.join("; ")) }
+        if verdict.green {
+            Ok(())
+        } else {
+            Err(verdict.reasons.join("; "))
+        }
     }
 
     /// What the oracle says after a rehearsal was played to its end.
@@ -112,7 +116,9 @@ impl Prover {
         let paged = self.wait(PAGE_LIMIT, State::paging).await;
         let mut verdict = self.host.oracle.look(&self.session.scenario.scenario).await;
         if !paged {
-            verdict.reasons.push(format!("no page within {} s", PAGE_LIMIT.as_secs()));
+            verdict
+                .reasons
+                .push(format!("no page within {} s", PAGE_LIMIT.as_secs()));
             // An incident that nobody is told of is not the one that the scenario promises.
             verdict.green = true;
         }
@@ -160,29 +166,60 @@ impl Prover {
     }
 
     async fn outcome(&self, limit: Duration) -> Verdict {
-        self.host.oracle.outcome(&self.session.scenario.scenario, limit).await
+        self.host
+            .oracle
+            .outcome(&self.session.scenario.scenario, limit)
+            .await
     }
 
     /// Puts every fault in for as long as the scenario says, then takes it out.
     async fn inject(&self) -> Result<(), String> {
         let scenario = self.session.scenario.clone();
         for inject in &scenario.scenario.inject {
-            let objects = scenario.faults.get(&inject.apply).map(Vec::as_slice).unwrap_or_default();
-            let object = self.host.faults.put_in(objects).await.map_err(|error| error.to_string())?;
-            self.submit(Command::FaultInjected { name: inject.apply.clone(), object }).await?;
+            let objects = scenario
+                .faults
+                .get(&inject.apply)
+                .map(Vec::as_slice)
+                .unwrap_or_default();
+            let object = self
+                .host
+                .faults
+                .put_in(objects)
+                .await
+                .map_err(|error| error.to_string())?;
+            self.submit(Command::FaultInjected {
+                name: inject.apply.clone(),
+                object,
+            })
+            .await?;
         }
         for inject in &scenario.scenario.inject {
             let Some(lasts) = inject.lasts else { continue };
             tokio::time::sleep(lasts.get()).await;
-            let objects = scenario.faults.get(&inject.apply).map(Vec::as_slice).unwrap_or_default();
-            self.host.faults.take_out(objects).await.map_err(|error| error.to_string())?;
-            self.submit(Command::FaultEnded { name: inject.apply.clone() }).await?;
+            let objects = scenario
+                .faults
+                .get(&inject.apply)
+                .map(Vec::as_slice)
+                .unwrap_or_default();
+            self.host
+                .faults
+                .take_out(objects)
+                .await
+                .map_err(|error| error.to_string())?;
+            self.submit(Command::FaultEnded {
+                name: inject.apply.clone(),
+            })
+            .await?;
         }
         Ok(())
     }
 
     async fn submit(&self, command: Command) -> Result<(), String> {
-        self.session.submit(command).await.map(|_| ()).map_err(|error| error.to_string())
+        self.session
+            .submit(command)
+            .await
+            .map(|_| ())
+            .map_err(|error| error.to_string())
     }
 
     async fn wait(&self, limit: Duration, so: impl Fn(&State) -> bool) -> bool {
@@ -197,25 +234,53 @@ impl Prover {
 
     /// Remembers where things stand now.
     pub async fn mark(&self) -> Mark {
-        Mark { seq: self.session.with_state(|state| state.last_seq), at: Timestamp::now(), counters: self.counters().await }
+        Mark {
+            seq: self.session.with_state(|state| state.last_seq),
+            at: Timestamp::now(),
+            counters: self.counters().await,
+        }
     }
 
     async fn counters(&self) -> BTreeMap<String, Journey> {
-        let samples = self.host.prometheus.query("sum by (journey, result) (journey_requests_total)").await;
+        let samples = self
+            .host
+            .prometheus
+            .query("sum by (journey, result) (journey_requests_total)")
+            .await;
         let mut counters = BTreeMap::new();
         for sample in samples.unwrap_or_default() {
-            let text = |label: &str| sample.labels.get(label).and_then(|value| value.as_str()).unwrap_or_default().to_owned();
-            let journey = counters.entry(text("journey")).or_insert(Journey { served: 0, failed: 0 });
-            #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a counter: whole and positive")]
+            let text = |label: &str| {
+                sample
+                    .labels
+                    .get(label)
+                    .and_then(|value| value.as_str())
+                    .unwrap_or_default()
+                    .to_owned()
+            };
+            let journey = counters
+                .entry(text("journey"))
+                .or_insert(Journey { served: 0, failed: 0 });
+            #[expect(
+                clippy::cast_possible_truncation,
+                clippy::cast_sign_loss,
+                reason = "a counter: whole and positive"
+            )]
             let count = sample.value as u64;
-            if text("result") == "ok" { journey.served = count } else { journey.failed = count }
+            if text("result") == "ok" {
+                journey.served = count
+            } else {
+                journey.failed = count
+            }
         }
         counters
     }
 
     async fn run(&self, kind: &str, name: &str, expected: &'static str, verdict: Verdict, mark: Mark) -> Run {
         let events = self.session.events_after(mark.seq);
-        let recorded = Command::OracleChecked { green: verdict.green, reasons: verdict.reasons.clone() };
+        let recorded = Command::OracleChecked {
+            green: verdict.green,
+            reasons: verdict.reasons.clone(),
+        };
         if let Err(error) = self.submit(recorded).await {
             tracing::error!(error, "the oracle's word could not be written down");
         }
@@ -232,9 +297,11 @@ impl Prover {
                 (name, journey)
             })
             .collect();
-        let at = |so: fn(&EventKind) -> bool| events.iter().find(|event| so(&event.kind)).map(|event| event.at);
+        let at =
+            |so: fn(&EventKind) -> bool| events.iter().find(|event| so(&event.kind)).map(|event| event.at);
         let fault = at(|kind| matches!(kind, EventKind::FaultInjected { .. }));
-        let after_fault = |then: Option<Timestamp>| Some(then?.duration_since(fault?).as_secs_f64()).filter(|s| *s >= 0.0);
+        let after_fault =
+            |then: Option<Timestamp>| Some(then?.duration_since(fault?).as_secs_f64()).filter(|s| *s >= 0.0);
         Run {
             kind: kind.to_owned(),
             name: name.to_owned(),
@@ -264,11 +331,23 @@ fn alerts(events: &[Event]) -> Vec<Alert> {
     let mut alerts: Vec<(String, Alert)> = Vec::new();
     for event in events {
         match &event.kind {
-            EventKind::AlertFired { fingerprint, name, .. } => {
-                alerts.push((fingerprint.clone(), Alert { name: name.clone(), fired_at: event.at, resolved_at: None }));
+            EventKind::AlertFired {
+                fingerprint, name, ..
+            } => {
+                alerts.push((
+                    fingerprint.clone(),
+                    Alert {
+                        name: name.clone(),
+                        fired_at: event.at,
+                        resolved_at: None,
+                    },
+                ));
             }
             EventKind::AlertResolved { fingerprint, .. } => {
-                let open = alerts.iter_mut().rev().find(|(known, alert)| known == fingerprint && alert.resolved_at.is_none());
+                let open = alerts
+                    .iter_mut()
+                    .rev()
+                    .find(|(known, alert)| known == fingerprint && alert.resolved_at.is_none());
                 if let Some((_, alert)) = open {
                     alert.resolved_at = Some(event.at);
                 }

@@ -33,7 +33,10 @@ pub struct Sample {
 impl Prometheus {
     /// `base` answers e.g. `http://127.0.0.1:7790/prometheus`.
     pub fn new(base: std::sync::Arc<dyn Fn() -> Option<String> + Send + Sync>) -> Self {
-        let http = reqwest::Client::builder().timeout(Duration::from_secs(5)).build().unwrap_or_default();
+        let http = reqwest::Client::builder()
+            .timeout(Duration::from_secs(5))
+            .build()
+            .unwrap_or_default();
         Self { http, base }
     }
 
@@ -43,10 +46,18 @@ impl Prometheus {
     /// See [`PrometheusError`].
     pub async fn query(&self, promql: &str) -> Result<Vec<Sample>, PrometheusError> {
         let base = (self.base)().ok_or(PrometheusError::NotUp)?;
-        let answer: Value =
-            self.http.get(format!("{base}/api/v1/query")).query(&[("query", promql)]).send().await?.json().await?;
+        let answer: Value = self
+            .http
+            .get(format!("{base}/api/v1/query"))
+            .query(&[("query", promql)])
+            .send()
+            .await?
+            .json()
+            .await?;
         if answer["status"] != "success" {
-            return Err(PrometheusError::Query(answer["error"].as_str().unwrap_or("no reason given").to_owned()));
+            return Err(PrometheusError::Query(
+                answer["error"].as_str().unwrap_or("no reason given").to_owned(),
+            ));
         }
         Ok(samples(&answer["data"]))
     }
@@ -56,7 +67,12 @@ impl Prometheus {
     /// # Errors
     /// See [`PrometheusError`].
     pub async fn value(&self, promql: &str) -> Result<Option<f64>, PrometheusError> {
-        Ok(self.query(promql).await?.into_iter().map(|sample| sample.value).find(|value| value.is_finite()))
+        Ok(self
+            .query(promql)
+            .await?
+            .into_iter()
+            .map(|sample| sample.value)
+            .find(|value| value.is_finite()))
     }
 }
 
@@ -64,7 +80,10 @@ fn samples(data: &Value) -> Vec<Sample> {
     let value = |pair: &Value| pair[1].as_str().and_then(|text| text.parse().ok());
     match data["resultType"].as_str() {
         Some("scalar") => value(&data["result"])
-            .map(|value| Sample { labels: serde_json::Map::new(), value })
+            .map(|value| Sample {
+                labels: serde_json::Map::new(),
+                value,
+            })
             .into_iter()
             .collect(),
         Some("vector") => data["result"]
@@ -73,7 +92,10 @@ fn samples(data: &Value) -> Vec<Sample> {
             .flatten()
             .filter_map(|sample| {
                 let labels = sample["metric"].as_object().cloned().unwrap_or_default();
-                Some(Sample { labels, value: value(&sample["value"])? })
+                Some(Sample {
+                    labels,
+                    value: value(&sample["value"])?,
+                })
             })
             .collect(),
         _ => Vec::new(),
@@ -87,9 +109,16 @@ mod tests {
 
     #[test]
     fn reads_vectors_and_scalars() {
-        let vector = json!({"resultType": "vector", "result": [{"metric": {"app": "x"}, "value": [1.5, "0.25"]}]});
+        let vector =
+            json!({"resultType": "vector", "result": [{"metric": {"app": "x"}, "value": [1.5, "0.25"]}]});
         let found = samples(&vector);
-        assert_eq!((found[0].value, found[0].labels["app"].as_str()), (0.25, Some("x")));
-        assert_eq!(samples(&json!({"resultType": "scalar", "result": [1.5, "7"]}))[0].value, 7.0);
+        assert_eq!(
+            (found[0].value, found[0].labels["app"].as_str()),
+            (0.25, Some("x"))
+        );
+        assert_eq!(
+            samples(&json!({"resultType": "scalar", "result": [1.5, "7"]}))[0].value,
+            7.0
+        );
     }
 }

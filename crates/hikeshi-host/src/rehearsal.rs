@@ -35,23 +35,37 @@ pub async fn play(
     pace: f64,
     mut progress: impl FnMut(String),
 ) -> Result<(), RehearsalError> {
-    let cast = session.scenario.scenario.cast.clone().ok_or(RehearsalError::NoCast)?;
+    let cast = session
+        .scenario
+        .scenario
+        .cast
+        .clone()
+        .ok_or(RehearsalError::NoCast)?;
     let mut heard = host.heard.subscribe();
     let mut script = Rehearsal::new(pace);
     let mut told = usize::MAX;
     loop {
         if script.step() != told {
             told = script.step();
-            progress(format!("step {} of {}", (told + 1).min(cast.steps.len()), cast.steps.len()));
+            progress(format!(
+                "step {} of {}",
+                (told + 1).min(cast.steps.len()),
+                cast.steps.len()
+            ));
         }
         let step = script.step();
         let failed = |reason: String| RehearsalError::Step { step, reason };
         match script.next(&session.state(), &cast, Timestamp::now()) {
             Action::Command(command) => {
-                session.submit(command).await.map_err(|error| failed(error.to_string()))?;
+                session
+                    .submit(command)
+                    .await
+                    .map_err(|error| failed(error.to_string()))?;
             }
             Action::Run { by, command } => {
-                let output = run(host, session, &by, &command.to_string()).await.map_err(failed)?;
+                let output = run(host, session, &by, &command.to_string())
+                    .await
+                    .map_err(failed)?;
                 script.ran(&cast, &output, Timestamp::now());
             }
             Action::Query { by, query } => {
@@ -74,13 +88,23 @@ pub async fn play(
 }
 
 fn seat_of(session: &Session, cast_name: &str) -> String {
-    session.with_state(|state| state.seats.get(cast_name).map_or_else(|| "operator".to_owned(), |actor| actor.seat.clone()))
+    session.with_state(|state| {
+        state
+            .seats
+            .get(cast_name)
+            .map_or_else(|| "operator".to_owned(), |actor| actor.seat.clone())
+    })
 }
 
 /// Runs one line with the identity of a member of the cast, and writes down what it printed.
 async fn run(host: &Host, session: &Session, by: &str, line: &str) -> Result<String, String> {
-    let resolved = Programs::default().resolve(line).map_err(|error| format!("{line}: {error}"))?;
-    let finished = host.shell.run(by, &seat_of(session, by), &resolved.args, COMMAND_LIMIT, None).await?;
+    let resolved = Programs::default()
+        .resolve(line)
+        .map_err(|error| format!("{line}: {error}"))?;
+    let finished = host
+        .shell
+        .run(by, &seat_of(session, by), &resolved.args, COMMAND_LIMIT, None)
+        .await?;
     let record = Command::CommandRun {
         by: by.to_owned(),
         command: line.to_owned(),
@@ -100,9 +124,17 @@ async fn measure(
     by: &str,
     query: &Query,
 ) -> Result<(Option<f64>, Option<f64>), String> {
-    let value = host.prometheus.value(&query.promql).await.map_err(|error| error.to_string())?;
+    let value = host
+        .prometheus
+        .value(&query.promql)
+        .await
+        .map_err(|error| error.to_string())?;
     let baseline = match &query.baseline {
-        Some(promql) => host.prometheus.value(promql).await.map_err(|error| error.to_string())?,
+        Some(promql) => host
+            .prometheus
+            .value(promql)
+            .await
+            .map_err(|error| error.to_string())?,
         None => None,
     };
     if let Some(value) = value {
@@ -125,8 +157,13 @@ async fn measure(
 pub async fn run_fix(host: &Host, session: &Session, fix: &hikeshi_scenario::Fix) -> Result<(), String> {
     for command in &fix.run {
         let line = command.to_string();
-        let resolved = Programs::default().resolve(&line).map_err(|error| format!("{line}: {error}"))?;
-        let finished = host.shell.run("matrix0", "operator", &resolved.args, COMMAND_LIMIT, None).await?;
+        let resolved = Programs::default()
+            .resolve(&line)
+            .map_err(|error| format!("{line}: {error}"))?;
+        let finished = host
+            .shell
+            .run("matrix0", "operator", &resolved.args, COMMAND_LIMIT, None)
+            .await?;
         let record = Command::CommandRun {
             by: "matrix0".to_owned(),
             command: line.clone(),
@@ -138,7 +175,11 @@ pub async fn run_fix(host: &Host, session: &Session, fix: &hikeshi_scenario::Fix
         };
         session.submit(record).await.map_err(|error| error.to_string())?;
         if finished.exit_code != 0 {
-            return Err(format!("{line} ended with {}: {}", finished.exit_code, finished.output.trim()));
+            return Err(format!(
+                "{line} ended with {}: {}",
+                finished.exit_code,
+                finished.output.trim()
+            ));
         }
     }
     Ok(())

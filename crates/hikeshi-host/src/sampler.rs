@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use hikeshi_drill::event::JourneySample;
 use hikeshi_drill::Command;
+use hikeshi_drill::event::JourneySample;
 use hikeshi_slo::JourneyQuery;
 
 use crate::host::Host;
@@ -21,7 +21,10 @@ pub(crate) async fn run(host: Arc<Host>) {
         clock.tick().await;
         let Some(session) = host.running() else { continue };
         let journeys = sample(&host.prometheus, &queries).await;
-        if journeys.values().all(|sample| *sample == JourneySample::default()) {
+        if journeys
+            .values()
+            .all(|sample| *sample == JourneySample::default())
+        {
             continue;
         }
         if let Err(error) = session.submit(Command::Sample { journeys }).await {
@@ -31,7 +34,10 @@ pub(crate) async fn run(host: Arc<Host>) {
 }
 
 /// Every journey now. What Prometheus cannot answer is left empty: no data is not zero.
-pub(crate) async fn sample(prometheus: &Prometheus, queries: &[JourneyQuery]) -> BTreeMap<String, JourneySample> {
+pub(crate) async fn sample(
+    prometheus: &Prometheus,
+    queries: &[JourneyQuery],
+) -> BTreeMap<String, JourneySample> {
     let each = queries.iter().map(|query| async move {
         let ask = |promql: Option<&str>| {
             let promql = promql.map(str::to_owned);
@@ -50,7 +56,14 @@ pub(crate) async fn sample(prometheus: &Prometheus, queries: &[JourneyQuery]) ->
             ask(Some(&query.budget_left)),
             ask(Some(&query.rps)),
         );
-        let sample = JourneySample { availability, latency_good, p99, freshness, budget_left, requests_per_second };
+        let sample = JourneySample {
+            availability,
+            latency_good,
+            p99,
+            freshness,
+            budget_left,
+            requests_per_second,
+        };
         (query.journey.clone(), sample)
     });
     futures::future::join_all(each).await.into_iter().collect()

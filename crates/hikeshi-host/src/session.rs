@@ -44,7 +44,13 @@ impl Session {
     ) -> Self {
         let state = hikeshi_drill::replay(&events);
         let record = Mutex::new(Record { state, events });
-        Self { scenario, log, writing: tokio::sync::Mutex::new(()), record, heard }
+        Self {
+            scenario,
+            log,
+            writing: tokio::sync::Mutex::new(()),
+            record,
+            heard,
+        }
     }
 
     pub fn id(&self) -> &str {

@@ -28,10 +28,18 @@ async fn tick(host: &Host, session: &Session) {
     }
     let now = Timestamp::now();
     for injection in session.with_state(|state| injections(state, &session.scenario.scenario)) {
-        let objects = session.scenario.faults.get(&injection.file).map(Vec::as_slice).unwrap_or_default();
+        let objects = session
+            .scenario
+            .faults
+            .get(&injection.file)
+            .map(Vec::as_slice)
+            .unwrap_or_default();
         let command = if !injection.done && injection.at <= now {
             match host.faults.put_in(objects).await {
-                Ok(object) => Command::FaultInjected { name: injection.file, object },
+                Ok(object) => Command::FaultInjected {
+                    name: injection.file,
+                    object,
+                },
                 Err(error) => {
                     tracing::error!(%error, "a fault could not be put in; trying again");
                     continue;

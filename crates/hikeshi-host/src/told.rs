@@ -29,7 +29,12 @@ impl Told {
         let name = hikeshi_drill::replay(&events).scenario;
         let scenario = library.load(&name)?.scenario;
         let map = library.map(&scenario.system)?;
-        Ok(Self { id: id.to_owned(), events, scenario, map })
+        Ok(Self {
+            id: id.to_owned(),
+            events,
+            scenario,
+            map,
+        })
     }
 
     pub fn score(&self) -> Value {

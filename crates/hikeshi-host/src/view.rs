@@ -7,8 +7,8 @@ use async_trait::async_trait;
 use hikeshi_drill::{Command, Event, EventKind, visible_to};
 use hikeshi_scenario::Milestone;
 use hikeshi_server::api::{
-    ApiError, ConsoleChunk, DrillHost, DrillState, DrillSummary, DrillView, Journey, JourneyPoint, JourneySeries, Lang,
-    Objective, SeatPlan, Text, UiCommand, Viewer,
+    ApiError, ConsoleChunk, DrillHost, DrillState, DrillSummary, DrillView, Journey, JourneyPoint,
+    JourneySeries, Lang, Objective, SeatPlan, Text, UiCommand, Viewer,
 };
 use hikeshi_server::command_line::Programs;
 use hikeshi_server::store;
@@ -32,21 +32,33 @@ const SUGGESTIONS: [&str; 4] = [
 ];
 
 fn text(text: &hikeshi_scenario::Text) -> Text {
-    Text { ja: text.ja.clone(), en: text.en.clone() }
+    Text {
+        ja: text.ja.clone(),
+        en: text.en.clone(),
+    }
 }
 
 fn refused(error: SubmitError) -> ApiError {
     match error {
         SubmitError::Refused(refusal) => ApiError::Refused {
             code: refusal.code,
-            words: Text { ja: refusal.message_ja, en: refusal.message_en },
+            words: Text {
+                ja: refusal.message_ja,
+                en: refusal.message_en,
+            },
         },
         SubmitError::Store(error) => ApiError::Unavailable(error.to_string()),
     }
 }
 
 fn not_now(code: &str, en: &str, ja: &str) -> ApiError {
-    ApiError::Refused { code: code.into(), words: Text { ja: ja.into(), en: en.into() } }
+    ApiError::Refused {
+        code: code.into(),
+        words: Text {
+            ja: ja.into(),
+            en: en.into(),
+        },
+    }
 }
 
 impl Host {
@@ -63,7 +75,8 @@ impl Host {
     }
 
     fn ended(&self, drill: &str) -> Option<Told> {
-        self.told(drill).filter(|told| hikeshi_drill::replay(&told.events).ended())
+        self.told(drill)
+            .filter(|told| hikeshi_drill::replay(&told.events).ended())
     }
 
     fn state_of(&self, session: &Session) -> DrillState {
@@ -81,18 +94,27 @@ impl Host {
     }
 
     fn on(&self) -> Result<Arc<Session>, ApiError> {
-        self.running().ok_or_else(|| not_now("no_drill", "No drill is on.", "演習は行われていません。"))
+        self.running()
+            .ok_or_else(|| not_now("no_drill", "No drill is on.", "演習は行われていません。"))
     }
 
     async fn begin(&self, session: &Session) -> Result<(), ApiError> {
         let up = *self.up.read().unwrap_or_else(PoisonError::into_inner);
         let Some((pods, seconds)) = up else {
-            return Err(not_now("starting", "The system is still starting.", "システムはまだ起動中です。"));
+            return Err(not_now(
+                "starting",
+                "The system is still starting.",
+                "システムはまだ起動中です。",
+            ));
         };
         if session.with_state(|state| state.reached(Milestone::Ready).is_some()) {
             return Ok(());
         }
-        session.submit(Command::SystemReady { pods, seconds }).await.map(|_| ()).map_err(refused)
+        session
+            .submit(Command::SystemReady { pods, seconds })
+            .await
+            .map(|_| ())
+            .map_err(refused)
     }
 }
 
@@ -103,13 +125,19 @@ impl DrillHost for Host {
         entries
             .into_iter()
             .map(|entry| {
-                let title = self.library.load(&entry.scenario).map(|loaded| text(&loaded.scenario.title));
+                let title = self
+                    .library
+                    .load(&entry.scenario)
+                    .map(|loaded| text(&loaded.scenario.title));
                 let state = match self.session().filter(|session| session.id() == entry.id) {
                     Some(session) => self.state_of(&session),
                     None => DrillState::Ended,
                 };
                 DrillSummary {
-                    title: title.unwrap_or_else(|_| Text { ja: entry.scenario.clone(), en: entry.scenario.clone() }),
+                    title: title.unwrap_or_else(|_| Text {
+                        ja: entry.scenario.clone(),
+                        en: entry.scenario.clone(),
+                    }),
                     id: entry.id,
                     scenario: entry.scenario,
                     state,
@@ -122,12 +150,20 @@ impl DrillHost for Host {
     async fn current(&self) -> Option<DrillView> {
         let session = self.session()?;
         let scenario = &session.scenario.scenario;
-        let progress = self.progress.read().unwrap_or_else(PoisonError::into_inner).clone();
+        let progress = self
+            .progress
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone();
         let goals = scenario.goals.ja.iter().zip(&scenario.goals.en);
         let state = session.state();
-        let hint = usize::try_from(state.hints_given).ok().and_then(|given| scenario.hints.get(given));
+        let hint = usize::try_from(state.hints_given)
+            .ok()
+            .and_then(|given| scenario.hints.get(given));
         let hints_from = hint.zip(state.last_progress).and_then(|(hint, since)| {
-            since.checked_add(jiff::SignedDuration::try_from(hint.after_stall.get()).ok()?).ok()
+            since
+                .checked_add(jiff::SignedDuration::try_from(hint.after_stall.get()).ok()?)
+                .ok()
         });
         Some(DrillView {
             id: session.id().to_owned(),
@@ -135,13 +171,28 @@ impl DrillHost for Host {
             system: scenario.system.clone(),
             title: text(&scenario.title),
             briefing: text(&scenario.briefing),
-            goals: goals.map(|(ja, en)| Text { ja: ja.clone(), en: en.clone() }).collect(),
+            goals: goals
+                .map(|(ja, en)| Text {
+                    ja: ja.clone(),
+                    en: en.clone(),
+                })
+                .collect(),
             state: self.state_of(&session),
-            progress: Text { ja: progress.clone(), en: progress },
+            progress: Text {
+                ja: progress.clone(),
+                en: progress,
+            },
             started_at: state.reached(Milestone::Ready),
             ended_at: state.ended_at,
             people: state.seats.values().cloned().collect(),
-            seats: scenario.seats.iter().map(|(seat, count)| SeatPlan { seat: seat.clone(), count: *count }).collect(),
+            seats: scenario
+                .seats
+                .iter()
+                .map(|(seat, count)| SeatPlan {
+                    seat: seat.clone(),
+                    count: *count,
+                })
+                .collect(),
             programs: Programs::default().names(),
             suggestions: SUGGESTIONS.map(str::to_owned).into(),
             hints_from,
@@ -150,19 +201,29 @@ impl DrillHost for Host {
 
     async fn take_seat(&self, viewer: &Viewer) -> Result<(), ApiError> {
         let session = self.on()?;
-        let command = Command::TakeSeat { name: viewer.name.clone(), seat: viewer.seat.clone(), npc: false };
+        let command = Command::TakeSeat {
+            name: viewer.name.clone(),
+            seat: viewer.seat.clone(),
+            npc: false,
+        };
         session.submit(command).await.map(|_| ()).map_err(refused)
     }
 
     async fn leave_seat(&self, viewer: &Viewer) {
         if let Some(session) = self.running() {
             // Somebody who was not seated cannot get up: nothing to tell.
-            let _ = session.submit(Command::LeaveSeat { name: viewer.name.clone() }).await;
+            let _ = session
+                .submit(Command::LeaveSeat {
+                    name: viewer.name.clone(),
+                })
+                .await;
         }
     }
 
     async fn events(&self, drill: &str, after_seq: u64, viewer: &Viewer) -> Result<Vec<Event>, ApiError> {
-        let told = self.told(drill).ok_or_else(|| ApiError::NotFound(format!("no drill is called {drill}")))?;
+        let told = self
+            .told(drill)
+            .ok_or_else(|| ApiError::NotFound(format!("no drill is called {drill}")))?;
         let ended = hikeshi_drill::replay(&told.events).ended();
         let seen = |event: &Event| event.seq > after_seq && visible_to(&viewer.seat, event, ended);
         Ok(told.events.into_iter().filter(seen).collect())
@@ -173,7 +234,9 @@ impl DrillHost for Host {
     }
 
     fn visible(&self, event: &Event, viewer: &Viewer) -> bool {
-        let ended = self.session().is_some_and(|session| session.with_state(hikeshi_drill::State::ended));
+        let ended = self
+            .session()
+            .is_some_and(|session| session.with_state(hikeshi_drill::State::ended));
         visible_to(&viewer.seat, event, ended)
     }
 
@@ -186,14 +249,27 @@ impl DrillHost for Host {
             UiCommand::Acknowledge { fingerprint } => Command::Acknowledge { by, fingerprint },
             UiCommand::AssignCommander { name } => Command::AssignCommander { by, name },
             UiCommand::Impact { text } => Command::StateImpact { by, text, text_ja },
-            UiCommand::AssignTask { name, text } => Command::AssignTask { by, name, text, text_ja },
-            UiCommand::Status { text, eta_minutes } => Command::PostStatus { by, text, text_ja, eta_minutes },
+            UiCommand::AssignTask { name, text } => Command::AssignTask {
+                by,
+                name,
+                text,
+                text_ja,
+            },
+            UiCommand::Status { text, eta_minutes } => Command::PostStatus {
+                by,
+                text,
+                text_ja,
+                eta_minutes,
+            },
             UiCommand::Hypothesis { text } => Command::ProposeHypothesis { by, text, text_ja },
             UiCommand::Mitigated { text } => Command::DeclareMitigated { by, text, text_ja },
             UiCommand::Resolved { text } => Command::DeclareResolved { by, text, text_ja },
             UiCommand::AskHint => Command::AskHint { by },
             UiCommand::Begin => return self.begin(&session).await,
-            UiCommand::End => Command::End { by: Some(by), reason: "ended in the war room".into() },
+            UiCommand::End => Command::End {
+                by: Some(by),
+                reason: "ended in the war room".into(),
+            },
         };
         let (resolved, ended) = (
             matches!(command, Command::DeclareResolved { .. }),
@@ -216,8 +292,14 @@ impl DrillHost for Host {
         out: mpsc::Sender<ConsoleChunk>,
     ) -> Result<i32, ApiError> {
         let session = self.on()?;
-        let resolved = Programs::default().resolve(line).map_err(|error| ApiError::Invalid(error.to_string()))?;
-        let limit = if resolved.follows { FOLLOW_LIMIT } else { CONSOLE_LIMIT };
+        let resolved = Programs::default()
+            .resolve(line)
+            .map_err(|error| ApiError::Invalid(error.to_string()))?;
+        let limit = if resolved.follows {
+            FOLLOW_LIMIT
+        } else {
+            CONSOLE_LIMIT
+        };
         let finished = self
             .shell
             .run(&viewer.name, &viewer.seat, &resolved.args, limit, Some(out))
@@ -268,7 +350,10 @@ impl DrillHost for Host {
                 .into_iter()
                 .filter(|event| since.is_none_or(|since| event.at > since))
                 .filter_map(|event| match event.kind {
-                    EventKind::Sample { journeys } => Some(JourneyPoint { at: event.at, journeys }),
+                    EventKind::Sample { journeys } => Some(JourneyPoint {
+                        at: event.at,
+                        journeys,
+                    }),
                     _ => None,
                 })
                 .collect(),

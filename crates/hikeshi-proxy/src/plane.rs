@@ -49,7 +49,10 @@ impl HostEntry {
     /// Whether it is already what is wanted. Asking by the address that a free port became changes nothing.
     fn serves(&self, wanted: &HostListener) -> bool {
         let here = wanted.listen == self.spec.listen || wanted.listen == self.bound;
-        let asked = HostListener { listen: wanted.listen, ..self.spec.clone() };
+        let asked = HostListener {
+            listen: wanted.listen,
+            ..self.spec.clone()
+        };
         here && asked == *wanted
     }
 }
@@ -172,7 +175,8 @@ impl Plane {
     }
 
     async fn open_host_listeners(&mut self, wanted: &[HostListener], applied: &mut Applied) {
-        self.host.retain(|_, entry| wanted.iter().any(|spec| entry.serves(spec)));
+        self.host
+            .retain(|_, entry| wanted.iter().any(|spec| entry.serves(spec)));
         for spec in wanted {
             if !self.host.contains_key(&spec.name) {
                 let opened = TcpListener::bind(spec.listen).await.and_then(|listener| {

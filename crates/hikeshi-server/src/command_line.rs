@@ -60,12 +60,20 @@ impl CommandLineError {
             Self::Empty => "コマンドを入力してください。例: kubectl get pods".to_owned(),
             Self::OpenQuote(quote) => format!("引用符 {quote} が閉じられていません。"),
             Self::OpenEscape => "行がバックスラッシュで終わっています。".to_owned(),
-            Self::Shell { character, what, instead } => format!(
+            Self::Shell {
+                character,
+                what,
+                instead,
+            } => format!(
                 "{} ({character}) はここでは使えません。コンソールはシェルなしでプログラムを一つだけ実行します。{}\
                  文字そのものを渡したいときは 'シングルクォート' で囲んでください。",
                 what[1], instead[1]
             ),
-            Self::UnknownProgram { program, available, hint } => format!(
+            Self::UnknownProgram {
+                program,
+                available,
+                hint,
+            } => format!(
                 "{program}: このコンソールでは使えません。使えるもの: {}。{}",
                 available.join(", "),
                 hint[1]
@@ -155,7 +163,9 @@ impl Programs {
                 let line = argv.join(" ");
                 Err(CommandLineError::Refused(Text {
                     en: format!("{program} runs inside a pod; say which: kubectl exec POD -- {line}"),
-                    ja: format!("{program} は Pod の中で動きます。Pod を指定してください: kubectl exec POD -- {line}"),
+                    ja: format!(
+                        "{program} は Pod の中で動きます。Pod を指定してください: kubectl exec POD -- {line}"
+                    ),
                 }))
             }
             None => Err(self.unknown(program)),
@@ -164,26 +174,19 @@ impl Programs {
 
     fn unknown(&self, program: String) -> CommandLineError {
         let hint = match program.as_str() {
-            "grep" | "awk" | "sed" | "jq" | "head" | "tail" | "less" => {
-                [
-                    " Narrow the output with -l, --since, --tail or -o jsonpath, or with the filter box above the output.",
-                    "出力は -l、--since、--tail、-o jsonpath か、出力の上の絞り込み欄で絞れます。",
-                ]
-            }
-            "cd" | "export" | "sudo" | "bash" | "sh" | "ssh" => {
-                [
-                    " There is no shell here; to look inside a pod: kubectl exec POD -- PROGRAM.",
-                    "ここにシェルはありません。Pod の中を見るには: kubectl exec POD -- プログラム",
-                ]
-            }
+            "grep" | "awk" | "sed" | "jq" | "head" | "tail" | "less" => [
+                " Narrow the output with -l, --since, --tail or -o jsonpath, or with the filter box above the output.",
+                "出力は -l、--since、--tail、-o jsonpath か、出力の上の絞り込み欄で絞れます。",
+            ],
+            "cd" | "export" | "sudo" | "bash" | "sh" | "ssh" => [
+                " There is no shell here; to look inside a pod: kubectl exec POD -- PROGRAM.",
+                "ここにシェルはありません。Pod の中を見るには: kubectl exec POD -- プログラム",
+            ],
             "promql" | "prometheus" => [
                 " Queries have their own page: the Prometheus tab.",
                 "クエリは Prometheus タブで実行できます。",
             ],
-            _ if program.contains('=') => [
-                " Variables cannot be set here.",
-                "変数は設定できません。",
-            ],
+            _ if program.contains('=') => [" Variables cannot be set here.", "変数は設定できません。"],
             _ => ["", ""],
         };
         CommandLineError::UnknownProgram {

@@ -35,13 +35,25 @@ pub struct Failure {
 
 impl Failure {
     pub fn not_so(message: impl Into<String>) -> Self {
-        Self { kind: Kind::NotSo, message: message.into(), hint: None }
+        Self {
+            kind: Kind::NotSo,
+            message: message.into(),
+            hint: None,
+        }
     }
     pub fn usage(message: impl Into<String>) -> Self {
-        Self { kind: Kind::Usage, message: message.into(), hint: None }
+        Self {
+            kind: Kind::Usage,
+            message: message.into(),
+            hint: None,
+        }
     }
     pub fn component(message: impl Into<String>) -> Self {
-        Self { kind: Kind::Component, message: message.into(), hint: None }
+        Self {
+            kind: Kind::Component,
+            message: message.into(),
+            hint: None,
+        }
     }
     pub fn hint(mut self, hint: impl Into<String>) -> Self {
         self.hint = Some(hint.into());

@@ -20,13 +20,19 @@ impl Paths {
             return Ok(Self { home });
         }
         if nix::unistd::geteuid().is_root() {
-            return Ok(Self { home: PathBuf::from("/var/lib/hikeshi") });
+            return Ok(Self {
+                home: PathBuf::from("/var/lib/hikeshi"),
+            });
         }
         let data = std::env::var_os("XDG_DATA_HOME").map(PathBuf::from);
         let home = std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".local/share"));
         match data.or(home) {
-            Some(base) => Ok(Self { home: base.join("hikeshi") }),
-            None => Err(Failure::usage("neither HIKESHI_HOME nor HOME is set; set HIKESHI_HOME to a folder for Hikeshi's data")),
+            Some(base) => Ok(Self {
+                home: base.join("hikeshi"),
+            }),
+            None => Err(Failure::usage(
+                "neither HIKESHI_HOME nor HOME is set; set HIKESHI_HOME to a folder for Hikeshi's data",
+            )),
         }
     }
 
@@ -84,9 +90,10 @@ impl Paths {
         ] {
             std::fs::create_dir_all(&folder)
                 .and_then(|()| std::fs::set_permissions(&folder, std::fs::Permissions::from_mode(mode)))
-                .map_err(|error| Failure::component(format!("cannot make {}: {error}", folder.display())).hint(
-                    "free some space there or point HIKESHI_HOME at a folder you can write to",
-                ))?;
+                .map_err(|error| {
+                    Failure::component(format!("cannot make {}: {error}", folder.display()))
+                        .hint("free some space there or point HIKESHI_HOME at a folder you can write to")
+                })?;
         }
         Ok(())
     }
@@ -99,7 +106,10 @@ pub fn share() -> Result<PathBuf, Failure> {
         return if holds_share(&share) {
             Ok(share)
         } else {
-            Err(Failure::usage(format!("HIKESHI_SHARE={} has no systems/, images/ and scenarios/ in it", share.display())))
+            Err(Failure::usage(format!(
+                "HIKESHI_SHARE={} has no systems/, images/ and scenarios/ in it",
+                share.display()
+            )))
         };
     }
     let program = std::env::current_exe().ok();
@@ -111,11 +121,15 @@ pub fn share() -> Result<PathBuf, Failure> {
         .find(|folder| holds_share(folder))
         .map(Path::to_path_buf)
         .ok_or_else(|| {
-            Failure::component("the shipped systems/, images/ and scenarios/ were not found beside this program")
-                .hint("set HIKESHI_SHARE to the folder that has them")
+            Failure::component(
+                "the shipped systems/, images/ and scenarios/ were not found beside this program",
+            )
+            .hint("set HIKESHI_SHARE to the folder that has them")
         })
 }
 
 fn holds_share(folder: &Path) -> bool {
-    ["systems", "images", "scenarios"].iter().all(|name| folder.join(name).is_dir())
+    ["systems", "images", "scenarios"]
+        .iter()
+        .all(|name| folder.join(name).is_dir())
 }

@@ -15,7 +15,10 @@ pub fn check(share: &Path, system: &str) -> Result<(), Failure> {
     crate::daemon::session::kubectl()?;
     let folder = share.join("systems").join(system);
     if !folder.is_dir() {
-        return Err(Failure::usage(format!("no system is called {system:?} (looked in {})", folder.display())));
+        return Err(Failure::usage(format!(
+            "no system is called {system:?} (looked in {})",
+            folder.display()
+        )));
     }
     let mut references = BTreeSet::new();
     for object in &manifests::read(&folder)? {
@@ -25,8 +28,12 @@ pub fn check(share: &Path, system: &str) -> Result<(), Failure> {
     for image in references.iter().filter_map(|reference| images.find(reference)) {
         // Our own programs are put in place by control. An image that nobody describes is said by its pod.
         if image.program_on_host(None).is_none() {
-            return Err(Failure::component(format!("{} is missing: {}", image.program, image.package.remedy()))
-                .hint("`hikeshi doctor` lists everything that is missing"));
+            return Err(Failure::component(format!(
+                "{} is missing: {}",
+                image.program,
+                image.package.remedy()
+            ))
+            .hint("`hikeshi doctor` lists everything that is missing"));
         }
     }
     Ok(())

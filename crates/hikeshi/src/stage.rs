@@ -31,7 +31,8 @@ impl Stage {
         own.create()?;
         let started = Instant::now();
         let paths = Paths::at(own.home.join(format!("stage-{}", std::process::id())));
-        let (end, held) = nix::unistd::pipe2(nix::fcntl::OFlag::O_CLOEXEC).component("making the lifeline")?;
+        let (end, held) =
+            nix::unistd::pipe2(nix::fcntl::OFlag::O_CLOEXEC).component("making the lifeline")?;
         let running = Running::start(SessionOptions {
             paths: paths.clone(),
             share: share.to_path_buf(),
@@ -43,7 +44,13 @@ impl Stage {
         .await?;
         let pods = running.bring_up(progress).await?;
         let seconds = started.elapsed().as_secs_f64();
-        Ok(Self { running, pods, seconds, paths, _lifeline: held })
+        Ok(Self {
+            running,
+            pods,
+            seconds,
+            paths,
+            _lifeline: held,
+        })
     }
 
     /// Ends the system and removes its state folder.
@@ -52,7 +59,9 @@ impl Stage {
         // The lock and control's tasks go first: nothing may start again what is ended next.
         self.running.control.shutdown.cancel();
         drop(self.running);
-        hikeshi_node::destroy_all(&paths.home).await.component("ending the pods")?;
+        hikeshi_node::destroy_all(&paths.home)
+            .await
+            .component("ending the pods")?;
         crate::control::dataplane::stop(&paths.dataplane());
         std::fs::remove_dir_all(&paths.home).component(format!("removing {}", paths.home.display()))
     }

@@ -21,10 +21,17 @@ struct Home {
 impl Home {
     fn new() -> Self {
         let folder = std::env::temp_dir().join(format!("hikeshi-browser-{}", std::process::id()));
-        std::fs::DirBuilder::new().mode(0o755).create(&folder).expect("a folder for the test's system");
+        std::fs::DirBuilder::new()
+            .mode(0o755)
+            .create(&folder)
+            .expect("a folder for the test's system");
         let (lifeline, held) = nix::unistd::pipe2(OFlag::O_CLOEXEC).expect("a pipe");
         fcntl(&lifeline, FcntlArg::F_SETFD(FdFlag::empty())).expect("a lifeline that children inherit");
-        Self { folder, lifeline, _held: held }
+        Self {
+            folder,
+            lifeline,
+            _held: held,
+        }
     }
 
     fn hikeshi(&self, args: &[&str]) -> Output {
@@ -59,26 +66,43 @@ fn told(output: &Output) -> String {
 
 /// What must be there before minutes are spent, each with what puts it there.
 fn prerequisites(root: &Path, chromium: &Path) {
-    let beside = Path::new(env!("CARGO_BIN_EXE_hikeshi")).parent().expect("a program lies in a folder");
+    let beside = Path::new(env!("CARGO_BIN_EXE_hikeshi"))
+        .parent()
+        .expect("a program lies in a folder");
     for (path, remedy) in [
-        (chromium.to_path_buf(), "install chromium, or set HIKESHI_CHROMIUM to it (`cargo xtask setup --test` does)"),
+        (
+            chromium.to_path_buf(),
+            "install chromium, or set HIKESHI_CHROMIUM to it (`cargo xtask setup --test` does)",
+        ),
         (root.join("ui/node_modules/playwright-core"), "npm --prefix ui ci"),
-        (root.join("ui/dist/index.html"), "npm --prefix ui ci && npm --prefix ui run build"),
+        (
+            root.join("ui/dist/index.html"),
+            "npm --prefix ui ci && npm --prefix ui run build",
+        ),
         (beside.join("chirpy"), "cargo build --workspace"),
         (beside.join("hikeshi-load"), "cargo build --workspace"),
     ] {
-        assert!(path.exists(), "the browser test needs {}: {remedy}", path.display());
+        assert!(
+            path.exists(),
+            "the browser test needs {}: {remedy}",
+            path.display()
+        );
     }
 }
 
 #[test]
 fn a_person_goes_through_a_whole_drill_in_the_war_room() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
-    let chromium = std::env::var_os("HIKESHI_CHROMIUM").map_or_else(|| "/usr/bin/chromium".into(), PathBuf::from);
+    let chromium =
+        std::env::var_os("HIKESHI_CHROMIUM").map_or_else(|| "/usr/bin/chromium".into(), PathBuf::from);
     prerequisites(&root, &chromium);
     let home = Home::new();
     let started = home.hikeshi(&["drill", "start", SCENARIO, "--json"]);
-    assert!(started.status.success(), "hikeshi drill start: {}", told(&started));
+    assert!(
+        started.status.success(),
+        "hikeshi drill start: {}",
+        told(&started)
+    );
     let answer: serde_json::Value = serde_json::from_slice(&started.stdout).expect("JSON");
     let url = answer["url"].as_str().expect("the host's link");
 
@@ -89,12 +113,20 @@ fn a_person_goes_through_a_whole_drill_in_the_war_room() {
         .arg(&chromium)
         .output()
         .expect("the browser test needs node: install nodejs");
-    assert!(walk.status.success(), "the walk through the war room failed: {}", told(&walk));
+    assert!(
+        walk.status.success(),
+        "the walk through the war room failed: {}",
+        told(&walk)
+    );
 
     // The same score for those who read it in a terminal.
     let shown = home.hikeshi(&["drill", "show", "last", "--json"]);
     assert!(shown.status.success(), "hikeshi drill show: {}", told(&shown));
     let shown: serde_json::Value = serde_json::from_slice(&shown.stdout).expect("JSON");
-    assert!(shown["score"]["points"].as_u64().is_some_and(|points| points > 0), "{}", shown["score"]);
+    assert!(
+        shown["score"]["points"].as_u64().is_some_and(|points| points > 0),
+        "{}",
+        shown["score"]
+    );
     drop(home);
 }

@@ -14,7 +14,11 @@ pub struct PostsFound {
 pub(super) async fn no_acknowledged_post_lost(client: &kube::Client) -> Result<PostsFound, String> {
     let found = count(client).await?;
     if found.in_database < found.acknowledged {
-        return Err(format!("acknowledged posts lost: {} of {}", found.acknowledged - found.in_database, found.acknowledged));
+        return Err(format!(
+            "acknowledged posts lost: {} of {}",
+            found.acknowledged - found.in_database,
+            found.acknowledged
+        ));
     }
     Ok(found)
 }
@@ -23,7 +27,12 @@ pub(super) async fn count(client: &kube::Client) -> Result<PostsFound, String> {
     let url = "http://chirpy-load.hikeshi-load.svc.cluster.local/acknowledged";
     let argv = ["/opt/hikeshi/bin/chirpy", "check", "--acknowledged", url];
     let ran = exec(client, "chirpy", "app=post-service", &argv, None).await?;
-    let line = ran.stdout.lines().rev().find(|line| line.starts_with('{')).unwrap_or(&ran.stdout);
+    let line = ran
+        .stdout
+        .lines()
+        .rev()
+        .find(|line| line.starts_with('{'))
+        .unwrap_or(&ran.stdout);
     serde_json::from_str(line).map_err(|_| {
         let said = ran.stderr.lines().last().unwrap_or("it printed nothing");
         format!("chirpy check gave no result (success: {}): {said}", ran.success)

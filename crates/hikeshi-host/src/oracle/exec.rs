@@ -27,31 +27,61 @@ pub(super) async fn exec(
 ) -> Result<Ran, String> {
     let said = |error: kube::Error| format!("running {}: {error}", argv[0]);
     let pods = Api::<Pod>::namespaced(client.clone(), namespace);
-    let list = pods.list(&ListParams::default().labels(selector)).await.map_err(said)?;
+    let list = pods
+        .list(&ListParams::default().labels(selector))
+        .await
+        .map_err(said)?;
     let running = |pod: &&Pod| {
         pod.metadata.deletion_timestamp.is_none()
             && pod.status.as_ref().and_then(|status| status.phase.as_deref()) == Some("Running")
     };
-    let pod = list.items.iter().find(running).ok_or_else(|| format!("no running pod of {selector} to run {} in", argv[0]))?;
-    let params = AttachParams::default().stdin(input.is_some()).stdout(true).stderr(true);
+    let pod = list
+        .items
+        .iter()
+        .find(running)
+        .ok_or_else(|| format!("no running pod of {selector} to run {} in", argv[0]))?;
+    let params = AttachParams::default()
+        .stdin(input.is_some())
+        .stdout(true)
+        .stderr(true);
     let work = async {
-        let mut attached = pods.exec(&pod.name_any(), argv.iter().copied(), &params).await.map_err(said)?;
+        let mut attached = pods
+            .exec(&pod.name_any(), argv.iter().copied(), &params)
+            .await
+            .map_err(said)?;
         if let (Some(input), Some(mut stdin)) = (input, attached.stdin()) {
-            stdin.write_all(input.as_bytes()).await.map_err(|error| format!("writing to {}: {error}", argv[0]))?;
-            stdin.shutdown().await.map_err(|error| format!("writing to {}: {error}", argv[0]))?;
+            stdin
+                .write_all(input.as_bytes())
+                .await
+                .map_err(|error| format!("writing to {}: {error}", argv[0]))?;
+            stdin
+                .shutdown()
+                .await
+                .map_err(|error| format!("writing to {}: {error}", argv[0]))?;
         }
         let (mut out, mut err) = (attached.stdout(), attached.stderr());
         let status = attached.take_status();
         let (stdout, stderr) = tokio::join!(text(out.as_mut()), text(err.as_mut()));
         let success = match status {
-            Some(status) => status.await.is_some_and(|status| status.status.as_deref() == Some("Success")),
+            Some(status) => status
+                .await
+                .is_some_and(|status| status.status.as_deref() == Some("Success")),
             None => false,
         };
-        Ok(Ran { stdout, stderr, success })
+        Ok(Ran {
+            stdout,
+            stderr,
+            success,
+        })
     };
-    tokio::time::timeout(LIMIT, work)
-        .await
-        .map_err(|_| format!("{} in {} took longer than {} s", argv[0], pod.name_any(), LIMIT.as_secs()))?
+    tokio::time::timeout(LIMIT, work).await.map_err(|_| {
+        format!(
+            "{} in {} took longer than {} s",
+            argv[0],
+            pod.name_any(),
+            LIMIT.as_secs()
+        )
+    })?
 }
 
 async fn text(stream: Option<&mut (impl tokio::io::AsyncRead + Unpin)>) -> String {

@@ -34,13 +34,16 @@ pub struct Oracle {
     client: kube::Client,
     prometheus: Prometheus,
     queries: Vec<JourneyQuery>,
-
 }
 
 impl Oracle {
     pub fn new(client: kube::Client, prometheus: Prometheus, cujs: &Cujs, slo_clock: f64) -> Self {
         let queries = hikeshi_slo::journey_queries(cujs, slo_clock);
-        Self { client, prometheus, queries }
+        Self {
+            client,
+            prometheus,
+            queries,
+        }
     }
 
     /// One look at everything. A check that cannot be made is a reason to be red: silence is not health.
@@ -51,12 +54,17 @@ impl Oracle {
                 Check::Promql(query) => promql::holds(&self.prometheus, query).await,
                 Check::Probe(Probe::WriteAndReadEachShard) => shard_probe::write_and_read(&self.client).await,
                 Check::Chirpy(ChirpyCheck::NoAcknowledgedPostLost) => {
-                    chirpy_check::no_acknowledged_post_lost(&self.client).await.map(|_| ())
+                    chirpy_check::no_acknowledged_post_lost(&self.client)
+                        .await
+                        .map(|_| ())
                 }
             };
             reasons.extend(found.err());
         }
-        Verdict { green: reasons.is_empty(), reasons }
+        Verdict {
+            green: reasons.is_empty(),
+            reasons,
+        }
     }
 
     /// Green as soon as every look of the scenario's `hold` was green; red when that has not happened within
@@ -80,9 +88,16 @@ impl Oracle {
             }
             if Instant::now() >= end {
                 if let Some(since) = green_since {
-                    last_red.push(format!("green for only {} s of {} s", since.elapsed().as_secs(), hold.as_secs()));
+                    last_red.push(format!(
+                        "green for only {} s of {} s",
+                        since.elapsed().as_secs(),
+                        hold.as_secs()
+                    ));
                 }
-                return Verdict { green: false, reasons: last_red };
+                return Verdict {
+                    green: false,
+                    reasons: last_red,
+                };
             }
             tokio::time::sleep_until(looked + STEP).await;
         }

@@ -17,7 +17,12 @@ pub(super) async fn write_and_read(client: &kube::Client) -> Result<(), String> 
         client,
         "chirpy",
         "app=postgres",
-        &["redis-cli", "-c", "-h", "redis-cluster-0.redis-cluster.chirpy.svc.cluster.local"],
+        &[
+            "redis-cli",
+            "-c",
+            "-h",
+            "redis-cluster-0.redis-cluster.chirpy.svc.cluster.local",
+        ],
         Some(&input),
     )
     .await?;
@@ -29,7 +34,10 @@ fn judge(stdout: &str, mark: &str, stderr: &str) -> Result<(), String> {
     if read == KEYS.len() {
         return Ok(());
     }
-    let said = stdout.lines().chain(stderr.lines()).find(|line| line.contains("ERR") || line.contains("Error") || line.contains("rror:"));
+    let said = stdout
+        .lines()
+        .chain(stderr.lines())
+        .find(|line| line.contains("ERR") || line.contains("Error") || line.contains("rror:"));
     Err(format!(
         "write and read on each shard: {read} of {} shards answered{}",
         KEYS.len(),
@@ -45,7 +53,10 @@ mod tests {
     fn a_refusing_shard_is_named_by_its_own_words() {
         let out = "OK\nm1\n-> Redirected\nOK\nm1\nERR max number of clients + cluster connections reached\n";
         let reason = judge(out, "m1", "").unwrap_err();
-        assert!(reason.contains("2 of 3") && reason.contains("max number of clients"), "{reason}");
+        assert!(
+            reason.contains("2 of 3") && reason.contains("max number of clients"),
+            "{reason}"
+        );
         assert_eq!(judge("OK\nm1\nOK\nm1\nOK\nm1\n", "m1", ""), Ok(()));
     }
 }

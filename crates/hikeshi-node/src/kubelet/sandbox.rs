@@ -126,8 +126,15 @@ pub async fn make(
 /// Workloads step back for control and the data plane; what the cluster itself leans on (as its priority class says) does
 /// not. A fault that burns all the CPU must not blind those who look for it.
 fn nice(pod: &Pod) -> i32 {
-    let class = pod.spec.as_ref().and_then(|spec| spec.priority_class_name.as_deref());
-    if class.is_some_and(|class| class.starts_with("system-")) { 0 } else { WORKLOAD_NICE }
+    let class = pod
+        .spec
+        .as_ref()
+        .and_then(|spec| spec.priority_class_name.as_deref());
+    if class.is_some_and(|class| class.starts_with("system-")) {
+        0
+    } else {
+        WORKLOAD_NICE
+    }
 }
 
 /// About a third of the CPU time of a process that is not nice.

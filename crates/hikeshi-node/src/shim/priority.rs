@@ -21,7 +21,10 @@ pub fn follow() {
     // SAFETY: system calls on a static path and a buffer that lives until they return.
     unsafe {
         let nice = libc::getpriority(libc::PRIO_PROCESS, 0);
-        let digits = [b'0' + u8::try_from(nice / 10 % 10).unwrap_or(0), b'0' + u8::try_from(nice % 10).unwrap_or(0)];
+        let digits = [
+            b'0' + u8::try_from(nice / 10 % 10).unwrap_or(0),
+            b'0' + u8::try_from(nice % 10).unwrap_or(0),
+        ];
         let fd = libc::open(c"/proc/self/autogroup".as_ptr(), libc::O_WRONLY | libc::O_CLOEXEC);
         if fd >= 0 {
             libc::write(fd, digits.as_ptr().cast(), digits.len());

@@ -270,7 +270,9 @@ fn inside(root: &Path, target: &Path) -> PathBuf {
 
 /// A mount below a link into the host's `/etc` gets real folders instead: the image would have had them to itself.
 fn own_folders(root: &Path, target: &Path) -> Result<(), RootError> {
-    let Some(parent) = target.parent() else { return Ok(()) };
+    let Some(parent) = target.parent() else {
+        return Ok(());
+    };
     let mut path = root.to_owned();
     for part in parent.strip_prefix(root).unwrap_or(Path::new("")).components() {
         path.push(part);

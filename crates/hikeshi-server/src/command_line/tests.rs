@@ -86,8 +86,16 @@ fn every_refusal_is_said_in_both_languages() {
         let ApiError::Refused { words, .. } = ApiError::from(error) else {
             panic!("{line}: another kind of refusal");
         };
-        assert!(words.en.is_ascii() && !words.en.is_empty(), "{line}: {}", words.en);
-        assert!(words.ja.contains('。') || words.ja.contains("例"), "{line}: {}", words.ja);
+        assert!(
+            words.en.is_ascii() && !words.en.is_empty(),
+            "{line}: {}",
+            words.en
+        );
+        assert!(
+            words.ja.contains('。') || words.ja.contains("例"),
+            "{line}: {}",
+            words.ja
+        );
     }
 }
 

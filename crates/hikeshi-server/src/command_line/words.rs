@@ -71,7 +71,10 @@ fn shell(character: char, next: Option<char>) -> CommandLineError {
         "コマンドは一つずつ実行してください。",
     ];
     const SECOND: Words = ["Running a second command", "二つ目のコマンドの実行"];
-    const NESTED: Words = ["Putting in another command's output", "別のコマンドの出力の埋め込み"];
+    const NESTED: Words = [
+        "Putting in another command's output",
+        "別のコマンドの出力の埋め込み",
+    ];
     const COPY: Words = [
         "Run it first, and copy what you need.",
         "先にそれを実行して、必要なところを写してください。",

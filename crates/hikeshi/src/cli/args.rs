@@ -199,8 +199,14 @@ impl Lang {
     /// What was asked for, else the language of `LC_ALL`, `LC_MESSAGES` or `LANG`.
     pub fn or_environment(asked: Option<Self>) -> Self {
         asked.unwrap_or_else(|| {
-            let said = ["LC_ALL", "LC_MESSAGES", "LANG"].iter().find_map(|name| std::env::var(name).ok().filter(|v| !v.is_empty()));
-            if said.is_some_and(|said| said.starts_with("ja")) { Self::Ja } else { Self::En }
+            let said = ["LC_ALL", "LC_MESSAGES", "LANG"]
+                .iter()
+                .find_map(|name| std::env::var(name).ok().filter(|v| !v.is_empty()));
+            if said.is_some_and(|said| said.starts_with("ja")) {
+                Self::Ja
+            } else {
+                Self::En
+            }
         })
     }
 }

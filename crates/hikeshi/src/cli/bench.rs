@@ -31,8 +31,15 @@ pub fn run(command: &BenchCommand) -> Result<(), Failure> {
     }
     progress.close();
     figures.sort_by(f64::total_cmp);
-    let each = figures.iter().map(|seconds| format!("{seconds:.1}")).collect::<Vec<_>>().join(" ");
-    output::line(format!("{name}: median {:.1} s  (all: {each})", figures[figures.len() / 2]));
+    let each = figures
+        .iter()
+        .map(|seconds| format!("{seconds:.1}"))
+        .collect::<Vec<_>>()
+        .join(" ");
+    output::line(format!(
+        "{name}: median {:.1} s  (all: {each})",
+        figures[figures.len() / 2]
+    ));
     Ok(())
 }
 
@@ -40,7 +47,10 @@ pub fn run(command: &BenchCommand) -> Result<(), Failure> {
 async fn up(progress: &mut Progress) -> Result<f64, Failure> {
     let own = Paths::from_environment()?;
     let started = Instant::now();
-    let stage = Stage::open(&own, &crate::paths::share()?, "chirpy", |text| progress.say(&text)).await?;
+    let stage = Stage::open(&own, &crate::paths::share()?, "chirpy", |text| {
+        progress.say(&text)
+    })
+    .await?;
     let http = reqwest::Client::new();
     let limit = started + Duration::from_secs(60);
     loop {
@@ -51,7 +61,9 @@ async fn up(progress: &mut Progress) -> Result<f64, Failure> {
             }
         }
         if Instant::now() > limit {
-            return Err(Failure::component("Chirpy's gateway did not answer within a minute"));
+            return Err(Failure::component(
+                "Chirpy's gateway did not answer within a minute",
+            ));
         }
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
@@ -63,13 +75,33 @@ async fn up(progress: &mut Progress) -> Result<f64, Failure> {
 /// The first shipped drill's fault, from its being put in until the page reaches the war room.
 async fn page(progress: &mut Progress) -> Result<f64, Failure> {
     let own = Paths::from_environment()?;
-    let stage = Stage::open(&own, &crate::paths::share()?, "chirpy", |text| progress.say(&text)).await?;
-    let session = stage.running.host.open(PAGE_SCENARIO, true, 1).await.component("opening the drill")?;
-    let prover = hikeshi_host::matrix::Prover { host: stage.running.host.clone(), session };
-    prover.settled().await.map_err(|reason| Failure::component(format!("the system was not healthy: {reason}")))?;
+    let stage = Stage::open(&own, &crate::paths::share()?, "chirpy", |text| {
+        progress.say(&text)
+    })
+    .await?;
+    let session = stage
+        .running
+        .host
+        .open(PAGE_SCENARIO, true, 1)
+        .await
+        .component("opening the drill")?;
+    let prover = hikeshi_host::matrix::Prover {
+        host: stage.running.host.clone(),
+        session,
+    };
+    prover
+        .settled()
+        .await
+        .map_err(|reason| Failure::component(format!("the system was not healthy: {reason}")))?;
     progress.say("injecting");
     let run = prover.injected().await.map_err(Failure::component)?;
-    stage.running.host.end("measured").await.component("ending the drill")?;
+    stage
+        .running
+        .host
+        .end("measured")
+        .await
+        .component("ending the drill")?;
     stage.close().await?;
-    run.seconds_to_detect.ok_or_else(|| Failure::not_so(format!("no page came: {}", run.reasons.join("; "))))
+    run.seconds_to_detect
+        .ok_or_else(|| Failure::not_so(format!("no page came: {}", run.reasons.join("; "))))
 }

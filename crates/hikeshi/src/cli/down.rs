@@ -13,7 +13,11 @@ pub fn run(args: &DownArgs) -> Result<(), Failure> {
     if paths.home.is_dir() {
         destroy(&paths, args.volumes)?;
     }
-    output::line(if ran { "everything has ended" } else { "nothing is running" });
+    output::line(if ran {
+        "everything has ended"
+    } else {
+        "nothing is running"
+    });
     Ok(())
 }
 
@@ -28,7 +32,9 @@ pub fn destroy(paths: &Paths, volumes: bool) -> Result<(), Failure> {
     if let Some(record) = Record::running(paths) {
         ending::end(&record.process);
     }
-    super::runtime()?.block_on(hikeshi_node::destroy_all(&paths.home)).component("ending the pods")?;
+    super::runtime()?
+        .block_on(hikeshi_node::destroy_all(&paths.home))
+        .component("ending the pods")?;
     dataplane::stop(&paths.dataplane());
     for file in [paths.control_socket(), paths.control_record(), paths.lock()] {
         let _ = std::fs::remove_file(file);
@@ -43,9 +49,10 @@ pub fn destroy(paths: &Paths, volumes: bool) -> Result<(), Failure> {
 
 fn remove(folder: &std::path::Path) -> Result<(), Failure> {
     match std::fs::remove_dir_all(folder) {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-            Err(Failure::component(format!("removing {}: {error}", folder.display())))
-        }
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(Failure::component(format!(
+            "removing {}: {error}",
+            folder.display()
+        ))),
         _ => Ok(()),
     }
 }

@@ -13,20 +13,31 @@ use crate::paths::Paths;
 pub fn run(command: DrillCommand) -> Result<(), Failure> {
     let paths = Paths::from_environment()?;
     match command {
-        DrillCommand::Start { scenario, listen, json } => begin(&paths, &scenario, listen, json),
+        DrillCommand::Start {
+            scenario,
+            listen,
+            json,
+        } => begin(&paths, &scenario, listen, json),
         DrillCommand::List(args) => list(&paths, args.json),
         DrillCommand::Show { id, json, lang } => show(&paths, &id, json, Lang::or_environment(lang)),
         DrillCommand::End { id, json } => end(&paths, id.as_deref(), json),
     }
 }
 
-fn begin(paths: &Paths, scenario: &str, listen: Option<std::net::SocketAddr>, json: bool) -> Result<(), Failure> {
+fn begin(
+    paths: &Paths,
+    scenario: &str,
+    listen: Option<std::net::SocketAddr>,
+    json: bool,
+) -> Result<(), Failure> {
     // A misspelt name is said before anything is started.
     let library = hikeshi_host::Library::new(crate::paths::share()?);
     let system = library.load(scenario).map_err(unloadable)?.scenario.system;
     let mut progress = Progress::new(json);
     start::ensure(paths, &system, listen, |text| progress.say(text))?;
-    let request = Request::DrillStart { scenario: scenario.to_owned() };
+    let request = Request::DrillStart {
+        scenario: scenario.to_owned(),
+    };
     let answer = client::ask(paths, &request, |text| progress.say(text))?;
     progress.close();
     if json {
@@ -34,7 +45,10 @@ fn begin(paths: &Paths, scenario: &str, listen: Option<std::net::SocketAddr>, js
         return Ok(());
     }
     let text = |name: &str| answer[name].as_str().unwrap_or_default().to_owned();
-    output::line(format!("The system is up ({} pods) and the war room is open.", answer["pods"]));
+    output::line(format!(
+        "The system is up ({} pods) and the war room is open.",
+        answer["pods"]
+    ));
     output::line("");
     output::line(format!("  you        {}", text("url")));
     output::line(format!("  the team   {}", text("invite")));
@@ -82,10 +96,9 @@ fn list(paths: &Paths, json: bool) -> Result<(), Failure> {
 pub fn find(paths: &Paths, id: &str) -> Result<String, Failure> {
     let drills = store::list(&paths.drills()).component("listing drills")?;
     if id == "last" {
-        return drills
-            .first()
-            .map(|drill| drill.id.clone())
-            .ok_or_else(|| Failure::usage("there are no drills yet").hint("hikeshi drill start timelines-stop-updating"));
+        return drills.first().map(|drill| drill.id.clone()).ok_or_else(|| {
+            Failure::usage("there are no drills yet").hint("hikeshi drill start timelines-stop-updating")
+        });
     }
     if drills.iter().any(|drill| drill.id == id) {
         return Ok(id.to_owned());
@@ -94,8 +107,10 @@ pub fn find(paths: &Paths, id: &str) -> Result<String, Failure> {
         return Err(Failure::usage(format!("no drill is called {id:?}")).hint("there are no drills yet"));
     }
     let newest: Vec<_> = drills.iter().take(3).map(|drill| drill.id.as_str()).collect();
-    Err(Failure::usage(format!("no drill is called {id:?}"))
-        .hint(format!("the newest are: {}; `last` means the newest", newest.join(", "))))
+    Err(Failure::usage(format!("no drill is called {id:?}")).hint(format!(
+        "the newest are: {}; `last` means the newest",
+        newest.join(", ")
+    )))
 }
 
 fn show(paths: &Paths, id: &str, json: bool, lang: Lang) -> Result<(), Failure> {
@@ -106,7 +121,15 @@ fn show(paths: &Paths, id: &str, json: bool, lang: Lang) -> Result<(), Failure> 
         output::json(&json!({"id": told.id, "score": score, "timeline": timeline}));
         return Ok(());
     }
-    output::line(format!("{}  {}", told.id, if lang == Lang::Ja { &told.scenario.title.ja } else { &told.scenario.title.en }));
+    output::line(format!(
+        "{}  {}",
+        told.id,
+        if lang == Lang::Ja {
+            &told.scenario.title.ja
+        } else {
+            &told.scenario.title.en
+        }
+    ));
     summarize(&score, &timeline, lang);
     Ok(())
 }
@@ -120,14 +143,31 @@ pub fn told(paths: &Paths, id: &str) -> Result<hikeshi_host::Told, Failure> {
 
 fn summarize(score: &Value, timeline: &Value, lang: Lang) {
     let suffix = if lang == Lang::Ja { "ja" } else { "en" };
-    let word = |value: &Value, name: &str| value[format!("{name}_{suffix}")].as_str().unwrap_or_default().to_owned();
+    let word = |value: &Value, name: &str| {
+        value[format!("{name}_{suffix}")]
+            .as_str()
+            .unwrap_or_default()
+            .to_owned()
+    };
     output::line(format!("{} / {}", score["points"], score["of"]));
     for line in score["lines"].as_array().into_iter().flatten() {
-        output::line(format!("  {:>3} / {:<3} {}", line["points"], line["of"], word(line, "reason")));
+        output::line(format!(
+            "  {:>3} / {:<3} {}",
+            line["points"],
+            line["of"],
+            word(line, "reason")
+        ));
     }
     for entry in timeline.as_array().into_iter().flatten() {
-        let at = entry["at"].as_str().and_then(|at| at.get(11..19)).unwrap_or("--:--:--");
-        output::line(format!("{at} {} {}", entry["icon"].as_str().unwrap_or(" "), word(entry, "text")));
+        let at = entry["at"]
+            .as_str()
+            .and_then(|at| at.get(11..19))
+            .unwrap_or("--:--:--");
+        output::line(format!(
+            "{at} {} {}",
+            entry["icon"].as_str().unwrap_or(" "),
+            word(entry, "text")
+        ));
     }
 }
 
@@ -146,7 +186,10 @@ fn end(paths: &Paths, id: Option<&str>, json: bool) -> Result<(), Failure> {
     if json {
         output::json(&answer);
     } else {
-        output::line(format!("drill {} has ended", answer["drill"].as_str().unwrap_or_default()));
+        output::line(format!(
+            "drill {} has ended",
+            answer["drill"].as_str().unwrap_or_default()
+        ));
     }
     Ok(())
 }

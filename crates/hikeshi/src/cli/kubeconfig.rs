@@ -17,15 +17,24 @@ pub fn run(args: &KubeconfigArgs) -> Result<(), Failure> {
         return Ok(());
     };
     if !hikeshi_scenario::scenario::is_handle(name) {
-        return Err(Failure::usage(format!("{name:?} is no handle: small letters and digits only, e.g. pika7")));
+        return Err(Failure::usage(format!(
+            "{name:?} is no handle: small letters and digits only, e.g. pika7"
+        )));
     }
     let roles = hikeshi_scenario::scenario::SEATS;
     if !roles.contains(&args.role.as_str()) {
         let meant = hikeshi_scenario::problem::nearest(&args.role, roles)
             .map_or_else(String::new, |meant| format!(" (did you mean {meant}?)"));
-        return Err(Failure::usage(format!("no role is called {:?}{meant}; roles: {}", args.role, roles.join(", "))));
+        return Err(Failure::usage(format!(
+            "no role is called {:?}{meant}; roles: {}",
+            args.role,
+            roles.join(", ")
+        )));
     }
-    let request = Request::SeatKubeconfig { name: name.clone(), seat: args.role.clone() };
+    let request = Request::SeatKubeconfig {
+        name: name.clone(),
+        seat: args.role.clone(),
+    };
     let answer = client::ask(&paths, &request, |_| ())?;
     output::line(answer["path"].as_str().unwrap_or_default());
     Ok(())

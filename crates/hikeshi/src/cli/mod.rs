@@ -52,5 +52,9 @@ fn run_internal(internal: Internal) -> Result<(), Failure> {
 /// A runtime for commands that talk to the network.
 fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
     use crate::failure::Context;
-    tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().component("starting the runtime")
+    tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .component("starting the runtime")
 }

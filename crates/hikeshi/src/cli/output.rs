@@ -1,6 +1,6 @@
 //! What people see: plain lines on standard error while something takes time, the result on standard output.
 
-#![expect(clippy::print_stdout, clippy::print_stderr, reason = "this is where the CLI prints")]
+#![expect(clippy::print_stderr, reason = "this is where the CLI prints")]
 
 use std::io::{IsTerminal, Write};
 use std::time::Instant;
@@ -17,7 +17,12 @@ pub struct Progress {
 
 impl Progress {
     pub fn new(quiet: bool) -> Self {
-        Self { started: Instant::now(), quiet, terminal: std::io::stderr().is_terminal(), open: false }
+        Self {
+            started: Instant::now(),
+            quiet,
+            terminal: std::io::stderr().is_terminal(),
+            open: false,
+        }
     }
 
     pub fn say(&mut self, text: &str) {

@@ -23,7 +23,10 @@ struct Report {
 
 pub fn run(args: &RehearseArgs) -> Result<(), Failure> {
     if !args.pace.is_finite() || args.pace < 1.0 {
-        return Err(Failure::usage(format!("--pace {} makes no sense: 1 is a real team, 10 is ten times as fast", args.pace)));
+        return Err(Failure::usage(format!(
+            "--pace {} makes no sense: 1 is a real team, 10 is ten times as fast",
+            args.pace
+        )));
     }
     let share = crate::paths::share()?;
     let library = hikeshi_host::Library::new(share.clone());
@@ -34,10 +37,13 @@ pub fn run(args: &RehearseArgs) -> Result<(), Failure> {
     }
     if let Some(report) = &args.report {
         // A report that cannot be written is said before half an hour of work, not after.
-        std::fs::write(report, "{}\n").map_err(|error| Failure::usage(format!("cannot write {}: {error}", report.display())))?;
+        std::fs::write(report, "{}\n")
+            .map_err(|error| Failure::usage(format!("cannot write {}: {error}", report.display())))?;
     }
     tracing_subscriber::fmt()
-        .with_env_filter(tracing_subscriber::EnvFilter::try_from_env("HIKESHI_LOG").unwrap_or_else(|_| "error".into()))
+        .with_env_filter(
+            tracing_subscriber::EnvFilter::try_from_env("HIKESHI_LOG").unwrap_or_else(|_| "error".into()),
+        )
         .with_writer(std::io::stderr)
         .init();
     let mut progress = Progress::new(false);
@@ -52,7 +58,10 @@ pub fn run(args: &RehearseArgs) -> Result<(), Failure> {
     progress.close();
     for run in &report.runs {
         let mark = if run.as_expected() { "✓" } else { "✗" };
-        output::line(format!("{mark} {:<11} {:<28} expected {:<5} oracle {:<5} {:>5.0} s", run.kind, run.name, run.expected, run.oracle, run.seconds));
+        output::line(format!(
+            "{mark} {:<11} {:<28} expected {:<5} oracle {:<5} {:>5.0} s",
+            run.kind, run.name, run.expected, run.oracle, run.seconds
+        ));
         for reason in run.reasons.iter().filter(|_| !run.as_expected()) {
             output::line(format!("    {reason}"));
         }
@@ -62,7 +71,10 @@ pub fn run(args: &RehearseArgs) -> Result<(), Failure> {
     }
     match report.runs.iter().filter(|run| !run.as_expected()).count() {
         0 => Ok(()),
-        wrong => Err(Failure::not_so(format!("{wrong} of {} colours are wrong", report.runs.len()))),
+        wrong => Err(Failure::not_so(format!(
+            "{wrong} of {} colours are wrong",
+            report.runs.len()
+        ))),
     }
 }
 
@@ -82,20 +94,42 @@ async fn rehearse(
     let written = library.load(scenario).component("reading the scenario")?.scenario;
     let open = async |rehearsal: bool, progress: &mut Progress| -> Result<(Stage, Arc<Session>), Failure> {
         let own = Paths::from_environment()?;
-        let stage = Stage::open(&own, share, &written.system, |text| progress.say(&format!("{scenario}: {text}"))).await?;
-        let session = stage.running.host.open(scenario, rehearsal, args.seed).await.component("opening the drill")?;
+        let stage = Stage::open(&own, share, &written.system, |text| {
+            progress.say(&format!("{scenario}: {text}"))
+        })
+        .await?;
+        let session = stage
+            .running
+            .host
+            .open(scenario, rehearsal, args.seed)
+            .await
+            .component("opening the drill")?;
         Ok((stage, session))
     };
     if args.matrix {
         for (index, fix) in written.fixes.iter().enumerate() {
             let (stage, session) = open(false, progress).await?;
-            let prover = Prover { host: stage.running.host.clone(), session };
+            let prover = Prover {
+                host: stage.running.host.clone(),
+                session,
+            };
             // The first system gives every colour that does not need a fresh one.
-            let fakes = if index == 0 { written.fake_fixes.as_slice() } else { &[] };
-            prove(&prover, index == 0, fakes, fix, report, |text| progress.say(&format!("{scenario}: {text}")))
+            let fakes = if index == 0 {
+                written.fake_fixes.as_slice()
+            } else {
+                &[]
+            };
+            prove(&prover, index == 0, fakes, fix, report, |text| {
+                progress.say(&format!("{scenario}: {text}"))
+            })
+            .await
+            .map_err(|error| Failure::component(format!("{scenario}: {error}")))?;
+            stage
+                .running
+                .host
+                .end("the matrix is done")
                 .await
-                .map_err(|error| Failure::component(format!("{scenario}: {error}")))?;
-            stage.running.host.end("the matrix is done").await.component("ending the drill")?;
+                .component("ending the drill")?;
             stage.close().await?;
         }
     }
@@ -103,11 +137,19 @@ async fn rehearse(
         let (stage, session) = open(true, progress).await?;
         report.drills.push(session.id().to_owned());
         let host = &stage.running.host;
-        let prover = Prover { host: host.clone(), session: session.clone() };
+        let prover = Prover {
+            host: host.clone(),
+            session: session.clone(),
+        };
         prover.settled().await.map_err(|reason| {
-            Failure::component(format!("{scenario}: the system was not healthy before the drill: {reason}"))
+            Failure::component(format!(
+                "{scenario}: the system was not healthy before the drill: {reason}"
+            ))
         })?;
-        let ready = hikeshi_drill::Command::SystemReady { pods: stage.pods, seconds: stage.seconds };
+        let ready = hikeshi_drill::Command::SystemReady {
+            pods: stage.pods,
+            seconds: stage.seconds,
+        };
         session.submit(ready).await.component("beginning the drill")?;
         let mark = prover.mark().await;
         let played = hikeshi_host::rehearsal::play(host, &session, args.pace, |text| {
@@ -115,8 +157,17 @@ async fn rehearse(
         })
         .await;
         let run = prover.rehearsed(mark).await;
-        let reason = if run.as_expected() { "resolved" } else { "the rehearsal did not end green" };
-        stage.running.host.end(reason).await.component("ending the drill")?;
+        let reason = if run.as_expected() {
+            "resolved"
+        } else {
+            "the rehearsal did not end green"
+        };
+        stage
+            .running
+            .host
+            .end(reason)
+            .await
+            .component("ending the drill")?;
         report.runs.push(run);
         stage.close().await?;
         played.map_err(|error| Failure::not_so(format!("{scenario}: {error}")))?;

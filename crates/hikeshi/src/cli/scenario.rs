@@ -19,7 +19,9 @@ fn list(json: bool) -> Result<(), Failure> {
     let library = Library::new(crate::paths::share()?);
     let mut all = Vec::new();
     for name in library.names().component("listing scenarios")? {
-        let loaded = library.load(&name).map_err(|error| Failure::usage(error.to_string()))?;
+        let loaded = library
+            .load(&name)
+            .map_err(|error| Failure::usage(error.to_string()))?;
         all.push((name, loaded.scenario));
     }
     if json {
@@ -34,8 +36,15 @@ fn list(json: bool) -> Result<(), Failure> {
     }
     let lang = Lang::or_environment(None);
     for (name, scenario) in &all {
-        let title = if lang == Lang::Ja { &scenario.title.ja } else { &scenario.title.en };
-        output::line(format!("{name:<28} {}  {title}", "★".repeat(usize::from(scenario.difficulty))));
+        let title = if lang == Lang::Ja {
+            &scenario.title.ja
+        } else {
+            &scenario.title.en
+        };
+        output::line(format!(
+            "{name:<28} {}  {title}",
+            "★".repeat(usize::from(scenario.difficulty))
+        ));
     }
     Ok(())
 }
@@ -43,7 +52,12 @@ fn list(json: bool) -> Result<(), Failure> {
 fn check(files: &[std::path::PathBuf]) -> Result<(), Failure> {
     let files = if files.is_empty() {
         let library = Library::new(crate::paths::share()?);
-        library.names().component("listing scenarios")?.iter().map(|name| library.file(name)).collect()
+        library
+            .names()
+            .component("listing scenarios")?
+            .iter()
+            .map(|name| library.file(name))
+            .collect()
     } else {
         files.to_vec()
     };
@@ -63,7 +77,12 @@ fn check(files: &[std::path::PathBuf]) -> Result<(), Failure> {
             if finding.severity == Severity::Error {
                 found += 1;
             }
-            output::line(format!("{}: {} [{}]", file.display(), finding.message, finding.rule));
+            output::line(format!(
+                "{}: {} [{}]",
+                file.display(),
+                finding.message,
+                finding.rule
+            ));
         }
     }
     match found {

@@ -11,7 +11,9 @@ pub fn run(args: &UpArgs) -> Result<(), Failure> {
     let paths = Paths::from_environment()?;
     let mut progress = Progress::new(args.json);
     start::ensure(&paths, &args.system, args.listen, |text| progress.say(text))?;
-    let up = Request::Up { system: args.system.clone() };
+    let up = Request::Up {
+        system: args.system.clone(),
+    };
     let status = client::ask(&paths, &up, |text| progress.say(text))?;
     progress.close();
     if args.json {
@@ -20,8 +22,14 @@ pub fn run(args: &UpArgs) -> Result<(), Failure> {
     }
     let text = |name: &str| status[name].as_str().unwrap_or_default().to_owned();
     output::line(format!("{} is up: {} pods", args.system, status["pods"]));
-    output::line(format!("  Chirpy      http://{}/", status["hosts"]["chirpy"].as_str().unwrap_or("-")));
-    output::line(format!("  Prometheus  http://{}/prometheus/", status["hosts"]["prometheus"].as_str().unwrap_or("-")));
+    output::line(format!(
+        "  Chirpy      http://{}/",
+        status["hosts"]["chirpy"].as_str().unwrap_or("-")
+    ));
+    output::line(format!(
+        "  Prometheus  http://{}/prometheus/",
+        status["hosts"]["prometheus"].as_str().unwrap_or("-")
+    ));
     output::line(format!("  kubectl     export KUBECONFIG={}", text("kubeconfig")));
     output::line(format!("  war room    {}", text("url")));
     output::line("start a drill: hikeshi drill start timelines-stop-updating");

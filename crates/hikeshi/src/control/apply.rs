@@ -20,8 +20,10 @@ pub struct Applier {
 
 impl Applier {
     pub async fn new(client: kube::Client) -> Result<Self, Failure> {
-        let discovery =
-            Discovery::new(client.clone()).run().await.component("asking the API server which kinds it has")?;
+        let discovery = Discovery::new(client.clone())
+            .run()
+            .await
+            .component("asking the API server which kinds it has")?;
         let kinds = discovery
             .groups()
             .flat_map(|group| {
@@ -44,18 +46,10 @@ impl Applier {
         let kind = object["kind"].as_str().unwrap_or_default();
         let api = self.api_of(object)?;
         let params = PatchParams::apply(MANAGER).force();
-        api.patch(name, &params, &Patch::Apply(object)).await.component(format!("applying {kind} {name}"))?;
+        api.patch(name, &params, &Patch::Apply(object))
+            .await
+            .component(format!("applying {kind} {name}"))?;
         Ok(())
-    }
-
-    /// Deletes the object named in `object`; one that is already gone is no error.
-    pub async fn delete(&self, object: &Value) -> Result<(), Failure> {
-        let name = object["metadata"]["name"].as_str().unwrap_or_default();
-        match self.api_of(object)?.delete(name, &kube::api::DeleteParams::default()).await {
-            Ok(_) => Ok(()),
-            Err(kube::Error::Api(status)) if status.code == 404 => Ok(()),
-            Err(error) => Err(Failure::component(format!("deleting {name}: {error}"))),
-        }
     }
 
     fn api_of(&self, object: &Value) -> Result<Api<DynamicObject>, Failure> {
@@ -63,11 +57,15 @@ impl Applier {
         let kind = object["kind"].as_str().unwrap_or_default();
         let (group, version) = version.rsplit_once('/').unwrap_or(("", version));
         let Some((resource, scope)) = self.kinds.get(&GroupVersionKind::gvk(group, version, kind)) else {
-            return Err(Failure::usage(format!("no kind {kind} in {group}/{version} on this cluster")));
+            return Err(Failure::usage(format!(
+                "no kind {kind} in {group}/{version} on this cluster"
+            )));
         };
         Ok(match (scope, object["metadata"]["namespace"].as_str()) {
             (Scope::Cluster, _) => Api::all_with(self.client.clone(), resource),
-            (Scope::Namespaced, Some(namespace)) => Api::namespaced_with(self.client.clone(), namespace, resource),
+            (Scope::Namespaced, Some(namespace)) => {
+                Api::namespaced_with(self.client.clone(), namespace, resource)
+            }
             (Scope::Namespaced, None) => Api::default_namespaced_with(self.client.clone(), resource),
         })
     }

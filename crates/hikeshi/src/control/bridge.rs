@@ -37,11 +37,19 @@ struct PodName<'a> {
 
 fn name_of(pod: &Value) -> PodName<'_> {
     let field = |name: &str| pod["metadata"][name].as_str().unwrap_or_default();
-    PodName { namespace: field("namespace"), name: field("name"), uid: field("uid") }
+    PodName {
+        namespace: field("namespace"),
+        name: field("name"),
+        uid: field("uid"),
+    }
 }
 
 fn refused(error: impl std::fmt::Display) -> api::KubeletError {
-    api::KubeletError { code: 400, reason: "BadRequest".into(), message: error.to_string() }
+    api::KubeletError {
+        code: 400,
+        reason: "BadRequest".into(),
+        message: error.to_string(),
+    }
 }
 
 #[async_trait]
@@ -61,10 +69,18 @@ impl api::Kubelet for LateKubelet {
             timestamps: options.timestamps,
             limit_bytes: options.limit_bytes,
         };
-        self.get()?.logs(pod.namespace, pod.name, pod.uid, request).await.map_err(refused)
+        self.get()?
+            .logs(pod.namespace, pod.name, pod.uid, request)
+            .await
+            .map_err(refused)
     }
 
-    async fn exec(&self, pod: &Value, options: api::ExecOptions, io: api::ExecIo) -> Result<i32, api::KubeletError> {
+    async fn exec(
+        &self,
+        pod: &Value,
+        options: api::ExecOptions,
+        io: api::ExecIo,
+    ) -> Result<i32, api::KubeletError> {
         let pod = name_of(pod);
         self.get()?
             .exec(
@@ -84,7 +100,9 @@ impl api::Kubelet for LateKubelet {
     }
 
     async fn pod_usage(&self) -> Vec<api::PodUsage> {
-        let Ok(kubelet) = self.get() else { return Vec::new() };
+        let Ok(kubelet) = self.get() else {
+            return Vec::new();
+        };
         kubelet
             .usage()
             .into_iter()
@@ -107,7 +125,9 @@ impl api::Kubelet for LateKubelet {
     }
 
     async fn node_usage(&self) -> Vec<api::NodeUsage> {
-        let Ok(kubelet) = self.get() else { return Vec::new() };
+        let Ok(kubelet) = self.get() else {
+            return Vec::new();
+        };
         kubelet
             .node_usage()
             .into_iter()

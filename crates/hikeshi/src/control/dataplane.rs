@@ -45,7 +45,11 @@ pub async fn keep(
             () = shutdown.cancelled() => return,
         }
         // One that ends again and again must not keep the machine busy.
-        pause = if since.elapsed() > LONGEST_PAUSE { SHORTEST_PAUSE } else { (pause * 2).min(LONGEST_PAUSE) };
+        pause = if since.elapsed() > LONGEST_PAUSE {
+            SHORTEST_PAUSE
+        } else {
+            (pause * 2).min(LONGEST_PAUSE)
+        };
         tracing::error!(pid = process.pid, "the data plane has ended; starting it again");
         tokio::select! {
             () = tokio::time::sleep(pause) => {}
@@ -60,7 +64,9 @@ pub async fn keep(
 
 /// Returns when `process` is no more.
 async fn ended(process: &ProcessId) {
-    let Some(handle) = super::ending::open(process.pid) else { return };
+    let Some(handle) = super::ending::open(process.pid) else {
+        return;
+    };
     // The pidfd holds the identity now: only after taking it does the check mean anything.
     if !process.is_alive() {
         return;
@@ -83,7 +89,12 @@ fn start(folder: &Path, program: &Path, lifeline: Option<&OwnedFd>) -> Result<Pr
         .component("opening the data plane's log")?;
     let errors = log.try_clone().component("opening the data plane's log")?;
     let mut command = Command::new(program);
-    command.args(["internal", "dataplane"]).arg(folder).stdin(Stdio::null()).stdout(log).stderr(errors);
+    command
+        .args(["internal", "dataplane"])
+        .arg(folder)
+        .stdin(Stdio::null())
+        .stdout(log)
+        .stderr(errors);
     let inherited = lifeline.map(AsRawFd::as_raw_fd);
     if let Some(fd) = inherited {
         command.env("HIKESHI_LIFELINE", fd.to_string());
@@ -100,10 +111,13 @@ fn start(folder: &Path, program: &Path, lifeline: Option<&OwnedFd>) -> Result<Pr
             Ok(())
         });
     }
-    let child = command.spawn().component(format!("starting the data plane ({})", program.display()))?;
+    let child = command
+        .spawn()
+        .component(format!("starting the data plane ({})", program.display()))?;
     let pid = child.id().cast_signed();
     reap(child);
-    ProcessId::of(pid).ok_or_else(|| Failure::component("the data plane ended at once; see dataplane/dataplane.log"))
+    ProcessId::of(pid)
+        .ok_or_else(|| Failure::component("the data plane ended at once; see dataplane/dataplane.log"))
 }
 
 /// Waits for the child on a thread of its own, so that its end leaves no zombie while control lives.
@@ -116,7 +130,9 @@ fn reap(mut child: std::process::Child) {
 /// The data plane of this state folder, if it is alive.
 pub fn running(folder: &Path) -> Option<ProcessId> {
     let bytes = std::fs::read(folder.join(RECORD)).ok()?;
-    serde_json::from_slice::<ProcessId>(&bytes).ok().filter(ProcessId::is_alive)
+    serde_json::from_slice::<ProcessId>(&bytes)
+        .ok()
+        .filter(ProcessId::is_alive)
 }
 
 /// Ends the data plane of this state folder, if there is one.

@@ -36,7 +36,10 @@ pub(super) fn open(pid: i32) -> Option<OwnedFd> {
     // SAFETY: pidfd_open takes a pid and flags and returns a new descriptor or -1.
     let fd = unsafe { libc::syscall(libc::SYS_pidfd_open, pid, 0) };
     // SAFETY: a non-negative result is a descriptor that only we hold.
-    i32::try_from(fd).ok().filter(|fd| *fd >= 0).map(|fd| unsafe { OwnedFd::from_raw_fd(fd) })
+    i32::try_from(fd)
+        .ok()
+        .filter(|fd| *fd >= 0)
+        .map(|fd| unsafe { OwnedFd::from_raw_fd(fd) })
 }
 
 #[cfg(test)]
@@ -47,7 +50,10 @@ mod tests {
     fn ends_a_stranger_and_leaves_a_recycled_pid_alone() {
         let mut child = std::process::Command::new("sleep").arg("600").spawn().unwrap();
         let process = ProcessId::of(child.id().cast_signed()).unwrap();
-        end(&ProcessId { start_time: process.start_time + 1, ..process.clone() });
+        end(&ProcessId {
+            start_time: process.start_time + 1,
+            ..process.clone()
+        });
         assert!(process.is_alive());
         end(&process);
         assert!(!process.is_alive());

@@ -41,7 +41,10 @@ fn collect(folder: &Path, files: &mut Vec<PathBuf>) -> std::io::Result<()> {
         let path = entry?.path();
         if path.is_dir() {
             collect(&path, files)?;
-        } else if path.extension().is_some_and(|extension| extension == "yaml" || extension == "yml") {
+        } else if path
+            .extension()
+            .is_some_and(|extension| extension == "yaml" || extension == "yml")
+        {
             files.push(path);
         }
     }
@@ -54,7 +57,10 @@ fn is_kubernetes(document: &Value) -> bool {
 }
 
 fn rank(object: &Value) -> usize {
-    FIRST.iter().position(|kind| object["kind"] == **kind).unwrap_or(FIRST.len())
+    FIRST
+        .iter()
+        .position(|kind| object["kind"] == **kind)
+        .unwrap_or(FIRST.len())
 }
 
 #[cfg(test)]
@@ -71,7 +77,11 @@ mod tests {
         )
         .unwrap();
         std::fs::write(folder.join("b.yaml"), "apiVersion: hikeshi.dev/v1\nkind: Cujs\n").unwrap();
-        let kinds: Vec<_> = read(&folder).unwrap().iter().map(|object| object["kind"].clone()).collect();
+        let kinds: Vec<_> = read(&folder)
+            .unwrap()
+            .iter()
+            .map(|object| object["kind"].clone())
+            .collect();
         assert_eq!(kinds, ["Namespace", "Deployment"]);
         std::fs::remove_dir_all(&folder).unwrap();
     }

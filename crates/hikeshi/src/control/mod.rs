@@ -69,7 +69,11 @@ pub struct Control {
 impl Control {
     /// Starts (or goes on with) the cluster of this state folder.
     pub async fn start(options: ControlOptions) -> Result<Self, Failure> {
-        let ControlOptions { paths, share, lifeline } = options;
+        let ControlOptions {
+            paths,
+            share,
+            lifeline,
+        } = options;
         paths.create()?;
         let lock = lock::Lock::take(&paths.lock())?;
         let program = program::install(&paths)?;
@@ -77,8 +81,18 @@ impl Control {
         let dataplane = dataplane::ensure(&paths.dataplane(), &program, lifeline.as_ref())?;
 
         let shutdown = CancellationToken::new();
-        let line = lifeline.as_ref().map(OwnedFd::try_clone).transpose().component("copying the lifeline")?;
-        let keep = dataplane::keep(paths.dataplane(), program.clone(), line, dataplane, shutdown.clone());
+        let line = lifeline
+            .as_ref()
+            .map(OwnedFd::try_clone)
+            .transpose()
+            .component("copying the lifeline")?;
+        let keep = dataplane::keep(
+            paths.dataplane(),
+            program.clone(),
+            line,
+            dataplane,
+            shutdown.clone(),
+        );
         tokio::spawn(keep);
         let (audit_tx, audit) = mpsc::unbounded_channel();
         let late = Arc::new(bridge::LateKubelet::default());
@@ -99,9 +113,13 @@ impl Control {
             .issue_client("hikeshi-control", &["hikeshi:component", "system:masters"])
             .component("issuing control's certificate")?;
         let client = client_of(&pki.kubeconfig(&url, &component, SYSTEM_NAMESPACE)).await?;
-        let admin =
-            pki.issue_client("admin", &["system:masters"]).component("issuing the administrator's certificate")?;
-        seats::write_private(&paths.kubeconfig(), &pki.kubeconfig(&url, &admin, SYSTEM_NAMESPACE))?;
+        let admin = pki
+            .issue_client("admin", &["system:masters"])
+            .component("issuing the administrator's certificate")?;
+        seats::write_private(
+            &paths.kubeconfig(),
+            &pki.kubeconfig(&url, &admin, SYSTEM_NAMESPACE),
+        )?;
 
         let tokens = pki.clone();
         let kubelet = Kubelet::new(
@@ -111,7 +129,10 @@ impl Control {
                 images_dir: share.join("images"),
                 init_program: program,
                 nodes: ["a", "b", "c"]
-                    .map(|zone| NodeTemplate { name: format!("node-{zone}"), zone: format!("zone-{zone}") })
+                    .map(|zone| NodeTemplate {
+                        name: format!("node-{zone}"),
+                        zone: format!("zone-{zone}"),
+                    })
                     .into(),
                 ca_pem: pki.ca_pem().to_owned(),
                 token_for: Arc::new(move |namespace, name| tokens.service_account_token(namespace, name)),
@@ -127,10 +148,28 @@ impl Control {
             metrics_listen: Some(SocketAddr::from((Ipv4Addr::LOCALHOST, 0))),
             on_bound: bound_tx,
         };
-        guard("controllers", &shutdown, hikeshi_controllers::run(client.clone(), shutdown.clone()));
+        guard(
+            "controllers",
+            &shutdown,
+            hikeshi_controllers::run(client.clone(), shutdown.clone()),
+        );
         guard("kubelet", &shutdown, kubelet.run(shutdown.clone()));
-        tokio::spawn(hikeshi_node::netagent::run(client.clone(), agent, shutdown.clone()));
-        Ok(Self { paths, share, client, pki, api_address, host_addresses, audit, shutdown, _lock: lock })
+        tokio::spawn(hikeshi_node::netagent::run(
+            client.clone(),
+            agent,
+            shutdown.clone(),
+        ));
+        Ok(Self {
+            paths,
+            share,
+            client,
+            pki,
+            api_address,
+            host_addresses,
+            audit,
+            shutdown,
+            _lock: lock,
+        })
     }
 
     /// Applies the objects of `systems/NAME` and waits until everything is ready. Answers the number of pods.
@@ -142,12 +181,19 @@ impl Control {
     ) -> Result<u32, Failure> {
         let folder = self.share.join("systems").join(system);
         if !folder.is_dir() {
-            return Err(Failure::usage(format!("no system is called {system:?} (looked in {})", folder.display())));
+            return Err(Failure::usage(format!(
+                "no system is called {system:?} (looked in {})",
+                folder.display()
+            )));
         }
         let objects = manifests::read(&folder)?;
         let applier = apply::Applier::new(self.client.clone()).await?;
-        let (first, rest): (Vec<_>, Vec<_>) = objects.iter().partition(|object| object["kind"] == "Namespace");
-        progress(format!("applying {} objects of {system}", objects.len() + extra.len()));
+        let (first, rest): (Vec<_>, Vec<_>) =
+            objects.iter().partition(|object| object["kind"] == "Namespace");
+        progress(format!(
+            "applying {} objects of {system}",
+            objects.len() + extra.len()
+        ));
         for object in first.into_iter().chain(extra).chain(rest) {
             applier.apply(object).await?;
         }
@@ -184,10 +230,12 @@ fn host_listeners(before: Option<&record::Record>) -> Vec<HostListenerSpec> {
 
 /// A client from a kubeconfig's text.
 pub async fn client_of(kubeconfig: &str) -> Result<kube::Client, Failure> {
-    let kubeconfig = kube::config::Kubeconfig::from_yaml(kubeconfig).component("reading our own kubeconfig")?;
-    let config = kube::Config::from_custom_kubeconfig(kubeconfig, &kube::config::KubeConfigOptions::default())
-        .await
-        .component("reading our own kubeconfig")?;
+    let kubeconfig =
+        kube::config::Kubeconfig::from_yaml(kubeconfig).component("reading our own kubeconfig")?;
+    let config =
+        kube::Config::from_custom_kubeconfig(kubeconfig, &kube::config::KubeConfigOptions::default())
+            .await
+            .component("reading our own kubeconfig")?;
     kube::Client::try_from(config).component("making a Kubernetes client")
 }
 

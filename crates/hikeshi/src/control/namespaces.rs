@@ -17,11 +17,18 @@ const FLAGS: i32 = libc::CLONE_NEWUSER
 /// What forbids them and what to do.
 pub fn check() -> Result<(), String> {
     let mut probe = Command::new("/bin/true");
-    probe.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+    probe
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null());
     // SAFETY: unshare is a system call; nothing is allocated between fork and exec.
     unsafe {
         probe.pre_exec(|| {
-            if libc::unshare(FLAGS) == 0 { Ok(()) } else { Err(std::io::Error::last_os_error()) }
+            if libc::unshare(FLAGS) == 0 {
+                Ok(())
+            } else {
+                Err(std::io::Error::last_os_error())
+            }
         });
     }
     match probe.status() {
@@ -31,7 +38,11 @@ pub fn check() -> Result<(), String> {
 }
 
 fn remedy() -> String {
-    let setting = |path: &str| std::fs::read_to_string(path).map(|text| text.trim().to_owned()).ok();
+    let setting = |path: &str| {
+        std::fs::read_to_string(path)
+            .map(|text| text.trim().to_owned())
+            .ok()
+    };
     if setting("/proc/sys/kernel/apparmor_restrict_unprivileged_userns").as_deref() == Some("1") {
         return "AppArmor restricts them: run hikeshi as root, or `sudo sysctl kernel.apparmor_restrict_unprivileged_userns=0`".into();
     }

@@ -7,17 +7,23 @@ use crate::failure::Failure;
 /// `wanted` when it can be bound, else a port that the kernel finds.
 pub fn usual_or_free(wanted: u16) -> SocketAddr {
     let usual = SocketAddr::from((Ipv4Addr::LOCALHOST, wanted));
-    if TcpListener::bind(usual).is_ok() { usual } else { SocketAddr::from((Ipv4Addr::LOCALHOST, 0)) }
+    if TcpListener::bind(usual).is_ok() {
+        usual
+    } else {
+        SocketAddr::from((Ipv4Addr::LOCALHOST, 0))
+    }
 }
 
 /// Fails with one clear message when `address` cannot be listened on.
 pub fn must_be_free(address: SocketAddr) -> Result<(), Failure> {
     match TcpListener::bind(address) {
         Ok(_) => Ok(()),
-        Err(error) if error.kind() == std::io::ErrorKind::AddrInUse => {
-            Err(Failure::usage(format!("port {} on {} is taken by another program", address.port(), address.ip()))
-                .hint("name another with --listen ADDRESS:PORT, or leave --listen out to get a free one"))
-        }
+        Err(error) if error.kind() == std::io::ErrorKind::AddrInUse => Err(Failure::usage(format!(
+            "port {} on {} is taken by another program",
+            address.port(),
+            address.ip()
+        ))
+        .hint("name another with --listen ADDRESS:PORT, or leave --listen out to get a free one")),
         Err(error) => Err(Failure::usage(format!("cannot listen on {address}: {error}"))),
     }
 }

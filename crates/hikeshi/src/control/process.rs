@@ -14,7 +14,11 @@ pub struct ProcessId {
 
 impl ProcessId {
     pub fn of(pid: i32) -> Option<Self> {
-        Some(Self { pid, start_time: start_time(pid)?, boot_id: boot_id() })
+        Some(Self {
+            pid,
+            start_time: start_time(pid)?,
+            boot_id: boot_id(),
+        })
     }
 
     pub fn current() -> Option<Self> {
@@ -27,7 +31,10 @@ impl ProcessId {
 }
 
 fn boot_id() -> String {
-    std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default().trim().to_owned()
+    std::fs::read_to_string("/proc/sys/kernel/random/boot_id")
+        .unwrap_or_default()
+        .trim()
+        .to_owned()
 }
 
 /// Field 22 of `/proc/PID/stat`, read after the parenthesised name (which may contain spaces). A zombie counts as gone.
@@ -49,7 +56,10 @@ mod tests {
     fn this_process_is_alive_and_an_older_namesake_is_not() {
         let me = ProcessId::current().unwrap();
         assert!(me.is_alive());
-        let namesake = ProcessId { start_time: me.start_time - 1, ..me };
+        let namesake = ProcessId {
+            start_time: me.start_time - 1,
+            ..me
+        };
         assert!(!namesake.is_alive());
     }
 }

@@ -19,8 +19,10 @@ pub fn install(paths: &Paths) -> Result<PathBuf, Failure> {
     for name in ["chirpy", "hikeshi-load"] {
         let source = beside.join(name);
         if !source.exists() && !target.join(name).exists() {
-            return Err(Failure::component(format!("{name} is not beside hikeshi ({})", source.display()))
-                .hint("build it: `cargo build --bins`"));
+            return Err(
+                Failure::component(format!("{name} is not beside hikeshi ({})", source.display()))
+                    .hint("build it: `cargo build --bins`"),
+            );
         }
         if source.exists() && source != target.join(name) {
             copy(&source, &target.join(name))?;
@@ -40,21 +42,26 @@ fn copy(from: &Path, to: &Path) -> Result<(), Failure> {
         let _ = std::fs::remove_file(&fresh);
         let failure = Failure::component(format!("{}: {error}", doing()));
         return Err(match error.kind() {
-            std::io::ErrorKind::StorageFull => {
-                failure.hint("free some space there or point HIKESHI_HOME at a folder with a few hundred megabytes free")
-            }
+            std::io::ErrorKind::StorageFull => failure.hint(
+                "free some space there or point HIKESHI_HOME at a folder with a few hundred megabytes free",
+            ),
             _ => failure,
         });
     }
     std::fs::set_permissions(&fresh, std::fs::Permissions::from_mode(0o755)).component(doing())?;
     if let Ok(times) = std::fs::metadata(from).and_then(|metadata| metadata.modified()) {
-        let file = std::fs::File::options().write(true).open(&fresh).component(doing())?;
+        let file = std::fs::File::options()
+            .write(true)
+            .open(&fresh)
+            .component(doing())?;
         file.set_modified(times).component(doing())?;
     }
     std::fs::rename(&fresh, to).component(doing())
 }
 
 fn same(from: &Path, to: &Path) -> bool {
-    let (Ok(from), Ok(to)) = (std::fs::metadata(from), std::fs::metadata(to)) else { return false };
+    let (Ok(from), Ok(to)) = (std::fs::metadata(from), std::fs::metadata(to)) else {
+        return false;
+    };
     from.len() == to.len() && from.modified().ok() == to.modified().ok()
 }

@@ -19,25 +19,49 @@ pub type Waiting = BTreeMap<String, String>;
 pub async fn waiting_for(client: &kube::Client) -> Result<Waiting, Failure> {
     let all = ListParams::default();
     let mut waiting = Waiting::new();
-    let deployments = Api::<Deployment>::all(client.clone()).list(&all).await.component("listing deployments")?;
+    let deployments = Api::<Deployment>::all(client.clone())
+        .list(&all)
+        .await
+        .component("listing deployments")?;
     for deployment in deployments {
-        let wanted = deployment.spec.as_ref().and_then(|spec| spec.replicas).unwrap_or(1);
+        let wanted = deployment
+            .spec
+            .as_ref()
+            .and_then(|spec| spec.replicas)
+            .unwrap_or(1);
         let status = deployment.status.clone().unwrap_or_default();
         let ready = status.available_replicas.unwrap_or(0);
         let seen = status.observed_generation >= deployment.metadata.generation;
         if !seen || ready < wanted || status.updated_replicas.unwrap_or(0) < wanted {
-            waiting.insert(format!("deployment/{}", deployment.name_any()), format!("{ready}/{wanted} available"));
+            waiting.insert(
+                format!("deployment/{}", deployment.name_any()),
+                format!("{ready}/{wanted} available"),
+            );
         }
     }
-    let sets = Api::<StatefulSet>::all(client.clone()).list(&all).await.component("listing statefulsets")?;
+    let sets = Api::<StatefulSet>::all(client.clone())
+        .list(&all)
+        .await
+        .component("listing statefulsets")?;
     for set in sets {
         let wanted = set.spec.as_ref().and_then(|spec| spec.replicas).unwrap_or(1);
-        let ready = set.status.as_ref().and_then(|status| status.ready_replicas).unwrap_or(0);
+        let ready = set
+            .status
+            .as_ref()
+            .and_then(|status| status.ready_replicas)
+            .unwrap_or(0);
         if ready < wanted {
-            waiting.insert(format!("statefulset/{}", set.name_any()), format!("{ready}/{wanted} ready"));
+            waiting.insert(
+                format!("statefulset/{}", set.name_any()),
+                format!("{ready}/{wanted} ready"),
+            );
         }
     }
-    for job in Api::<Job>::all(client.clone()).list(&all).await.component("listing jobs")? {
+    for job in Api::<Job>::all(client.clone())
+        .list(&all)
+        .await
+        .component("listing jobs")?
+    {
         let status = job.status.clone().unwrap_or_default();
         let wanted = job.spec.as_ref().and_then(|spec| spec.completions).unwrap_or(1);
         let done = status.succeeded.unwrap_or(0);
@@ -60,21 +84,37 @@ pub async fn wait(
     loop {
         let waiting = waiting_for(client).await?;
         if waiting.is_empty() {
-            let pods = Api::<Pod>::all(client.clone()).list(&ListParams::default()).await.component("listing pods")?;
+            let pods = Api::<Pod>::all(client.clone())
+                .list(&ListParams::default())
+                .await
+                .component("listing pods")?;
             return Ok(u32::try_from(pods.items.len()).unwrap_or(u32::MAX));
         }
         if waiting.len() != last {
             last = waiting.len();
-            let names: Vec<_> = waiting.keys().take(6).map(|name| name.rsplit('/').next().unwrap_or(name)).collect();
+            let names: Vec<_> = waiting
+                .keys()
+                .take(6)
+                .map(|name| name.rsplit('/').next().unwrap_or(name))
+                .collect();
             let more = waiting.len().saturating_sub(names.len());
-            let tail = if more > 0 { format!(" and {more} more") } else { String::new() };
+            let tail = if more > 0 {
+                format!(" and {more} more")
+            } else {
+                String::new()
+            };
             progress(format!("waiting for {}{tail}", names.join(", ")));
         }
         if let Some(problem) = hopeless(client).await? {
-            return Err(Failure::component(problem).hint("`hikeshi doctor` lists what is missing and how to get it"));
+            return Err(
+                Failure::component(problem).hint("`hikeshi doctor` lists what is missing and how to get it")
+            );
         }
         if Instant::now() > deadline {
-            let list: Vec<_> = waiting.iter().map(|(name, why)| format!("{name} ({why})")).collect();
+            let list: Vec<_> = waiting
+                .iter()
+                .map(|(name, why)| format!("{name} ({why})"))
+                .collect();
             return Err(Failure::component(format!(
                 "the system was not ready within {} s: {}",
                 limit.as_secs(),
@@ -87,14 +127,21 @@ pub async fn wait(
 }
 
 async fn hopeless(client: &kube::Client) -> Result<Option<String>, Failure> {
-    let pods = Api::<Pod>::all(client.clone()).list(&ListParams::default()).await.component("listing pods")?;
+    let pods = Api::<Pod>::all(client.clone())
+        .list(&ListParams::default())
+        .await
+        .component("listing pods")?;
     Ok(pods.into_iter().find_map(|pod| {
         let statuses = pod.status.as_ref()?.container_statuses.as_ref()?;
         statuses.iter().find_map(|container| {
             let waiting = container.state.as_ref()?.waiting.as_ref()?;
             let reason = waiting.reason.as_deref()?;
             matches!(reason, "ErrImagePull" | "ImagePullBackOff").then(|| {
-                format!("pod {}: {}", pod.name_any(), waiting.message.as_deref().unwrap_or(reason))
+                format!(
+                    "pod {}: {}",
+                    pod.name_any(),
+                    waiting.message.as_deref().unwrap_or(reason)
+                )
             })
         })
     }))

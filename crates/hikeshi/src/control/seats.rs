@@ -12,8 +12,21 @@ use crate::failure::{Context, Failure};
 use crate::paths::Paths;
 
 /// The kubeconfig of the person `name` in `seat`, written once. CN = name, O = `hikeshi:SEAT`.
-pub fn kubeconfig(paths: &Paths, pki: &Pki, api: SocketAddr, name: &str, seat: &str) -> Result<PathBuf, Failure> {
-    write_kubeconfig(paths, pki, api, name, &[&format!("hikeshi:{seat}")], &format!("{name}.{seat}"))
+pub fn kubeconfig(
+    paths: &Paths,
+    pki: &Pki,
+    api: SocketAddr,
+    name: &str,
+    seat: &str,
+) -> Result<PathBuf, Failure> {
+    write_kubeconfig(
+        paths,
+        pki,
+        api,
+        name,
+        &[&format!("hikeshi:{seat}")],
+        &format!("{name}.{seat}"),
+    )
 }
 
 /// Writes a file that only its owner may read, in one step (a reader sees the old or the new, never half).
@@ -42,7 +55,14 @@ pub fn console_kubeconfig(
     name: &str,
     seat: &str,
 ) -> Result<PathBuf, Failure> {
-    write_kubeconfig(paths, pki, api, name, &[&format!("hikeshi:{seat}"), CONSOLE_GROUP], &format!("{name}.{seat}.console"))
+    write_kubeconfig(
+        paths,
+        pki,
+        api,
+        name,
+        &[&format!("hikeshi:{seat}"), CONSOLE_GROUP],
+        &format!("{name}.{seat}.console"),
+    )
 }
 
 fn write_kubeconfig(
@@ -53,7 +73,9 @@ fn write_kubeconfig(
     groups: &[&str],
     file: &str,
 ) -> Result<PathBuf, Failure> {
-    let identity = pki.issue_client(name, groups).component(format!("issuing a certificate for {name}"))?;
+    let identity = pki
+        .issue_client(name, groups)
+        .component(format!("issuing a certificate for {name}"))?;
     let path = paths.seat_kubeconfigs().join(file);
     let text = pki.kubeconfig(&format!("https://{api}"), &identity, SYSTEM_NAMESPACE);
     if std::fs::read_to_string(&path).is_ok_and(|there| there == text) {

@@ -23,16 +23,21 @@ pub fn ask(paths: &Paths, request: &Request, mut progress: impl FnMut(&str)) -> 
             Reply::Failed(failure) => return Err(failure),
         }
     }
-    Err(Failure::component("control ended before it answered").hint(format!("its log is {}", paths.control_log().display())))
+    Err(Failure::component("control ended before it answered")
+        .hint(format!("its log is {}", paths.control_log().display())))
 }
 
 fn connect(paths: &Paths) -> Result<UnixStream, Failure> {
     // The path may be longer than a socket address: go through a descriptor of its folder.
     let folder = std::fs::File::open(&paths.home).map_err(|_| not_running())?;
-    let short = format!("/proc/self/fd/{}/control.sock", std::os::fd::AsRawFd::as_raw_fd(&folder));
+    let short = format!(
+        "/proc/self/fd/{}/control.sock",
+        std::os::fd::AsRawFd::as_raw_fd(&folder)
+    );
     UnixStream::connect(short).map_err(|_| not_running())
 }
 
 fn not_running() -> Failure {
-    Failure::component("hikeshi is not running").hint("start it with `hikeshi up`, or a drill with `hikeshi drill start`")
+    Failure::component("hikeshi is not running")
+        .hint("start it with `hikeshi up`, or a drill with `hikeshi drill start`")
 }

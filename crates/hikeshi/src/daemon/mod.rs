@@ -16,12 +16,16 @@ use crate::paths::Paths;
 pub fn run(paths: Paths, listen: Option<SocketAddr>) -> Result<(), Failure> {
     tracing_subscriber::fmt()
         .with_env_filter(
-            tracing_subscriber::EnvFilter::try_from_env("HIKESHI_LOG").unwrap_or_else(|_| "info,kube=warn".into()),
+            tracing_subscriber::EnvFilter::try_from_env("HIKESHI_LOG")
+                .unwrap_or_else(|_| "info,kube=warn".into()),
         )
         .with_ansi(false)
         .with_writer(std::io::stderr)
         .init();
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build();
     let result = runtime
         .map_err(|error| Failure::component(format!("starting the runtime: {error}")))
         .and_then(|runtime| runtime.block_on(serve::serve(paths, listen)));

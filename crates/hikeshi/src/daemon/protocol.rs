@@ -10,13 +10,20 @@ use crate::failure::Failure;
 #[serde(tag = "op", rename_all = "kebab-case")]
 pub enum Request {
     /// Bring a system up and wait until it is ready.
-    Up { system: String },
+    Up {
+        system: String,
+    },
     Status,
     /// Prepare a drill: the system is brought up, the war room shows the briefing.
-    DrillStart { scenario: String },
+    DrillStart {
+        scenario: String,
+    },
     DrillEnd,
     /// The kubeconfig of a person in a seat.
-    SeatKubeconfig { name: String, seat: String },
+    SeatKubeconfig {
+        name: String,
+        seat: String,
+    },
     /// End control; pods and data plane are ended by whoever asks.
     Stop,
 }

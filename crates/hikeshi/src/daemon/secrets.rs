@@ -17,7 +17,11 @@ pub fn make() -> Result<Secrets, Failure> {
 
 /// The cookie key's bytes; a record that was edited by hand gets a fresh key (sessions end, nothing else).
 pub fn cookie_key(secrets: &Secrets) -> Result<[u8; 32], Failure> {
-    match BASE64_URL_SAFE_NO_PAD.decode(&secrets.cookie_key).ok().and_then(|bytes| bytes.try_into().ok()) {
+    match BASE64_URL_SAFE_NO_PAD
+        .decode(&secrets.cookie_key)
+        .ok()
+        .and_then(|bytes| bytes.try_into().ok())
+    {
         Some(key) => Ok(key),
         None => {
             let mut key = [0; 32];
@@ -35,5 +39,7 @@ fn random<const BYTES: usize>() -> Result<String, Failure> {
 
 fn fill(bytes: &mut [u8]) -> Result<(), Failure> {
     use std::io::Read;
-    std::fs::File::open("/dev/urandom").and_then(|mut source| source.read_exact(bytes)).component("reading /dev/urandom")
+    std::fs::File::open("/dev/urandom")
+        .and_then(|mut source| source.read_exact(bytes))
+        .component("reading /dev/urandom")
 }

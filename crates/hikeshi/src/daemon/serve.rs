@@ -20,9 +20,22 @@ use crate::paths::Paths;
 pub async fn serve(paths: Paths, listen: Option<SocketAddr>) -> Result<(), Failure> {
     let share = crate::paths::share()?;
     let lifeline = inherited_lifeline()?;
-    let watched = lifeline.as_ref().map(OwnedFd::try_clone).transpose().component("copying the lifeline")?;
-    let system = Record::read(&paths).and_then(|record| record.system).unwrap_or_else(|| "chirpy".into());
-    let options = SessionOptions { drills: paths.drills(), share, paths: paths.clone(), lifeline, listen, system };
+    let watched = lifeline
+        .as_ref()
+        .map(OwnedFd::try_clone)
+        .transpose()
+        .component("copying the lifeline")?;
+    let system = Record::read(&paths)
+        .and_then(|record| record.system)
+        .unwrap_or_else(|| "chirpy".into());
+    let options = SessionOptions {
+        drills: paths.drills(),
+        share,
+        paths: paths.clone(),
+        lifeline,
+        listen,
+        system,
+    };
     let running = Arc::new(Running::start(options).await?);
     if let Some(session) = running.host.resume().component("going on with the last drill")? {
         tracing::info!(drill = session.id(), "going on with the drill that was on");
@@ -59,17 +72,25 @@ fn listen_at(paths: &Paths) -> Result<UnixListener, Failure> {
     let _ = std::fs::remove_file(&path);
     // The path may be longer than a socket address: go through a descriptor of its folder.
     let folder = std::fs::File::open(&paths.home).component("opening the state folder")?;
-    let short = format!("/proc/self/fd/{}/control.sock", std::os::fd::AsRawFd::as_raw_fd(&folder));
+    let short = format!(
+        "/proc/self/fd/{}/control.sock",
+        std::os::fd::AsRawFd::as_raw_fd(&folder)
+    );
     let listener = UnixListener::bind(short).component("listening on control.sock")?;
     use std::os::unix::fs::PermissionsExt;
-    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600)).component("closing control.sock to others")?;
+    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600))
+        .component("closing control.sock to others")?;
     Ok(listener)
 }
 
 /// `HIKESHI_LIFELINE=FD`: the descriptor that a test holds the other end of.
 fn inherited_lifeline() -> Result<Option<OwnedFd>, Failure> {
-    let Ok(text) = std::env::var("HIKESHI_LIFELINE") else { return Ok(None) };
-    let fd: i32 = text.parse().map_err(|_| Failure::usage("HIKESHI_LIFELINE is not a descriptor"))?;
+    let Ok(text) = std::env::var("HIKESHI_LIFELINE") else {
+        return Ok(None);
+    };
+    let fd: i32 = text
+        .parse()
+        .map_err(|_| Failure::usage("HIKESHI_LIFELINE is not a descriptor"))?;
     // SAFETY: the parent passed this descriptor for us to own; fcntl tells whether it is one.
     if unsafe { libc::fcntl(fd, libc::F_SETFD, libc::FD_CLOEXEC) } < 0 {
         return Err(Failure::usage(format!("HIKESHI_LIFELINE={fd} is not open")));
@@ -126,7 +147,11 @@ async fn converse(
     Ok(())
 }
 
-async fn answer(running: &Arc<Running>, request: Request, lines: &mpsc::UnboundedSender<Reply>) -> Result<Value, Failure> {
+async fn answer(
+    running: &Arc<Running>,
+    request: Request,
+    lines: &mpsc::UnboundedSender<Reply>,
+) -> Result<Value, Failure> {
     let progress = |text: String| {
         running.host.progress(text.clone());
         let _ = lines.send(Reply::Progress(text));
@@ -134,8 +159,11 @@ async fn answer(running: &Arc<Running>, request: Request, lines: &mpsc::Unbounde
     match request {
         Request::Up { system } => {
             if system != running.system {
-                return Err(Failure::usage(format!("this control runs {:?}, not {system:?}", running.system))
-                    .hint("`hikeshi down` first"));
+                return Err(Failure::usage(format!(
+                    "this control runs {:?}, not {system:?}",
+                    running.system
+                ))
+                .hint("`hikeshi down` first"));
             }
             let started = std::time::Instant::now();
             let pods = running.bring_up(progress).await?;
@@ -146,28 +174,46 @@ async fn answer(running: &Arc<Running>, request: Request, lines: &mpsc::Unbounde
         Request::Status => Ok(status(running)),
         Request::DrillStart { scenario } => start_drill(running, &scenario, progress).await,
         Request::DrillEnd => {
-            let id = running.host.end("ended from the command line").await.map_err(|error| Failure::not_so(error.to_string()))?;
+            let id = running
+                .host
+                .end("ended from the command line")
+                .await
+                .map_err(|error| Failure::not_so(error.to_string()))?;
             Ok(json!({"drill": id}))
         }
         Request::SeatKubeconfig { name, seat } => {
-            let path = seats::kubeconfig(&running.control.paths, &running.control.pki, running.control.api_address, &name, &seat)?;
+            let path = seats::kubeconfig(
+                &running.control.paths,
+                &running.control.pki,
+                running.control.api_address,
+                &name,
+                &seat,
+            )?;
             Ok(json!({"path": path}))
         }
         Request::Stop => Ok(json!({"stopping": true})),
     }
 }
 
-async fn start_drill(running: &Arc<Running>, scenario: &str, mut progress: impl FnMut(String)) -> Result<Value, Failure> {
+async fn start_drill(
+    running: &Arc<Running>,
+    scenario: &str,
+    mut progress: impl FnMut(String),
+) -> Result<Value, Failure> {
     use hikeshi_host::{HostError, LibraryError};
     let started = std::time::Instant::now();
-    let session = running.host.open(scenario, false, 1).await.map_err(|error| match &error {
-        HostError::Library(LibraryError::Unknown { .. }) => {
-            Failure::usage(error.to_string()).hint("`hikeshi scenario list` names them all")
-        }
-        HostError::Library(_) => Failure::usage(error.to_string()),
-        HostError::Busy(_) => Failure::not_so(error.to_string()).hint("`hikeshi drill end` ends it"),
-        _ => Failure::component(error.to_string()),
-    })?;
+    let session = running
+        .host
+        .open(scenario, false, 1)
+        .await
+        .map_err(|error| match &error {
+            HostError::Library(LibraryError::Unknown { .. }) => {
+                Failure::usage(error.to_string()).hint("`hikeshi scenario list` names them all")
+            }
+            HostError::Library(_) => Failure::usage(error.to_string()),
+            HostError::Busy(_) => Failure::not_so(error.to_string()).hint("`hikeshi drill end` ends it"),
+            _ => Failure::component(error.to_string()),
+        })?;
     let id = session.id().to_owned();
     let result = running.bring_up(&mut progress).await;
     match result {
@@ -184,9 +230,9 @@ async fn start_drill(running: &Arc<Running>, scenario: &str, mut progress: impl 
 }
 
 fn status(running: &Running) -> Value {
-    let drill = running.host.running().map(|session| {
-        json!({"id": session.id(), "scenario": session.with_state(|state| state.scenario.clone())})
-    });
+    let drill = running.host.running().map(
+        |session| json!({"id": session.id(), "scenario": session.with_state(|state| state.scenario.clone())}),
+    );
     json!({
         "running": true,
         "system": running.system,

@@ -48,14 +48,25 @@ pub struct Running {
 
 impl Running {
     pub async fn start(options: SessionOptions) -> Result<Self, Failure> {
-        let SessionOptions { paths, share, drills, lifeline, listen, system } = options;
+        let SessionOptions {
+            paths,
+            share,
+            drills,
+            lifeline,
+            listen,
+            system,
+        } = options;
         let before = Record::read(&paths);
         let secrets = match &before {
             Some(record) => record.secrets.clone(),
             None => secrets::make()?,
         };
-        let mut control =
-            Control::start(ControlOptions { paths: paths.clone(), share: share.clone(), lifeline }).await?;
+        let mut control = Control::start(ControlOptions {
+            paths: paths.clone(),
+            share: share.clone(),
+            lifeline,
+        })
+        .await?;
         let (alerts_tx, alerts) = mpsc::unbounded_channel();
         let audit = translated(std::mem::replace(&mut control.audit, mpsc::unbounded_channel().1));
         let host = Host::start(
@@ -64,7 +75,10 @@ impl Running {
                 drills,
                 library: Library::new(share.clone()),
                 cujs: cujs(&share, &system)?,
-                shell: Shell { kubectl: kubectl()?, kubeconfig_of: kubeconfig_of(&control) },
+                shell: Shell {
+                    kubectl: kubectl()?,
+                    kubeconfig_of: kubeconfig_of(&control),
+                },
                 upstream: upstream(&control),
                 slo_clock: SLO_CLOCK,
             },
@@ -88,8 +102,13 @@ impl Running {
             };
             hikeshi_server::web::serve(config, host.clone(), control.shutdown.clone())
         };
-        let usual = before.as_ref().and_then(|record| record.web_address).map_or(WEB_PORT, |address| address.port());
-        let web = serve(ports::usual_or_free(usual), None).await.component("starting the war room")?;
+        let usual = before
+            .as_ref()
+            .and_then(|record| record.web_address)
+            .map_or(WEB_PORT, |address| address.port());
+        let web = serve(ports::usual_or_free(usual), None)
+            .await
+            .component("starting the war room")?;
         let public = match listen {
             None => None,
             Some(address) => {
@@ -104,7 +123,14 @@ impl Running {
                 Some(serve(address, tls).await.component("starting the war room")?)
             }
         };
-        let running = Self { control, host, web, public, secrets, system };
+        let running = Self {
+            control,
+            host,
+            web,
+            public,
+            secrets,
+            system,
+        };
         running.record(before.and_then(|record| record.system))?;
         Ok(running)
     }
@@ -125,12 +151,18 @@ impl Running {
 
     /// The war room's link for whoever runs the drill.
     pub fn host_url(&self) -> String {
-        self.public.as_ref().unwrap_or(&self.web).join_url(&self.secrets.host_token)
+        self.public
+            .as_ref()
+            .unwrap_or(&self.web)
+            .join_url(&self.secrets.host_token)
     }
 
     /// The war room's link for everybody else.
     pub fn invite_url(&self) -> String {
-        self.public.as_ref().unwrap_or(&self.web).join_url(&self.secrets.invite_token)
+        self.public
+            .as_ref()
+            .unwrap_or(&self.web)
+            .join_url(&self.secrets.invite_token)
     }
 
     /// Writes down where everything is.
@@ -152,10 +184,20 @@ impl Running {
 /// The system's journeys.
 pub fn cujs(share: &std::path::Path, system: &str) -> Result<Cujs, Failure> {
     let path = share.join("systems").join(system).join("cujs.yaml");
-    let text = std::fs::read_to_string(&path)
-        .map_err(|error| Failure::usage(format!("system {system:?} has no readable {}: {error}", path.display())))?;
+    let text = std::fs::read_to_string(&path).map_err(|error| {
+        Failure::usage(format!(
+            "system {system:?} has no readable {}: {error}",
+            path.display()
+        ))
+    })?;
     hikeshi_slo::parse(&path.display().to_string(), &text).map_err(|problems| {
-        Failure::usage(problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))
+        Failure::usage(
+            problems
+                .iter()
+                .map(ToString::to_string)
+                .collect::<Vec<_>>()
+                .join("\n"),
+        )
     })
 }
 
@@ -179,19 +221,29 @@ fn kubeconfig_of(control: &Control) -> hikeshi_host::KubeconfigOf {
     })
 }
 
-fn upstream(control: &Control) -> Arc<dyn Fn(&str) -> Option<String> + Send + Sync> {
+fn upstream(control: &Control) -> hikeshi_host::UpstreamOf {
     let addresses = control.host_addresses.clone();
-    Arc::new(move |name| addresses.borrow().get(name).map(|address| format!("http://{address}")))
+    Arc::new(move |name| {
+        addresses
+            .borrow()
+            .get(name)
+            .map(|address| format!("http://{address}"))
+    })
 }
 
 /// The API server's audit in the drill engine's words. What the console runs is left out: the console itself writes
 /// that down, with its output.
-fn translated(mut from: mpsc::UnboundedReceiver<hikeshi_apiserver::AuditEvent>) -> mpsc::UnboundedReceiver<AuditRecord> {
+fn translated(
+    mut from: mpsc::UnboundedReceiver<hikeshi_apiserver::AuditEvent>,
+) -> mpsc::UnboundedReceiver<AuditRecord> {
     let (to, records) = mpsc::unbounded_channel();
     tokio::spawn(async move {
         while let Some(event) = from.recv().await {
             let by_console = event.groups.iter().any(|group| group == seats::CONSOLE_GROUP);
-            let by_person = event.groups.iter().any(|group| group.starts_with("hikeshi:") && group != "hikeshi:component");
+            let by_person = event
+                .groups
+                .iter()
+                .any(|group| group.starts_with("hikeshi:") && group != "hikeshi:component");
             // Discovery and OpenAPI are how a client finds its way, not what a person did.
             if by_console || !by_person || event.resource.starts_with('/') {
                 continue;

@@ -24,8 +24,10 @@ pub fn ensure(
 ) -> Result<(), Failure> {
     if Record::running(paths).is_some() && client::ask(paths, &Request::Status, |_| ()).is_ok() {
         if listen.is_some() {
-            return Err(Failure::usage("hikeshi is already running, so --listen would change nothing")
-                .hint("end it with `hikeshi down` first"));
+            return Err(
+                Failure::usage("hikeshi is already running, so --listen would change nothing")
+                    .hint("end it with `hikeshi down` first"),
+            );
         }
         return Ok(());
     }
@@ -38,7 +40,11 @@ pub fn ensure(
     let log = std::fs::File::create(paths.control_log())
         .component(format!("opening {}", paths.control_log().display()))?;
     let mut command = Command::new(std::env::current_exe().component("finding this program")?);
-    command.args(["internal", "control"]).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(log);
+    command
+        .args(["internal", "control"])
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(log);
     command.env("HIKESHI_HOME", &paths.home);
     if let Some(address) = listen {
         command.arg("--listen").arg(address.to_string());
@@ -88,7 +94,10 @@ fn why_it_ended(paths: &Paths, child: &mut std::process::Child, status: std::pro
     let mut said = Vec::new();
     if let Some(mut output) = child.stdout.take() {
         // Only what is there: a data plane that control left behind would keep the pipe open.
-        let _ = nix::fcntl::fcntl(&output, nix::fcntl::FcntlArg::F_SETFL(nix::fcntl::OFlag::O_NONBLOCK));
+        let _ = nix::fcntl::fcntl(
+            &output,
+            nix::fcntl::FcntlArg::F_SETFL(nix::fcntl::OFlag::O_NONBLOCK),
+        );
         let _ = output.read_to_end(&mut said);
     }
     if let Ok(failure) = serde_json::from_slice(&said) {

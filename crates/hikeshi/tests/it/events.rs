@@ -17,7 +17,9 @@ pub struct Events {
 impl Events {
     /// Follows from the drill's beginning.
     pub async fn follow(room: &Room, drill: &str) -> Self {
-        let request = room.request(&format!("/api/drills/{drill}/stream")).timeout(Duration::from_secs(3600));
+        let request = room
+            .request(&format!("/api/drills/{drill}/stream"))
+            .timeout(Duration::from_secs(3600));
         let answer = request.send().await.expect("the stream opens");
         assert!(answer.status().is_success(), "the stream: {}", answer.status());
         let (tell, seen) = watch::channel(Vec::new());
@@ -28,7 +30,10 @@ impl Events {
                 rest.extend_from_slice(&piece);
                 while let Some(end) = rest.iter().position(|byte| *byte == b'\n') {
                     let line: Vec<u8> = rest.drain(..=end).collect();
-                    if let Some(event) = line.strip_prefix(b"data:").and_then(|data| serde_json::from_slice(data).ok()) {
+                    if let Some(event) = line
+                        .strip_prefix(b"data:")
+                        .and_then(|data| serde_json::from_slice(data).ok())
+                    {
                         tell.send_modify(|events| events.push(event));
                     }
                 }
@@ -41,10 +46,19 @@ impl Events {
     pub async fn wait(&mut self, what: &str, limit: Duration, so: impl Fn(&Value) -> bool) -> Value {
         let found = self.seen.wait_for(|events| events.iter().any(&so));
         match tokio::time::timeout(limit, found).await {
-            Ok(Ok(events)) => events.iter().find(|event| so(event)).cloned().expect("it was just there"),
+            Ok(Ok(events)) => events
+                .iter()
+                .find(|event| so(event))
+                .cloned()
+                .expect("it was just there"),
             _ => {
                 let events = self.seen.borrow();
-                let last: Vec<&Value> = events.iter().filter(|event| event["kind"] != "sample").rev().take(5).collect();
+                let last: Vec<&Value> = events
+                    .iter()
+                    .filter(|event| event["kind"] != "sample")
+                    .rev()
+                    .take(5)
+                    .collect();
                 panic!("{what}: no such event within {limit:?}; the newest are {last:#?}")
             }
         }
@@ -59,20 +73,30 @@ impl Drop for Events {
 
 /// Every event that is on disk, in order.
 pub fn on_disk(home: &std::path::Path, drill: &str) -> Vec<Value> {
-    let text = std::fs::read_to_string(home.join("drills").join(drill).join("events.jsonl")).expect("the drill's log");
+    let text = std::fs::read_to_string(home.join("drills").join(drill).join("events.jsonl"))
+        .expect("the drill's log");
     // A line that is being written has no end yet.
     let whole = text.rfind('\n').map_or("", |end| &text[..end]);
-    whole.lines().map(|line| serde_json::from_str(line).expect("a whole event")).collect()
+    whole
+        .lines()
+        .map(|line| serde_json::from_str(line).expect("a whole event"))
+        .collect()
 }
 
 pub fn assert_gapless(events: &[Value]) {
     for (index, event) in events.iter().enumerate() {
-        assert_eq!(event["seq"].as_u64(), Some(index as u64 + 1), "a gap before {event}");
+        assert_eq!(
+            event["seq"].as_u64(),
+            Some(index as u64 + 1),
+            "a gap before {event}"
+        );
     }
 }
 
 pub fn is_command(event: &Value, by: &str, part: &str) -> bool {
     event["kind"] == "command_run"
         && event["actor"]["name"] == by
-        && event["command"].as_str().is_some_and(|command| command.contains(part))
+        && event["command"]
+            .as_str()
+            .is_some_and(|command| command.contains(part))
 }

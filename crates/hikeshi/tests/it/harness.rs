@@ -23,10 +23,17 @@ pub struct Home {
 
 impl Home {
     pub fn new() -> Self {
-        let folder = tempfile::Builder::new().prefix("hikeshi-it-").tempdir().expect("a temporary folder");
+        let folder = tempfile::Builder::new()
+            .prefix("hikeshi-it-")
+            .tempdir()
+            .expect("a temporary folder");
         // Pods run as another user.
-        std::fs::set_permissions(folder.path(), std::fs::Permissions::from_mode(0o755)).expect("opening the folder");
-        let home = Self { folder, lifeline: nix::unistd::pipe2(nix::fcntl::OFlag::O_CLOEXEC).expect("a pipe") };
+        std::fs::set_permissions(folder.path(), std::fs::Permissions::from_mode(0o755))
+            .expect("opening the folder");
+        let home = Self {
+            folder,
+            lifeline: nix::unistd::pipe2(nix::fcntl::OFlag::O_CLOEXEC).expect("a pipe"),
+        };
         let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
         for name in ["systems", "images", "scenarios"] {
             copy(&source.join(name), &home.share().join(name));
@@ -36,7 +43,11 @@ impl Home {
 
     /// What no other process's command line, folder or mount contains.
     pub fn mark(&self) -> &str {
-        self.folder.path().file_name().and_then(OsStr::to_str).expect("a plain name")
+        self.folder
+            .path()
+            .file_name()
+            .and_then(OsStr::to_str)
+            .expect("a plain name")
     }
 
     /// `HIKESHI_HOME`.
@@ -51,18 +62,46 @@ impl Home {
 
     /// Puts the scenario's fault off, so that what a test sees is what the test did.
     pub fn inject_much_later(&self) {
-        let file = self.share().join("scenarios/timelines-stop-updating/scenario.yaml");
+        let file = self
+            .share()
+            .join("scenarios/timelines-stop-updating/scenario.yaml");
         let text = std::fs::read_to_string(&file).expect("the shipped scenario");
-        assert!(text.contains(INJECT), "the scenario injects at another time now: mend this test");
+        assert!(
+            text.contains(INJECT),
+            "the scenario injects at another time now: mend this test"
+        );
         std::fs::write(file, text.replace(INJECT, INJECT_LATER)).expect("writing the scenario");
     }
 
     /// `hikeshi ARGS`, to be run in this home.
     pub fn hikeshi(&self, args: &[&str]) -> Command {
-        let mut command = Command::new(hikeshi());
-        command.args(args).env("HIKESHI_HOME", self.path()).env("HIKESHI_SHARE", self.share()).stdin(Stdio::null());
+        let mut command = self.program(hikeshi());
+        command.args(args);
+        command
+    }
+
+    /// `WRAPPER... hikeshi ARGS`: run in this home by another program.
+    pub fn hikeshi_within(&self, wrapper: &[&str], args: &[&str]) -> Output {
+        let (program, rest) = wrapper.split_first().expect("a program");
+        self.program(Path::new(program))
+            .args(rest)
+            .arg(hikeshi())
+            .args(args)
+            .output()
+            .expect("the wrapper starts")
+    }
+
+    fn program(&self, program: &Path) -> Command {
+        let mut command = Command::new(program);
+        command
+            .env("HIKESHI_HOME", self.path())
+            .env("HIKESHI_SHARE", self.share())
+            .stdin(Stdio::null());
         // Nothing of the person who runs the tests.
-        command.env_remove("KUBECONFIG").env_remove("HIKESHI_LOG").env("LC_ALL", "C.UTF-8");
+        command
+            .env_remove("KUBECONFIG")
+            .env_remove("HIKESHI_LOG")
+            .env("LC_ALL", "C.UTF-8");
         let line = self.lifeline.0.as_raw_fd();
         command.env("HIKESHI_LIFELINE", line.to_string());
         // SAFETY: fcntl is async-signal-safe; nothing is allocated between fork and exec.
@@ -83,7 +122,12 @@ impl Home {
     /// As `run`, for what must succeed; answers standard output.
     pub fn ok(&self, args: &[&str]) -> String {
         let output = self.run(args);
-        assert!(output.status.success(), "hikeshi {args:?}: {}\n{}", output.status, self.what_was_said(&output));
+        assert!(
+            output.status.success(),
+            "hikeshi {args:?}: {}\n{}",
+            output.status,
+            self.what_was_said(&output)
+        );
         text(&output.stdout)
     }
 
@@ -96,7 +140,12 @@ impl Home {
         let log = std::fs::read_to_string(self.path().join("control.log")).unwrap_or_default();
         let tail: Vec<&str> = log.lines().rev().take(30).collect();
         let tail: Vec<&str> = tail.into_iter().rev().collect();
-        format!("{}{}\n--- control.log\n{}", text(&output.stdout), text(&output.stderr), tail.join("\n"))
+        format!(
+            "{}{}\n--- control.log\n{}",
+            text(&output.stdout),
+            text(&output.stderr),
+            tail.join("\n")
+        )
     }
 
     /// `control.json`.
@@ -119,7 +168,11 @@ impl Home {
 impl Drop for Home {
     fn drop(&mut self) {
         // A failed test leaves nothing behind either; what this cannot end, the lifeline does.
-        let _ = self.hikeshi(&["down", "--volumes"]).stdout(Stdio::null()).stderr(Stdio::null()).status();
+        let _ = self
+            .hikeshi(&["down", "--volumes"])
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .status();
     }
 }
 
@@ -128,14 +181,21 @@ fn hikeshi() -> &'static Path {
     let program = Path::new(env!("CARGO_BIN_EXE_hikeshi"));
     for name in ["chirpy", "hikeshi-load"] {
         let beside = program.with_file_name(name);
-        assert!(beside.is_file(), "{} is missing: run `cargo build` first, then the tests", beside.display());
+        assert!(
+            beside.is_file(),
+            "{} is missing: run `cargo build` first, then the tests",
+            beside.display()
+        );
     }
     program
 }
 
 fn copy(from: &Path, to: &Path) {
     std::fs::create_dir_all(to).expect("making a folder");
-    for entry in std::fs::read_dir(from).expect("reading a folder").map(|entry| entry.expect("an entry").path()) {
+    for entry in std::fs::read_dir(from)
+        .expect("reading a folder")
+        .map(|entry| entry.expect("an entry").path())
+    {
         let target = to.join(entry.file_name().expect("a name"));
         if entry.is_dir() {
             copy(&entry, &target);
@@ -156,21 +216,34 @@ pub async fn eventually<T>(what: &str, limit: Duration, mut ask: impl AsyncFnMut
         if let Some(answer) = ask().await {
             return answer;
         }
-        assert!(started.elapsed() < limit, "{what}: not within {} s", limit.as_secs());
+        assert!(
+            started.elapsed() < limit,
+            "{what}: not within {} s",
+            limit.as_secs()
+        );
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
 }
 
 /// Kills without warning and waits until the process is gone.
 pub async fn kill_9(pid: i32) {
-    nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), nix::sys::signal::Signal::SIGKILL).expect("a process to kill");
-    eventually("the killed process is gone", Duration::from_secs(10), async || gone(pid).then_some(())).await;
+    nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), nix::sys::signal::Signal::SIGKILL)
+        .expect("a process to kill");
+    eventually(
+        "the killed process is gone",
+        Duration::from_secs(10),
+        async || gone(pid).then_some(()),
+    )
+    .await;
 }
 
 /// A zombie is gone: whoever should reap it is no part of Hikeshi.
 pub fn gone(pid: i32) -> bool {
     match std::fs::read_to_string(format!("/proc/{pid}/stat")) {
-        Ok(stat) => stat.rsplit(')').next().is_some_and(|rest| rest.trim_start().starts_with('Z')),
+        Ok(stat) => stat
+            .rsplit(')')
+            .next()
+            .is_some_and(|rest| rest.trim_start().starts_with('Z')),
         Err(_) => true,
     }
 }

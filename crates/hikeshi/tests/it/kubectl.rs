@@ -15,7 +15,9 @@ pub struct Kubectl {
 
 impl Kubectl {
     pub fn new(kubeconfig: impl Into<PathBuf>) -> Self {
-        Self { kubeconfig: kubeconfig.into() }
+        Self {
+            kubeconfig: kubeconfig.into(),
+        }
     }
 
     /// `kubectl LINE`, words parted by spaces.
@@ -26,14 +28,22 @@ impl Kubectl {
     /// Standard output of what must succeed.
     pub async fn ok(&self, line: &str) -> String {
         let output = self.run(line).await;
-        assert!(output.status.success(), "kubectl {line}: {}", text(&output.stderr));
+        assert!(
+            output.status.success(),
+            "kubectl {line}: {}",
+            text(&output.stderr)
+        );
         text(&output.stdout)
     }
 
     /// Standard error of what must be refused.
     pub async fn refused(&self, line: &str) -> String {
         let output = self.run(line).await;
-        assert!(!output.status.success(), "kubectl {line} should be refused: {}", text(&output.stdout));
+        assert!(
+            !output.status.success(),
+            "kubectl {line} should be refused: {}",
+            text(&output.stdout)
+        );
         text(&output.stderr)
     }
 
@@ -44,7 +54,8 @@ impl Kubectl {
         text(&output.stdout)
     }
 
-    async fn words(&self, words: &[&str], input: &str) -> Output {
+    /// Arguments as they are, and what kubectl reads.
+    pub async fn words(&self, words: &[&str], input: &str) -> Output {
         let mut child = Command::new("kubectl")
             .args(words)
             .env("KUBECONFIG", &self.kubeconfig)
@@ -56,7 +67,10 @@ impl Kubectl {
             .spawn()
             .expect("kubectl starts");
         let mut stdin = child.stdin.take().expect("its input");
-        stdin.write_all(input.as_bytes()).await.expect("writing to kubectl");
+        stdin
+            .write_all(input.as_bytes())
+            .await
+            .expect("writing to kubectl");
         drop(stdin);
         child.wait_with_output().await.expect("kubectl ends")
     }

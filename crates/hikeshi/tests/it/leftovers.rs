@@ -8,7 +8,10 @@ pub fn processes(mark: &str) -> Vec<String> {
     let mut found = Vec::new();
     for entry in std::fs::read_dir("/proc").expect("/proc").flatten() {
         let pid = entry.file_name().to_string_lossy().into_owned();
-        if pid == own || !pid.bytes().all(|byte| byte.is_ascii_digit()) || crate::harness::gone(pid.parse().expect("a pid")) {
+        if pid == own
+            || !pid.bytes().all(|byte| byte.is_ascii_digit())
+            || crate::harness::gone(pid.parse().expect("a pid"))
+        {
             continue;
         }
         // What is not readable has just ended, or belongs to another user and so not to this test.
@@ -39,7 +42,10 @@ fn contains(bytes: &[u8], mark: &str) -> bool {
 /// Mounts under `mark` in this process's own view.
 pub fn mounts(mark: &str) -> Vec<String> {
     let text = std::fs::read_to_string("/proc/self/mountinfo").expect("/proc/self/mountinfo");
-    text.lines().filter(|line| line.contains(mark)).map(str::to_owned).collect()
+    text.lines()
+        .filter(|line| line.contains(mark))
+        .map(str::to_owned)
+        .collect()
 }
 
 /// Sockets under `folder`, and files there that somebody holds a lock on.
@@ -61,6 +67,8 @@ pub fn sockets_and_locks(folder: &Path) -> Vec<String> {
 }
 
 fn locked(path: &Path) -> bool {
-    let Ok(file) = std::fs::File::open(path) else { return false };
+    let Ok(file) = std::fs::File::open(path) else {
+        return false;
+    };
     matches!(file.try_lock(), Err(std::fs::TryLockError::WouldBlock))
 }

@@ -1,7 +1,7 @@
 //! Wrong input and wrong machines: one clear message, the right exit code, nothing started.
 
 use std::net::TcpListener;
-use std::process::{Command, Output};
+use std::process::Output;
 use std::time::{Duration, Instant};
 
 use crate::harness::{Home, text};
@@ -12,11 +12,18 @@ const COMPONENT: i32 = 3;
 /// Standard error of a run that must fail with `code`: one message (with at most its hint), and no panic.
 fn message(output: &Output, code: i32) -> String {
     let said = text(&output.stderr);
-    assert_eq!(output.status.code(), Some(code), "exit code; said: {said}{}", text(&output.stdout));
+    assert_eq!(
+        output.status.code(),
+        Some(code),
+        "exit code; said: {said}{}",
+        text(&output.stdout)
+    );
     let messages = said.lines().filter(|line| line.starts_with("hikeshi: ")).count();
     assert_eq!(messages, 1, "exactly one message: {said}");
-    let others: Vec<&str> =
-        said.lines().filter(|line| !line.starts_with("hikeshi: ") && !line.starts_with("  hint: ") && !is_progress(line)).collect();
+    let others: Vec<&str> = said
+        .lines()
+        .filter(|line| !line.starts_with("hikeshi: ") && !line.starts_with("  hint: ") && !is_progress(line))
+        .collect();
     assert!(others.is_empty(), "only the message and its hint: {said}");
     for noise in ["panicked", "RUST_BACKTRACE", "stack backtrace", "Caused by"] {
         assert!(!said.contains(noise), "{said}");
@@ -26,7 +33,10 @@ fn message(output: &Output, code: i32) -> String {
 
 /// `   0.1s  starting ...`
 fn is_progress(line: &str) -> bool {
-    line.split_whitespace().next().and_then(|word| word.strip_suffix('s')).is_some_and(|number| number.parse::<f64>().is_ok())
+    line.split_whitespace()
+        .next()
+        .and_then(|word| word.strip_suffix('s'))
+        .is_some_and(|number| number.parse::<f64>().is_ok())
 }
 
 fn assert_says(said: &str, words: &[&str]) {
@@ -38,9 +48,19 @@ fn assert_says(said: &str, words: &[&str]) {
 #[test]
 fn a_misspelt_scenario_is_answered_with_the_one_that_was_meant() {
     let home = Home::new();
-    for args in [&["drill", "start", "timelines-stop-updatin"], &["rehearse", "timelines-stop-updatin", "--pace=10"]] {
+    for args in [
+        &["drill", "start", "timelines-stop-updatin"],
+        &["rehearse", "timelines-stop-updatin", "--pace=10"],
+    ] {
         let said = message(&home.run(args), USAGE);
-        assert_says(&said, &["timelines-stop-updatin", "did you mean", "\"timelines-stop-updating\""]);
+        assert_says(
+            &said,
+            &[
+                "timelines-stop-updatin",
+                "did you mean",
+                "\"timelines-stop-updating\"",
+            ],
+        );
     }
     assert!(!home.path().exists(), "nothing was started, so nothing is there");
 }
@@ -48,12 +68,21 @@ fn a_misspelt_scenario_is_answered_with_the_one_that_was_meant() {
 #[test]
 fn a_misspelt_key_is_shown_by_file_line_and_column() {
     let home = Home::new();
-    let file = home.share().join("scenarios/timelines-stop-updating/scenario.yaml");
+    let file = home
+        .share()
+        .join("scenarios/timelines-stop-updating/scenario.yaml");
     let right = std::fs::read_to_string(&file).expect("the shipped scenario");
-    let line = right.lines().position(|line| line.starts_with("difficulty:")).expect("a difficulty") + 1;
+    let line = right
+        .lines()
+        .position(|line| line.starts_with("difficulty:"))
+        .expect("a difficulty")
+        + 1;
     std::fs::write(&file, right.replace("\ndifficulty:", "\ndifficulti:")).expect("writing the scenario");
     let path = file.to_str().expect("a plain path");
-    for args in [&["scenario", "lint", path][..], &["drill", "start", "timelines-stop-updating"][..]] {
+    for args in [
+        &["scenario", "lint", path][..],
+        &["drill", "start", "timelines-stop-updating"][..],
+    ] {
         let said = message(&home.run(args), USAGE);
         assert_says(&said, &[&format!("{path}:{line}:1"), "difficulti", "difficulty"]);
     }
@@ -62,7 +91,10 @@ fn a_misspelt_key_is_shown_by_file_line_and_column() {
 #[test]
 fn a_scenario_file_that_is_not_there_is_named() {
     let home = Home::new();
-    let said = message(&home.run(&["scenario", "lint", "/nonexistent/scenario.yaml"]), USAGE);
+    let said = message(
+        &home.run(&["scenario", "lint", "/nonexistent/scenario.yaml"]),
+        USAGE,
+    );
     assert_says(&said, &["/nonexistent/scenario.yaml"]);
 }
 
@@ -71,16 +103,33 @@ fn a_missing_program_is_said_at_once_with_its_package() {
     let home = Home::new();
     let file = home.share().join("images/redis.yaml");
     let right = std::fs::read_to_string(&file).expect("the redis image");
-    std::fs::write(&file, right.replace("program: redis-server", "program: redis-serverless")).expect("writing the image");
+    std::fs::write(
+        &file,
+        right.replace("program: redis-server", "program: redis-serverless"),
+    )
+    .expect("writing the image");
 
     let doctor = home.run(&["doctor"]);
     message(&doctor, COMPONENT);
-    assert_says(&text(&doctor.stdout), &["redis-serverless", "apt-get install redis-server"]);
+    assert_says(
+        &text(&doctor.stdout),
+        &["redis-serverless", "apt-get install redis-server"],
+    );
 
     let started = Instant::now();
     let said = message(&home.run(&["up"]), COMPONENT);
-    assert_says(&said, &["redis-serverless is missing", "apt-get install redis-server", "hikeshi doctor"]);
-    assert!(started.elapsed() < Duration::from_secs(20), "said before anything is started");
+    assert_says(
+        &said,
+        &[
+            "redis-serverless is missing",
+            "apt-get install redis-server",
+            "hikeshi doctor",
+        ],
+    );
+    assert!(
+        started.elapsed() < Duration::from_secs(20),
+        "said before anything is started"
+    );
     assert_eq!(home.ok(&["down"]).trim(), "nothing is running");
 }
 
@@ -97,7 +146,10 @@ fn a_taken_port_is_named() {
     let holder = TcpListener::bind("127.0.0.1:0").expect("a free port");
     let address = holder.local_addr().expect("an address").to_string();
     let port = address.rsplit(':').next().expect("a port");
-    for args in [&["up", "--listen", &address][..], &["drill", "start", "timelines-stop-updating", "--listen", &address][..]] {
+    for args in [
+        &["up", "--listen", &address][..],
+        &["drill", "start", "timelines-stop-updating", "--listen", &address][..],
+    ] {
         let said = message(&home.run(args), USAGE);
         assert_says(&said, &[port, "taken", "--listen"]);
     }
@@ -112,9 +164,23 @@ fn a_full_disk_is_said_with_its_place() {
         let script = format!(
             "mkdir -p \"$HIKESHI_HOME\" && mount -t tmpfs -o size={size},mode=755 tiny \"$HIKESHI_HOME\" && exec \"$0\" \"$@\""
         );
-        let output = home.hikeshi_within(&["unshare", "--user", "--map-root-user", "--mount", "sh", "-c", &script], &["up"]);
+        let output = home.hikeshi_within(
+            &[
+                "unshare",
+                "--user",
+                "--map-root-user",
+                "--mount",
+                "sh",
+                "-c",
+                &script,
+            ],
+            &["up"],
+        );
         let said = message(&output, COMPONENT);
-        assert_says(&said.to_lowercase(), &["no space left", home.path().to_str().expect("a plain path")]);
+        assert_says(
+            &said.to_lowercase(),
+            &["no space left", home.path().to_str().expect("a plain path")],
+        );
         assert_says(&said, &["hint: free some space"]);
     }
 }
@@ -127,7 +193,10 @@ fn forbidden_user_namespaces_are_said_with_the_remedy() {
     let within = ["unshare", "--user", "--map-root-user", "sh", "-c", script];
     let doctor = home.hikeshi_within(&within, &["doctor"]);
     message(&doctor, COMPONENT);
-    assert_says(&text(&doctor.stdout), &["user namespaces", "sysctl user.max_user_namespaces"]);
+    assert_says(
+        &text(&doctor.stdout),
+        &["user namespaces", "sysctl user.max_user_namespaces"],
+    );
     let said = message(&home.hikeshi_within(&within, &["up"]), COMPONENT);
     assert_says(&said, &["user namespaces", "sysctl user.max_user_namespaces"]);
 }
@@ -135,7 +204,11 @@ fn forbidden_user_namespaces_are_said_with_the_remedy() {
 #[test]
 fn an_unknown_drill_is_named() {
     let home = Home::new();
-    for args in [&["story", "20200101-000000-nothing"][..], &["drill", "show", "20200101-000000-nothing"], &["postmortem", "draft", "20200101-000000-nothing"]] {
+    for args in [
+        &["story", "20200101-000000-nothing"][..],
+        &["drill", "show", "20200101-000000-nothing"],
+        &["postmortem", "draft", "20200101-000000-nothing"],
+    ] {
         let said = message(&home.run(args), USAGE);
         assert_says(&said, &["20200101-000000-nothing", "there are no drills yet"]);
     }
@@ -147,25 +220,21 @@ fn a_bad_seat_or_role_is_explained() {
     let home = Home::new();
     let said = message(&home.run(&["kubeconfig", "--seat", "Pika Seven"]), USAGE);
     assert_says(&said, &["Pika Seven", "small letters and digits"]);
-    let said = message(&home.run(&["kubeconfig", "--seat", "pika7", "--role", "operater"]), USAGE);
+    let said = message(
+        &home.run(&["kubeconfig", "--seat", "pika7", "--role", "operater"]),
+        USAGE,
+    );
     assert_says(&said, &["operater", "did you mean operator?"]);
 }
 
 #[test]
 fn what_needs_a_running_system_says_how_to_start_one() {
     let home = Home::new();
-    for args in [&["kubeconfig"][..], &["kubeconfig", "--seat", "pika7"], &["drill", "end"]] {
+    for args in [
+        &["kubeconfig"][..],
+        &["kubeconfig", "--seat", "pika7"],
+        &["drill", "end"],
+    ] {
         assert_says(&message(&home.run(args), COMPONENT), &["hikeshi up"]);
-    }
-}
-
-impl Home {
-    /// `hikeshi ARGS` started by another program.
-    fn hikeshi_within(&self, program: &[&str], args: &[&str]) -> Output {
-        let hikeshi = self.hikeshi(args);
-        let mut command = Command::new(program[0]);
-        command.args(&program[1..]).arg(hikeshi.get_program()).args(hikeshi.get_args());
-        command.envs(hikeshi.get_envs().filter_map(|(name, value)| Some((name, value?)))).env_remove("HIKESHI_LIFELINE");
-        command.output().expect("unshare starts")
     }
 }
