@@ -82,8 +82,8 @@ async function walk() {
     await shot(page, "join-en");
   });
   await step("a handle and a seat are taken", async () => {
-    await join(page, "pika7", "Commander", "Take the seat");
-    await page.getByText("pika7 · Commander").first().waitFor();
+    await join(page, "pika8", "Operator", "Take the seat");
+    await page.getByText("pika8 · Operator").first().waitFor();
   });
   await step("the briefing is read", async () => {
     await page.getByText("Before you begin").waitFor();
@@ -104,11 +104,11 @@ async function walk() {
     await japanese.locator("#name").fill("hoge 123");
     await japanese.getByRole("button", { name: "参加する" }).click();
     assert((await japanese.locator("#name").count()) === 1, "a handle with a space was taken");
-    await join(japanese, "hoge123", "対応者", "参加する");
-    await japanese.getByText("hoge123 · 対応者").first().waitFor();
+    await join(japanese, "hoge124", "見学", "参加する");
+    await japanese.getByText("hoge124 · 見学").first().waitFor();
     await inJapanese("the briefing");
     acting = page;
-    await page.locator(".people").getByText("hoge123").waitFor();
+    await page.locator(".people").getByText("hoge124").waitFor();
   });
   await step("the charts show the normal state", async () => {
     const normal = await until("every journey within its SLO, and no page", 5, async () => {
@@ -137,12 +137,12 @@ async function walk() {
   });
   await step("acknowledge", async () => {
     await pages().first().getByRole("button", { name: "Acknowledge" }).click();
-    await page.getByText("acknowledged by pika7").first().waitFor();
+    await page.getByText("acknowledged by pika8").first().waitFor();
     await milestone("Detect").waitFor();
   });
   await step("take command", async () => {
-    await declare(page, "Commander", { to: "pika7", button: "Declare" });
-    await page.locator(".messages").getByText("→ pika7").waitFor();
+    await declare(page, "Commander", { to: "pika8", button: "Declare" });
+    await page.locator(".messages").getByText("→ pika8").waitFor();
     await milestone("Assign").waitFor();
   });
   await step("state the impact", async () => {
@@ -154,7 +154,7 @@ async function walk() {
     const line = "kubectl get pods -l app=redis-cluster";
     const output = await runLine(page, line);
     assert(/redis-cluster-2\s+1\/1\s+Running/.test(output), `redis-cluster-2 should look healthy in:\n${output}`);
-    await commandInTimeline(page, "pika7", line);
+    await commandInTimeline(page, "pika8", line);
   });
   await step("a line that needs a shell is refused in words", async () => {
     const refusal = await runLine(page, "kubectl get pods | grep redis", { refused: true });
@@ -182,7 +182,7 @@ async function walk() {
   await everyLook("incident");
   await step(`mend it: ${fix.title}`, async () => {
     for (const line of fix.lines) await runLine(page, line, { seconds: 180 });
-    await commandInTimeline(page, "pika7", fix.lines[0]);
+    await commandInTimeline(page, "pika8", fix.lines[0]);
   });
   await step("the pages stop and users are served again", () =>
     until("no page firing, every journey within its SLO", 20, async () => {
@@ -209,7 +209,7 @@ async function walk() {
     assert(score.reasons.every((reason) => reason.length > 5), `an empty reason: ${JSON.stringify(score.reasons)}`);
     return `${score.points} / ${score.of}, ${score.reasons.length} lines`;
   });
-  for (const [name, word] of [["Postmortem draft", "pika7"], ["Incident report and chat log", "Chirpy"]]) {
+  for (const [name, word] of [["Postmortem draft", "pika8"], ["Incident report and chat log", "Chirpy"]]) {
     await step(`${name} opens`, async () => {
       const document = page.locator("details.document", { hasText: name });
       await document.locator("summary").click();

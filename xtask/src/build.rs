@@ -25,17 +25,10 @@ impl Profile {
     }
 }
 
-/// What `cargo build` is told: every program a drill starts.
+/// What `cargo build` is told. The whole workspace, as for the tests: with a part of it other features would be
+/// chosen, and half of the dependencies built a second time.
 pub fn cargo_args(profile: Profile) -> Vec<&'static str> {
-    let mut args = vec![
-        "build",
-        "--package",
-        "hikeshi",
-        "--package",
-        "hikeshi-load",
-        "--package",
-        "chirpy",
-    ];
+    let mut args = vec!["build", "--workspace", "--bins"];
     if profile == Profile::Release {
         args.push("--release");
     }

@@ -11,7 +11,7 @@ use crate::{layers, setup, ui};
 /// An end-to-end suite: the built `hikeshi` on a state folder of its own.
 struct Suite {
     name: &'static str,
-    /// Arguments of the release build of `hikeshi`.
+    /// Arguments of `hikeshi` as the tests built it: one build is enough for a test run.
     args: &'static [&'static str],
     /// Where its `--report` goes, among the logs.
     report: &'static str,
@@ -91,16 +91,13 @@ fn run_steps(workspace: &Workspace, quick: bool, steps: &mut Steps, tally: &mut 
     if quick {
         return Ok(());
     }
-    steps.command(
-        "release build",
-        &mut cargo(&build::cargo_args(Profile::Release)),
-        silent,
-    )?;
+    // `cargo test` has built them already, unless a test binary was all that it needed.
+    steps.command("build", &mut cargo(&build::cargo_args(Profile::Dev)), silent)?;
     for suite in SUITES {
         let mut command = workspace.command("bash");
         command
             .args(["-c", SUITE_SCRIPT, suite.name, &suite.minutes.to_string()])
-            .arg(workspace.built(Profile::Release.dir(), "hikeshi"))
+            .arg(workspace.built(Profile::Dev.dir(), "hikeshi"))
             .args(suite.args)
             .arg("--report")
             .arg(workspace.state()?.join(suite.report))

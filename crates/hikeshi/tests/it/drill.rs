@@ -51,6 +51,12 @@ async fn one_drill_from_start_to_end() {
     nothing_is_left(&home);
 }
 
+/// What was measured, for whoever runs the tests with `--nocapture`.
+#[expect(clippy::print_stdout, reason = "a figure that is worth reading")]
+fn figure(text: &str) {
+    println!("{text}");
+}
+
 const SCRATCH: &str = "
 apiVersion: apps/v1
 kind: Deployment
