@@ -201,6 +201,11 @@ async function walk() {
   await step("the oracle agrees: the debrief opens by itself", async () => {
     await page.getByRole("heading", { name: "Debrief" }).waitFor({ timeout: 180_000 });
     await page.locator('.state[data-state="ended"]').waitFor();
+    // The record is read anew with what was hidden: nothing of it may be lost on the way.
+    for (const name of ["Alert", "Detect", "Assign", "Mitigate", "Resolve"]) await milestone(name).waitFor();
+    await page.getByRole("tab", { name: "Timeline" }).click();
+    await page.locator(".moment", { hasText: "Fault injected" }).waitFor();
+    await page.getByRole("tab", { name: "Chat" }).click();
   });
   await step("the score explains itself", async () => {
     const score = await atTheDebrief(page);

@@ -2,7 +2,7 @@ import { useEffect, useState } from "react";
 import { ApiError, get, getText } from "./api";
 import type { Folded } from "./fold";
 import { clock, duration, type Word, useLocale } from "./i18n";
-import { useToasts } from "./parts";
+import { Prose, useToasts } from "./parts";
 import type { DrillView } from "./types";
 
 /** As crates/hikeshi-drill/src/score.rs writes it. */
@@ -94,7 +94,9 @@ function ScoreCard({ drill }: { drill: string }) {
               {line.points}
               <small> / {line.of}</small>
             </span>
-            <span className="reason">{lang === "ja" ? line.reason_ja : line.reason_en}</span>
+            <span className="reason">
+              <Prose text={lang === "ja" ? line.reason_ja : line.reason_en} />
+            </span>
           </li>
         ))}
       </ul>

@@ -51,7 +51,10 @@ export function useDrill(): Drill {
     const source = new EventSource(`/api/drills/${id}/stream`);
     let pending: DrillEvent[] = [];
     let scheduled = false;
+    let closed = false;
     const flush = () => {
+      // What was still waiting belongs to the list that was thrown away; the next stream brings it again.
+      if (closed) return;
       scheduled = false;
       const batch = pending;
       pending = [];
@@ -77,7 +80,10 @@ export function useDrill(): Drill {
       }
     };
     source.addEventListener("next", () => void refresh());
-    return () => source.close();
+    return () => {
+      closed = true;
+      source.close();
+    };
     // After the end the hidden events may be seen: everything is read anew.
   }, [id, ended, generation, refresh]);
 

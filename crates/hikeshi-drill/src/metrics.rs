@@ -107,7 +107,12 @@ pub fn metrics(events: &[Event], scenario: &Scenario) -> Metrics {
             .map(mark)
             .collect::<Vec<_>>()
     };
-    let alert = first(|k| matches!(k, EventKind::AlertFired { .. }));
+    // What rang while the system was starting is not the incident.
+    let begun = first(|k| matches!(k, EventKind::SystemReady { .. })).map_or(0, |ready| ready.seq);
+    let alert = events
+        .iter()
+        .find(|e| e.seq > begun && matches!(e.kind, EventKind::AlertFired { .. }))
+        .map(mark);
     let resolved = events
         .iter()
         .rev()

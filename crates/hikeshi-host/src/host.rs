@@ -191,6 +191,19 @@ impl Host {
         *self.progress.write().unwrap_or_else(PoisonError::into_inner) = text;
     }
 
+    /// Waits until users are served as promised, for at most `limit`: people are to meet the normal state first. A system
+    /// that is not well by then opens all the same, and the page says so.
+    pub async fn settle(&self, limit: std::time::Duration) {
+        let well = async {
+            while !self.oracle.users_are_well().await {
+                tokio::time::sleep(std::time::Duration::from_secs(1)).await;
+            }
+        };
+        if tokio::time::timeout(limit, well).await.is_err() {
+            tracing::warn!("the system is up, but its journeys are not within their objectives");
+        }
+    }
+
     /// The system is up: people may look at its normal state, and begin when they are ready.
     pub fn system_is_up(&self, pods: u32, seconds: f64) {
         *self.up.write().unwrap_or_else(PoisonError::into_inner) = Some((pods, seconds));

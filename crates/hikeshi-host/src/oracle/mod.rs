@@ -46,6 +46,13 @@ impl Oracle {
         }
     }
 
+    /// Whether every journey is within its objectives now.
+    pub async fn users_are_well(&self) -> bool {
+        journeys::within_slo(&self.prometheus, &self.queries)
+            .await
+            .is_empty()
+    }
+
     /// One look at everything. A check that cannot be made is a reason to be red: silence is not health.
     pub async fn look(&self, scenario: &Scenario) -> Verdict {
         let mut reasons = journeys::within_slo(&self.prometheus, &self.queries).await;

@@ -17,6 +17,9 @@ use crate::control::seats;
 use crate::failure::{Context, Failure};
 use crate::paths::Paths;
 
+/// How long a drill waits for the noise of the start to pass before it opens.
+const SETTLE: std::time::Duration = std::time::Duration::from_secs(60);
+
 pub async fn serve(paths: Paths, listen: Option<SocketAddr>) -> Result<(), Failure> {
     let share = crate::paths::share()?;
     let lifeline = inherited_lifeline()?;
@@ -38,7 +41,16 @@ pub async fn serve(paths: Paths, listen: Option<SocketAddr>) -> Result<(), Failu
     };
     let running = Arc::new(Running::start(options).await?);
     if let Some(session) = running.host.resume().component("going on with the last drill")? {
-        tracing::info!(drill = session.id(), "going on with the drill that was on");
+        if fresh {
+            // `hikeshi down` took its system away: there is nothing to go on with.
+            running
+                .host
+                .end("the system was taken down")
+                .await
+                .component("ending the last drill")?;
+        } else {
+            tracing::info!(drill = session.id(), "going on with the drill that was on");
+        }
     }
     let shutdown = running.control.shutdown.clone();
     let listener = listen_at(&paths)?;
@@ -218,6 +230,8 @@ async fn start_drill(
     let result = running.bring_up(&mut progress).await;
     match result {
         Ok(pods) => {
+            progress("waiting for the normal state".to_owned());
+            running.host.settle(SETTLE).await;
             running.host.system_is_up(pods, started.elapsed().as_secs_f64());
             Ok(merge(status(running), json!({"drill": id, "pods": pods})))
         }

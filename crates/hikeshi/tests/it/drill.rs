@@ -88,10 +88,10 @@ async fn kubectl_shows_in_the_timeline(seat: &Kubectl, events: &mut Events) {
             events::is_command(event, "hoge123", "kubectl get pods")
         })
         .await;
-    println!(
+    figure(&format!(
         "`kubectl get pods` was in the timeline {:?} after it had ended",
         since.elapsed()
-    );
+    ));
     assert_eq!(
         (&event["mutating"], &event["actor"]["seat"]),
         (&json!(false), &json!("operator"))
@@ -104,10 +104,10 @@ async fn kubectl_shows_in_the_timeline(seat: &Kubectl, events: &mut Events) {
     let event = events
         .wait(line, SEEN, |event| events::is_command(event, "hoge123", line))
         .await;
-    println!(
+    figure(&format!(
         "`{line}` was in the timeline {:?} after it had ended",
         since.elapsed()
-    );
+    ));
     assert_eq!(
         (&event["mutating"], &event["exit_code"]),
         (&json!(true), &json!(0))
@@ -393,10 +393,10 @@ async fn the_data_plane_is_killed(home: &Home) {
         load(home).await.filter(|(now, _)| *now > served + 100.0)
     })
     .await;
-    println!(
+    figure(&format!(
         "traffic was back {:?} after the data plane's death",
         since.elapsed()
-    );
+    ));
     assert_eq!(home.record()["hosts"], hosts, "at the addresses that people know");
 }
 

@@ -44,24 +44,18 @@ impl Events {
 
     /// The first event, now or later, for which `so` holds.
     pub async fn wait(&mut self, what: &str, limit: Duration, so: impl Fn(&Value) -> bool) -> Value {
-        let found = self.seen.wait_for(|events| events.iter().any(&so));
-        match tokio::time::timeout(limit, found).await {
-            Ok(Ok(events)) => events
-                .iter()
-                .find(|event| so(event))
-                .cloned()
-                .expect("it was just there"),
-            _ => {
-                let events = self.seen.borrow();
-                let last: Vec<&Value> = events
-                    .iter()
-                    .filter(|event| event["kind"] != "sample")
-                    .rev()
-                    .take(5)
-                    .collect();
-                panic!("{what}: no such event within {limit:?}; the newest are {last:#?}")
-            }
-        }
+        let waited = tokio::time::timeout(limit, self.seen.wait_for(|events| events.iter().any(&so))).await;
+        // What was found is copied at once: a borrowed value keeps the follower from writing.
+        let found = waited
+            .ok()
+            .and_then(Result::ok)
+            .and_then(|events| events.iter().find(|event| so(event)).cloned());
+        found.unwrap_or_else(|| {
+            let events = self.seen.borrow();
+            let told = events.iter().filter(|event| event["kind"] != "sample");
+            let last: Vec<&Value> = told.rev().take(5).collect();
+            panic!("{what}: no such event within {limit:?}; the newest are {last:#?}")
+        })
     }
 }
 

@@ -177,10 +177,8 @@ fn a_full_disk_is_said_with_its_place() {
             &["up"],
         );
         let said = message(&output, COMPONENT);
-        assert_says(
-            &said.to_lowercase(),
-            &["no space left", home.path().to_str().expect("a plain path")],
-        );
+        let place = home.path();
+        assert_says(&said, &["No space left", place.to_str().expect("a plain path")]);
         assert_says(&said, &["hint: free some space"]);
     }
 }
