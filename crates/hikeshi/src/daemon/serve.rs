@@ -28,7 +28,9 @@ pub async fn serve(paths: Paths, listen: Option<SocketAddr>) -> Result<(), Failu
         .map(OwnedFd::try_clone)
         .transpose()
         .component("copying the lifeline")?;
-    let system = Record::read(&paths)
+    let before = Record::read(&paths);
+    let fresh = before.is_none();
+    let system = before
         .and_then(|record| record.system)
         .unwrap_or_else(|| "chirpy".into());
     let options = SessionOptions {
