@@ -91,6 +91,7 @@ fn prerequisites(root: &Path, chromium: &Path) {
 }
 
 #[test]
+#[ignore = "eight minutes that need the machine to themselves: cargo test -p hikeshi --test browser -- --ignored"]
 fn a_person_goes_through_a_whole_drill_in_the_war_room() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
     let chromium =
