@@ -39,9 +39,15 @@ impl RedisError {
         }
     }
 
-    /// Whether the slot map that led here is out of date.
+    /// Whether the slot map that led here is out of date, or the node's own is for a moment (`CLUSTERDOWN`: it has not yet
+    /// heard of every slot, as just after the cluster was made or a node came back).
     pub fn moved(&self) -> bool {
-        matches!(self, Self::Reply { message, .. } if message.starts_with("MOVED") || message.starts_with("READONLY"))
+        let Self::Reply { message, .. } = self else {
+            return false;
+        };
+        ["MOVED", "READONLY", "CLUSTERDOWN", "TRYAGAIN"]
+            .iter()
+            .any(|passing| message.starts_with(passing))
     }
 }
 

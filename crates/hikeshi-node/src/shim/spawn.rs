@@ -211,8 +211,10 @@ fn child(
         let mut none = std::mem::zeroed::<libc::sigset_t>();
         libc::sigemptyset(&raw mut none);
         libc::sigprocmask(libc::SIG_SETMASK, &raw const none, std::ptr::null_mut());
-        // Rust ignores SIGPIPE, and exec would hand that down.
-        libc::signal(libc::SIGPIPE, libc::SIG_DFL);
+        // What is ignored stays ignored over exec: SIGPIPE by Rust, SIGINT by a shell that started us in the background.
+        for signal in 1..32 {
+            libc::signal(signal, libc::SIG_DFL);
+        }
         libc::umask(0o022);
         if libc::chdir(cwd.as_ptr()) != 0 {
             tell(link, b'E', *libc::__errno_location(), None);
