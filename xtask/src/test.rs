@@ -39,10 +39,10 @@ timeout --foreground --kill-after=30 "${limit}m" "$@"
 "#;
 
 /// Says whether everything passed. The last line printed is `N passed, M failed`, for those who read only that.
-pub fn run(workspace: &Workspace, quick: bool) -> Result<bool> {
+pub fn run(workspace: &Workspace, matrix: bool) -> Result<bool> {
     let mut steps = Steps::new(workspace.state()?);
     let mut tally = Tally::default();
-    let result = run_steps(workspace, quick, &mut steps, &mut tally);
+    let result = run_steps(workspace, matrix, &mut steps, &mut tally);
     steps.print_times();
     if let Err(error) = &result {
         println!("\n{error:#}\n");
@@ -53,7 +53,7 @@ pub fn run(workspace: &Workspace, quick: bool) -> Result<bool> {
     Ok(result.is_ok())
 }
 
-fn run_steps(workspace: &Workspace, quick: bool, steps: &mut Steps, tally: &mut Tally) -> Result<()> {
+fn run_steps(workspace: &Workspace, matrix: bool, steps: &mut Steps, tally: &mut Tally) -> Result<()> {
     let silent = &mut |_: &str| {};
     let cargo = |args: &[&str]| {
         let mut cargo = workspace.cargo();
@@ -88,7 +88,7 @@ fn run_steps(workspace: &Workspace, quick: bool, steps: &mut Steps, tally: &mut 
         &mut cargo(&["test", "--workspace", "--no-fail-fast"]),
         &mut on_line,
     )?;
-    if quick {
+    if !matrix {
         return Ok(());
     }
     // `cargo test` has built them already, unless a test binary was all that it needed.
