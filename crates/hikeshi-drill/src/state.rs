@@ -252,7 +252,10 @@ fn apply_alert(state: &mut State, kind: &EventKind, at: Timestamp) {
                 state.quiet_since = None;
                 state.resolved_at = None;
             }
-            progress(state, Milestone::Alert, at);
+            // What rings while the system is still starting is not the incident that people were told to wait for.
+            if state.reached(Milestone::Ready).is_some() {
+                progress(state, Milestone::Alert, at);
+            }
         }
         EventKind::AlertResolved { fingerprint, .. } => {
             let was_paging = state.paging();
