@@ -4,6 +4,8 @@ use kube::api::{Api, DeleteParams, DynamicObject, Patch, PatchParams};
 use kube::core::{ApiResource, GroupVersionKind};
 use serde_json::Value;
 
+use crate::library::LoadedScenario;
+
 /// Fault objects carry this, so that they can be found without knowing their names.
 pub const LABEL: &str = "hikeshi.dev/injected";
 
@@ -71,6 +73,15 @@ impl Faults {
             }
         }
         Ok(())
+    }
+
+    /// Deletes every fault object of a scenario; one that is not there is no error.
+    pub async fn lift(&self, scenario: &LoadedScenario) {
+        for (file, objects) in &scenario.faults {
+            if let Err(error) = self.take_out(objects).await {
+                tracing::error!(file, %error, "a fault could not be lifted; its lease ends it");
+            }
+        }
     }
 
     fn api(&self, object: &Value) -> (Api<DynamicObject>, String, String) {

@@ -228,11 +228,7 @@ impl Host {
 
     /// Deletes every fault object of the drill's scenario; one that is not there is no error.
     pub(crate) async fn lift(&self, session: &Session) {
-        for (file, objects) in &session.scenario.faults {
-            if let Err(error) = self.faults.take_out(objects).await {
-                tracing::error!(file, %error, "a fault could not be lifted; its lease ends it");
-            }
-        }
+        self.faults.lift(&session.scenario).await;
     }
 
     fn set(&self, session: Arc<Session>) {

@@ -38,11 +38,7 @@ impl Host {
                 if let Err(error) = session.submit(end).await {
                     tracing::error!(%error, "the drill's end could not be written down");
                 }
-                for objects in session.scenario.faults.values() {
-                    if let Err(error) = faults.take_out(objects).await {
-                        tracing::error!(%error, "a fault could not be lifted; its lease ends it");
-                    }
-                }
+                faults.lift(&session.scenario).await;
             }
             drop(turn);
         });

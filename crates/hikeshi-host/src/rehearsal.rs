@@ -10,6 +10,7 @@ use hikeshi_scenario::cast::Query;
 use hikeshi_server::command_line::Programs;
 use jiff::Timestamp;
 
+use crate::console::Finished;
 use crate::host::Host;
 use crate::session::Session;
 
@@ -98,12 +99,23 @@ fn seat_of(session: &Session, cast_name: &str) -> String {
 
 /// Runs one line with the identity of a member of the cast, and writes down what it printed.
 async fn run(host: &Host, session: &Session, by: &str, line: &str) -> Result<String, String> {
+    let seat = seat_of(session, by);
+    Ok(run_as(host, session, by, &seat, line).await?.output)
+}
+
+async fn run_as(
+    host: &Host,
+    session: &Session,
+    by: &str,
+    seat: &str,
+    line: &str,
+) -> Result<Finished, String> {
     let resolved = Programs::default()
         .resolve(line)
         .map_err(|error| format!("{line}: {error}"))?;
     let finished = host
         .shell
-        .run(by, &seat_of(session, by), &resolved.args, COMMAND_LIMIT, None)
+        .run(by, seat, &resolved.args, COMMAND_LIMIT, None)
         .await?;
     let record = Command::CommandRun {
         by: by.to_owned(),
@@ -115,7 +127,7 @@ async fn run(host: &Host, session: &Session, by: &str, line: &str) -> Result<Str
         seconds: finished.seconds,
     };
     session.submit(record).await.map_err(|error| error.to_string())?;
-    Ok(finished.output)
+    Ok(finished)
 }
 
 async fn measure(
@@ -157,23 +169,7 @@ async fn measure(
 pub async fn run_fix(host: &Host, session: &Session, fix: &hikeshi_scenario::Fix) -> Result<(), String> {
     for command in &fix.run {
         let line = command.to_string();
-        let resolved = Programs::default()
-            .resolve(&line)
-            .map_err(|error| format!("{line}: {error}"))?;
-        let finished = host
-            .shell
-            .run("matrix0", "operator", &resolved.args, COMMAND_LIMIT, None)
-            .await?;
-        let record = Command::CommandRun {
-            by: "matrix0".to_owned(),
-            command: line.clone(),
-            mutating: resolved.mutating,
-            source: "rehearsal".to_owned(),
-            exit_code: Some(finished.exit_code),
-            output: finished.output.clone(),
-            seconds: finished.seconds,
-        };
-        session.submit(record).await.map_err(|error| error.to_string())?;
+        let finished = run_as(host, session, "matrix0", "operator", &line).await?;
         if finished.exit_code != 0 {
             return Err(format!(
                 "{line} ended with {}: {}",
