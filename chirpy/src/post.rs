@@ -290,6 +290,18 @@ async fn poll(State(posts): State<Outbox>, Json(poll): Json<Poll>) -> Result<Jso
             .await?;
         client.execute(&statement, &[&poll.completed]).await?;
     }
+    if !poll.returned.is_empty() {
+        // Free a moment later, so that it is not simply this worker that takes them again.
+        let statement = client
+            .prepare_cached(
+                "UPDATE fanout_jobs SET worker = NULL, leased_until = now() + interval '1 second'
+                 WHERE id = ANY($1) AND worker = $2",
+            )
+            .await?;
+        client
+            .execute(&statement, &[&poll.returned, &poll.worker])
+            .await?;
+    }
     if poll.release {
         client
             .execute(

@@ -39,6 +39,9 @@ pub struct Poll {
     pub worker: String,
     /// Jobs that are done.
     pub completed: Vec<i64>,
+    /// Jobs that failed too often here; another worker may take them.
+    #[serde(default)]
+    pub returned: Vec<i64>,
     /// How many new ones are wanted, by shard.
     pub limits: Vec<i64>,
     /// How long the leases of all this worker's jobs last from now.
@@ -68,6 +71,8 @@ pub struct Fanout {
     delivery: Delivery,
     chunk: usize,
     job_timeout: Duration,
+    /// After so many failures a job is given back.
+    attempts_per_lease: u32,
     pauses: Pauses,
     worker: String,
     poll_interval: Duration,
@@ -105,6 +110,7 @@ impl Fanout {
             delivery,
             chunk: parse_env("FANOUT_CHUNK", 50_usize)?.max(1),
             job_timeout: Duration::from_millis(parse_env("FANOUT_JOB_TIMEOUT_MS", 2000)?),
+            attempts_per_lease: parse_env("FANOUT_ATTEMPTS_PER_LEASE", 4_u32)?.max(1),
             pauses: Pauses {
                 base: Duration::from_millis(parse_env("FANOUT_RETRY_PAUSE_MS", 20)?),
                 max: Duration::from_millis(parse_env("FANOUT_RETRY_MAX_PAUSE_MS", 0)?),
@@ -208,12 +214,13 @@ impl Fanout {
         Ok(())
     }
 
-    /// Tries until it succeeds. Adding a post to a timeline twice is adding it once, so a retry does no harm.
-    async fn see_through(&self, job: Job) -> i64 {
+    /// Tries until it succeeds, or has failed so often that another worker should. Adding a post to a timeline twice is
+    /// adding it once, so a retry does no harm.
+    async fn see_through(&self, job: Job) -> Outcome {
         let shard = vec![("shard", job.shard.to_string())];
         let started = Instant::now();
         let mut failures = 0;
-        loop {
+        let end = loop {
             let outcome = match tokio::time::timeout(self.job_timeout, self.attempt(job)).await {
                 Ok(outcome) => outcome,
                 Err(_) => Err(anyhow::anyhow!("timed out after {:?}", self.job_timeout)),
@@ -222,10 +229,12 @@ impl Fanout {
             self.attempts
                 .get_or_create(&vec![("shard", job.shard.to_string()), ("result", result.into())])
                 .inc();
-            let Err(error) = outcome else { break };
+            let Err(error) = outcome else {
+                break Outcome::Done(job.id);
+            };
             failures += 1;
-            // Every tenth, so that a long struggle does not fill the disk.
-            if failures % 10 == 1 {
+            // The first only, so that a long struggle does not fill the disk.
+            if failures == 1 {
                 tracing::warn!(
                     post = job.post_id, shard = job.shard, attempts = failures, error = %format!("{error:#}"),
                     "Fan-out failed, trying again"
@@ -234,13 +243,22 @@ impl Fanout {
             self.cluster.refresh().await;
             tokio::time::sleep(self.pauses.after(failures, fastrand::f64())).await;
             self.retries.get_or_create(&shard).inc();
-        }
+            if failures >= self.attempts_per_lease {
+                break Outcome::GivenBack(job.id);
+            }
+        };
         self.lag
             .get_or_create(&shard)
             .observe(started.elapsed().as_secs_f64());
         self.inflight.get_or_create(&shard).dec();
-        job.id
+        end
     }
+}
+
+/// How a worker's part in a job ended.
+enum Outcome {
+    Done(i64),
+    GivenBack(i64),
 }
 
 /// `ZADD` for every key, and now and then a trim: a timeline may be some entries too long, never too short.
@@ -267,7 +285,7 @@ fn commands(job: Job, keys: &[(u16, String)]) -> (Vec<u8>, usize) {
 /// Claims jobs and sees them through until the process is asked to end; then gives back what is left.
 pub async fn work(fanout: Arc<Fanout>, mut stop: watch::Receiver<bool>) {
     let mut running = JoinSet::new();
-    let mut completed = vec![];
+    let (mut completed, mut returned) = (vec![], vec![]);
     let mut tick = tokio::time::interval(fanout.poll_interval);
     tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
@@ -275,10 +293,16 @@ pub async fn work(fanout: Arc<Fanout>, mut stop: watch::Receiver<bool>) {
             _ = tick.tick() => {}
             _ = stop.changed() => break,
         }
-        while let Some(done) = running.try_join_next() {
-            completed.extend(done.ok());
+        while let Some(ended) = running.try_join_next() {
+            match ended {
+                Ok(Outcome::Done(id)) => completed.push(id),
+                Ok(Outcome::GivenBack(id)) => returned.push(id),
+                // Its lease runs out by itself.
+                Err(_) => {}
+            }
         }
-        let poll = fanout.poll(std::mem::take(&mut completed), fanout.room());
+        let mut poll = fanout.poll(std::mem::take(&mut completed), fanout.room());
+        poll.returned = std::mem::take(&mut returned);
         match fanout.posts.post::<_, Vec<Job>>("/fanout/poll", &poll).await {
             Ok(jobs) => {
                 for job in jobs {
@@ -291,7 +315,7 @@ pub async fn work(fanout: Arc<Fanout>, mut stop: watch::Receiver<bool>) {
                 }
             }
             // Said again with the next poll; the error itself is already logged.
-            Err(_) => completed = poll.completed,
+            Err(_) => (completed, returned) = (poll.completed, poll.returned),
         }
     }
     running.shutdown().await;
@@ -323,6 +347,7 @@ impl Fanout {
         Poll {
             worker: self.worker.clone(),
             completed,
+            returned: vec![],
             limits,
             lease_seconds,
             release: false,

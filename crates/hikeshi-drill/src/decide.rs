@@ -109,9 +109,9 @@ fn seats(state: &State, scenario: &Scenario, command: Command) -> Result<Vec<Eve
             if !is_handle(&name) {
                 return Err(Refusal::new(
                     "bad_name",
-                    format!("`{name}` cannot be a handle: 1 to 32 small letters a-z and digits"),
+                    format!("`{name}` cannot be a handle: 2 to 16 small letters a-z and digits"),
                     format!(
-                        "「{name}」はハンドルネームにできません。小文字の英字と数字 1〜32 文字にしてください"
+                        "「{name}」はハンドルネームにできません。小文字の英字と数字 2〜16 文字にしてください"
                     ),
                 ));
             }

@@ -43,7 +43,11 @@ pub fn score(events: &[Event], scenario: &Scenario) -> Score {
             m.to_acknowledge,
             m.acknowledged.map(|k| k.seq),
             (120.0, 300.0),
-            ("検知(アラートの確認)", "acknowledged"),
+            (
+                "検知(アラートの確認)",
+                "acknowledged",
+                "the alert was never acknowledged",
+            ),
         ),
         timed(
             "assign",
@@ -51,7 +55,11 @@ pub fn score(events: &[Event], scenario: &Scenario) -> Score {
             m.to_assign,
             m.commander.map(|k| k.seq),
             (180.0, 480.0),
-            ("アサイン(指揮官の決定)", "a commander assigned"),
+            (
+                "アサイン(指揮官の決定)",
+                "a commander assigned",
+                "nobody was made commander",
+            ),
         ),
         timed(
             "impact",
@@ -59,7 +67,7 @@ pub fn score(events: &[Event], scenario: &Scenario) -> Score {
             m.to_impact,
             m.impact.map(|k| k.seq),
             (300.0, 600.0),
-            ("インパクトの明言", "impact stated"),
+            ("インパクトの明言", "impact stated", "the impact was never stated"),
         ),
         timed(
             "notify",
@@ -67,7 +75,11 @@ pub fn score(events: &[Event], scenario: &Scenario) -> Score {
             m.to_notify,
             None,
             (300.0, 900.0),
-            ("関係者への第一報", "stakeholders told"),
+            (
+                "関係者への第一報",
+                "stakeholders told",
+                "stakeholders were never told",
+            ),
         ),
         silence(&m),
         promises(&m),
@@ -104,7 +116,7 @@ fn timed(
     seconds: Option<f64>,
     seq: Option<u64>,
     (good, fair): (f64, f64),
-    (ja, en): (&str, &str),
+    (ja, en, never): (&str, &str, &str),
 ) -> Line {
     let Some(seconds) = seconds else {
         return line(
@@ -112,7 +124,7 @@ fn timed(
             0,
             of,
             format!("{ja}がありませんでした"),
-            format!("never {en}"),
+            never.to_owned(),
             Vec::new(),
         );
     };
@@ -131,6 +143,11 @@ fn timed(
         span(good, Lang::En)
     );
     line(name, points, of, ja, en, seq.into_iter().collect())
+}
+
+/// `1 change`, `2 changes`.
+fn count(n: usize, what: &str) -> String {
+    format!("{n} {what}{}", if n == 1 { "" } else { "s" })
 }
 
 fn silence(m: &Metrics) -> Line {
@@ -166,6 +183,16 @@ fn silence(m: &Metrics) -> Line {
 
 fn promises(m: &Metrics) -> Line {
     let broken: Vec<u64> = m.promises.iter().filter(|p| !p.kept).map(|p| p.seq).collect();
+    if m.promises.is_empty() {
+        return line(
+            "promises",
+            5,
+            5,
+            "時刻を約束した報告はありませんでした".into(),
+            "no update was promised for a time".into(),
+            broken,
+        );
+    }
     if broken.is_empty() {
         let kept = m.promises.len();
         return line(
@@ -173,7 +200,7 @@ fn promises(m: &Metrics) -> Line {
             5,
             5,
             format!("報告の約束 {kept} 件はすべて守られました"),
-            format!("all {kept} promised updates came in time"),
+            format!("{} came in time", count(kept, "promised update")),
             m.promises.iter().map(|p| p.seq).collect(),
         );
     }
@@ -183,7 +210,7 @@ fn promises(m: &Metrics) -> Line {
         0,
         5,
         format!("約束した時刻までに報告がありませんでした ({n} 件)"),
-        format!("{n} promised update(s) did not come in time"),
+        format!("{} did not come in time", count(n, "promised update")),
         broken,
     )
 }
@@ -222,7 +249,7 @@ fn hypotheses(m: &Metrics) -> Line {
         5,
         10,
         format!("仮説なしの変更が {n} 件ありました"),
-        format!("{n} change(s) came before any hypothesis"),
+        format!("{} came before any hypothesis", count(n, "change")),
         blind,
     )
 }
@@ -245,9 +272,9 @@ fn mitigated(m: &Metrics) -> Line {
                 relapsed.len()
             );
             let en = format!(
-                "mitigated {} after the alert ({} declaration(s) relapsed)",
+                "mitigated {} after the alert ({} relapsed)",
                 span(seconds, Lang::En),
-                relapsed.len()
+                count(relapsed.len(), "declaration")
             );
             line(
                 "mitigated",
@@ -263,7 +290,7 @@ fn mitigated(m: &Metrics) -> Line {
             0,
             10,
             "暫定復旧の宣言がありませんでした".into(),
-            "never declared mitigated".into(),
+            "nobody declared it mitigated".into(),
             relapsed,
         ),
         None => line(
@@ -284,7 +311,7 @@ fn resolved(m: &Metrics) -> Line {
             "resolved",
             10,
             10,
-            "終息宣言は正しく、同じ負荷でも再発しません".into(),
+            "終息宣言のとおり、本当に直っていました".into(),
             "declared resolved, and it holds".into(),
             seqs,
         ),
@@ -309,7 +336,7 @@ fn resolved(m: &Metrics) -> Line {
             0,
             10,
             "終息宣言がありませんでした".into(),
-            "never declared resolved".into(),
+            "nobody declared it resolved".into(),
             seqs,
         ),
     }
@@ -331,7 +358,7 @@ fn duplicates(m: &Metrics) -> Line {
             if n == 1 { 3 } else { 0 },
             5,
             format!("3 分以内に同じコマンドが {n} 回重複しました"),
-            format!("{n} command(s) were run by two people within 3 min"),
+            format!("run by two people within 3 min: {}", count(n, "command")),
             seqs,
         ),
     }
@@ -368,7 +395,7 @@ fn hints(m: &Metrics) -> Line {
         points,
         5,
         format!("ヒント {n} 件"),
-        format!("{n} hint(s)"),
+        format!("{} taken", count(n, "hint")),
         seqs,
     )
 }

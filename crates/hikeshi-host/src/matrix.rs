@@ -21,6 +21,8 @@ use crate::session::Session;
 const PAGE_LIMIT: Duration = Duration::from_secs(120);
 /// How long a fix may take until it begins to hold.
 const SETTLE: Duration = Duration::from_secs(150);
+/// How long the system must have been well before anything is proven on it.
+const CALM: Duration = Duration::from_secs(20);
 /// How much longer than `hold` a fake fix or idleness is watched.
 const WATCH: Duration = Duration::from_secs(20);
 
@@ -92,7 +94,8 @@ impl Prover {
     /// # Errors
     /// What is not healthy.
     pub async fn settled(&self) -> Result<(), String> {
-        let verdict = self.outcome(self.hold() + SETTLE).await;
+        let scenario = &self.session.scenario.scenario;
+        let verdict = self.host.oracle.held(scenario, CALM, CALM + SETTLE).await;
         if verdict.green {
             Ok(())
         } else {

@@ -54,6 +54,12 @@ struct Options {
     /// Followers looked at, per sampled post
     #[arg(long, env = "LOAD_FRESHNESS_FOLLOWERS", default_value_t = 6)]
     freshness_followers: usize,
+    /// Measure only after so many seconds went well (0: from the first request)
+    #[arg(long, env = "LOAD_SETTLE_S", default_value_t = 5.0)]
+    settle: f64,
+    /// Measure after so many seconds however it goes
+    #[arg(long, env = "LOAD_SETTLE_LIMIT_S", default_value_t = 60.0)]
+    settle_limit: f64,
     /// Seconds until a request counts as failed
     #[arg(long, env = "LOAD_TIMEOUT_S", default_value_t = 5.0)]
     timeout: f64,
@@ -119,6 +125,8 @@ async fn run(options: Options) -> anyhow::Result<()> {
             freshness_after: seconds("freshness-after", options.freshness_after)?,
             freshness_every: seconds("freshness-every", options.freshness_every)?,
             freshness_followers: options.freshness_followers.max(1),
+            settle: seconds("settle", options.settle)?,
+            settle_limit: seconds("settle-limit", options.settle_limit)?,
             seed: options.seed,
         },
         client,
@@ -139,7 +147,8 @@ async fn run(options: Options) -> anyhow::Result<()> {
         stop.send_replace(true);
     });
     run.log_in(&stopped).await;
-    tracing::info!(rate = options.rate, "Sending");
+    run.settle(&stopped).await;
+    tracing::info!(rate = options.rate, "Measuring");
     run.send(stopped).await;
     server.abort();
     println!(

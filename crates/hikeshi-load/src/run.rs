@@ -9,7 +9,7 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use crate::client::{Client, Login, Post};
-use crate::recorder::{Acknowledged, Recorder};
+use crate::recorder::{Acknowledged, JourneySummary, Recorder};
 use crate::schedule::{Arrival, Journey, Schedule};
 
 /// What to send, and as whom.
@@ -36,6 +36,10 @@ pub struct Plan {
     pub freshness_every: Duration,
     /// Followers looked at, per sampled post.
     pub freshness_followers: usize,
+    /// Nothing is measured before a stretch of this length went well. Zero measures from the first request.
+    pub settle: Duration,
+    /// Measuring begins after this time even if none did: a system that never becomes well must show.
+    pub settle_limit: Duration,
     pub seed: u64,
 }
 
@@ -43,12 +47,15 @@ pub struct Plan {
 pub struct Run {
     plan: Plan,
     client: Client,
-    pub recorder: Recorder,
+    pub recorder: Arc<Recorder>,
     logins: Mutex<HashMap<String, Login>>,
     followers: Mutex<HashMap<String, Vec<String>>>,
     /// Of ordinary posts and of the hot account's.
     last_samples: Mutex<[Option<Instant>; 2]>,
 }
+
+/// A stretch went well when its slowest request took no longer than this.
+const PROMPT_MS: f64 = 500.0;
 
 /// Followers of an author that samples choose from.
 const FOLLOWERS_KNOWN: u32 = 300;
@@ -58,7 +65,7 @@ impl Run {
         Arc::new(Self {
             plan,
             client,
-            recorder: Recorder::new(),
+            recorder: Arc::new(Recorder::new()),
             logins: Mutex::default(),
             followers: Mutex::default(),
             last_samples: Mutex::default(),
@@ -92,7 +99,7 @@ impl Run {
         Some(login)
     }
 
-    /// Logs everyone in, trying until all are, or until asked to stop. Measuring starts after this.
+    /// Logs everyone in, trying until all are, or until asked to stop.
     pub async fn log_in(&self, stop: &watch::Receiver<bool>) {
         let names = (0..u64::from(self.plan.users))
             .map(|n| self.name(n))
@@ -109,59 +116,90 @@ impl Run {
         }
     }
 
+    /// Sends according to plan, without measuring, until the system has shown that it serves everything promptly:
+    /// caches fill and connections open while it starts, and no user's objective is about that.
+    pub async fn settle(self: &Arc<Self>, stop: &watch::Receiver<bool>) {
+        let began = Instant::now();
+        while !self.plan.settle.is_zero() && !*stop.borrow() {
+            if began.elapsed() >= self.plan.settle_limit {
+                tracing::warn!("Measuring begins though the system is not well yet");
+                return;
+            }
+            let trial = Arc::new(Recorder::new());
+            self.offer(&trial, Some(self.plan.settle), stop.clone()).await;
+            let summary = trial.summary(self.plan.settle);
+            let well = |journey: &JourneySummary| {
+                journey.error == 0 && journey.stale == 0 && journey.latency_ms.max <= PROMPT_MS
+            };
+            if summary.journeys.values().all(well) {
+                return;
+            }
+        }
+    }
+
     /// Sends according to plan until asked to stop, then waits for what is under way.
-    pub async fn send(self: &Arc<Self>, mut stop: watch::Receiver<bool>) {
+    pub async fn send(self: &Arc<Self>, stop: watch::Receiver<bool>) {
+        self.offer(&self.recorder, None, stop).await;
+    }
+
+    async fn offer(
+        self: &Arc<Self>,
+        recorder: &Arc<Recorder>,
+        during: Option<Duration>,
+        mut stop: watch::Receiver<bool>,
+    ) {
         let start = Instant::now();
         let mut tasks = JoinSet::new();
-        for arrival in Schedule::new(
+        let schedule = Schedule::new(
             self.plan.rate,
             self.plan.post_share,
             self.plan.hot_share,
             self.plan.seed,
-        ) {
+        );
+        for arrival in schedule.take_while(|arrival| during.is_none_or(|during| arrival.at < during)) {
             let due = start + arrival.at;
             tokio::select! {
                 biased;
                 _ = stop.wait_for(|stop| *stop) => break,
                 () = tokio::time::sleep_until(due) => {}
             }
-            self.recorder.offered(arrival.journey);
-            let run = self.clone();
-            tasks.spawn(async move { run.take(arrival, due).await });
+            recorder.offered(arrival.journey);
+            let (run, recorder) = (self.clone(), recorder.clone());
+            tasks.spawn(async move { run.take(&recorder, arrival, due).await });
             while tasks.try_join_next().is_some() {}
         }
         while tasks.join_next().await.is_some() {}
     }
 
-    async fn take(&self, arrival: Arrival, due: Instant) {
+    async fn take(&self, recorder: &Recorder, arrival: Arrival, due: Instant) {
         let name = if arrival.hot {
             self.plan.hot.clone()
         } else {
             self.name(arrival.dice)
         };
         let Some(login) = self.login(&name).await else {
-            self.recorder
-                .ended(arrival.journey, due.elapsed(), Err("not logged in"));
+            recorder.ended(arrival.journey, due.elapsed(), Err("not logged in"));
             return;
         };
         match arrival.journey {
             Journey::Read => {
                 let outcome = self.client.timeline(&login, self.plan.page).await;
-                self.note(Journey::Read, due, &outcome, &name);
+                self.note(recorder, Journey::Read, due, &outcome, &name);
             }
             Journey::Post => {
                 let outcome = self.client.post(&login, &text(arrival)).await;
-                self.note(Journey::Post, due, &outcome, &name);
+                self.note(recorder, Journey::Post, due, &outcome, &name);
                 if let Ok(post) = outcome {
                     let acknowledged = Instant::now();
                     let at = jiff::Timestamp::now().to_string();
+                    // Whoever measures, no post that was acknowledged may be lost.
                     self.recorder.acknowledge(Acknowledged {
                         id: post.id,
                         author: post.author.clone(),
                         at,
                     });
                     if self.sampled(arrival.hot, acknowledged) {
-                        self.look_for(&post, &login, acknowledged).await;
+                        self.look_for(recorder, &post, &login, acknowledged).await;
                     }
                 }
             }
@@ -170,13 +208,14 @@ impl Run {
 
     fn note<T>(
         &self,
+        recorder: &Recorder,
         journey: Journey,
         due: Instant,
         outcome: &Result<T, crate::client::ClientError>,
         name: &str,
     ) {
         match outcome {
-            Ok(_) => self.recorder.ended(journey, due.elapsed(), Ok(())),
+            Ok(_) => recorder.ended(journey, due.elapsed(), Ok(())),
             Err(error) => {
                 // A token that has expired is asked for anew with the next request.
                 if matches!(error, crate::client::ClientError::Status(401)) {
@@ -185,8 +224,7 @@ impl Run {
                         .unwrap_or_else(PoisonError::into_inner)
                         .remove(name);
                 }
-                self.recorder
-                    .ended(journey, due.elapsed(), Err(&error.to_string()));
+                recorder.ended(journey, due.elapsed(), Err(&error.to_string()));
             }
         }
     }
@@ -222,7 +260,7 @@ impl Run {
 
     /// Is the post, in time, in the timelines of some of its author's followers? One miss makes it stale; a timeline
     /// that cannot be read does not tell (that is availability's matter).
-    async fn look_for(&self, post: &Post, author: &Login, acknowledged: Instant) {
+    async fn look_for(&self, recorder: &Recorder, post: &Post, author: &Login, acknowledged: Instant) {
         let Some(mut names) = self.followers_of(&post.author, author).await else {
             return;
         };
@@ -242,7 +280,7 @@ impl Run {
             .map(|posts| posts.iter().any(|shown| shown.id == post.id) || moved_past(&posts, post.id))
             .collect();
         if !found.is_empty() {
-            self.recorder.freshness(found.iter().all(|found| *found));
+            recorder.freshness(found.iter().all(|found| *found));
         }
     }
 }

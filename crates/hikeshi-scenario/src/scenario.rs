@@ -318,7 +318,22 @@ pub const SEATS: [&str; 6] = [
     "facilitator",
 ];
 
-/// Handles are 1 to 32 small letters and digits: they are read aloud, typed in chat and become certificate names.
+/// Handles are 2 to 16 small letters and digits: they are read aloud, typed in chat and become certificate names.
 pub fn is_handle(name: &str) -> bool {
-    (1..=32).contains(&name.len()) && name.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit())
+    (2..=16).contains(&name.len()) && name.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn handles_are_small_letters_and_digits() {
+        for good in ["pika7", "ab", "0123456789abcdef"] {
+            assert!(is_handle(good), "{good}");
+        }
+        for bad in ["a", "", "Pika", "ab-c", "0123456789abcdefg", "ピカ", "a b"] {
+            assert!(!is_handle(bad), "{bad}");
+        }
+    }
 }

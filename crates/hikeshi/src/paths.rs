@@ -64,6 +64,13 @@ impl Paths {
     pub fn seat_kubeconfigs(&self) -> PathBuf {
         self.home.join("kubeconfigs")
     }
+    /// The id of the drill that was last run on the system that is up.
+    pub fn drilled(&self) -> PathBuf {
+        self.home.join("drilled")
+    }
+    pub fn volumes(&self) -> PathBuf {
+        self.home.join("volumes")
+    }
     pub fn store(&self) -> PathBuf {
         self.home.join("store")
     }
@@ -86,7 +93,7 @@ impl Paths {
             (self.dataplane(), 0o700),
             (self.drills(), 0o700),
             (self.home.join("pods"), 0o755),
-            (self.home.join("volumes"), 0o755),
+            (self.volumes(), 0o755),
         ] {
             std::fs::create_dir_all(&folder)
                 .and_then(|()| std::fs::set_permissions(&folder, std::fs::Permissions::from_mode(mode)))

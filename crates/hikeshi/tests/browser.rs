@@ -46,7 +46,7 @@ impl Home {
 
 impl Drop for Home {
     fn drop(&mut self) {
-        let down = self.hikeshi(&["down", "--volumes"]);
+        let down = self.hikeshi(&["down"]);
         let log = std::fs::read_to_string(self.folder.join("control.log")).unwrap_or_default();
         let _ = std::fs::remove_dir_all(&self.folder);
         if !down.status.success() && !std::thread::panicking() {
@@ -91,7 +91,7 @@ fn prerequisites(root: &Path, chromium: &Path) {
 }
 
 #[test]
-#[ignore = "eight minutes that need the machine to themselves: cargo test -p hikeshi --test browser -- --ignored"]
+#[ignore = "minutes that need the machine to themselves: cargo test --workspace --test browser -- --ignored"]
 fn a_person_goes_through_a_whole_drill_in_the_war_room() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
     let chromium =

@@ -74,10 +74,15 @@ impl Oracle {
         }
     }
 
-    /// Green as soon as every look of the scenario's `hold` was green; red when that has not happened within
-    /// `limit`, with what was wrong at the last red look.
+    /// What [`Self::held`] says for as long as the scenario wants health to hold.
     pub async fn outcome(&self, scenario: &Scenario, limit: Duration) -> Verdict {
-        let hold = scenario.oracle.journeys.hold.get();
+        self.held(scenario, scenario.oracle.journeys.hold.get(), limit)
+            .await
+    }
+
+    /// Green as soon as every look for `hold` was green; red when that has not happened within `limit`, with what was
+    /// wrong at the last red look.
+    pub async fn held(&self, scenario: &Scenario, hold: Duration, limit: Duration) -> Verdict {
         let end = Instant::now() + limit;
         let mut green_since: Option<Instant> = None;
         let mut last_red = vec!["nothing was looked at".to_owned()];

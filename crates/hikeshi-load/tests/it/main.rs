@@ -93,6 +93,8 @@ fn plan(rate: f64) -> Plan {
         freshness_after: Duration::from_millis(50),
         freshness_every: Duration::ZERO,
         freshness_followers: 2,
+        settle: Duration::ZERO,
+        settle_limit: Duration::ZERO,
         seed: 1,
     }
 }
@@ -107,7 +109,10 @@ async fn run_until(
     run.log_in(&stopped).await;
     let sender = tokio::spawn({
         let run = run.clone();
-        async move { run.send(stopped).await }
+        async move {
+            run.settle(&stopped).await;
+            run.send(stopped).await;
+        }
     });
     meanwhile().await;
     let deadline = tokio::time::Instant::now() + Duration::from_secs(60);
@@ -202,6 +207,50 @@ async fn timelines_that_do_not_update_are_stale_though_they_answer() {
         ),
         (0, 0)
     );
+}
+
+#[tokio::test]
+async fn a_system_that_is_still_starting_is_not_measured_but_its_posts_count() {
+    let (fake, target) = start().await;
+    fake.stale.store(true, Ordering::SeqCst);
+    let run = Run::new(
+        Plan {
+            settle: Duration::from_millis(200),
+            settle_limit: Duration::from_secs(60),
+            ..plan(200.0)
+        },
+        client(&target),
+    );
+    let started = async || {
+        // Several stretches go by in which no post reaches a timeline.
+        while fake.next.load(Ordering::SeqCst) < 20 {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        fake.stale.store(false, Ordering::SeqCst);
+    };
+    let fresh = |summary: &Summary| summary.journeys["read-timeline"].fresh >= 5;
+    let summary = run_until(&run, started, fresh).await;
+    assert_eq!(summary.journeys["read-timeline"].stale, 0);
+    let written = fake.next.load(Ordering::SeqCst);
+    assert!(summary.journeys["post-message"].ok.cast_signed() < written);
+    assert_eq!(i64::try_from(summary.acknowledged), Ok(written));
+}
+
+#[tokio::test]
+async fn a_system_that_never_becomes_well_is_measured_in_the_end() {
+    let (fake, target) = start().await;
+    fake.stale.store(true, Ordering::SeqCst);
+    let run = Run::new(
+        Plan {
+            settle: Duration::from_millis(50),
+            settle_limit: Duration::from_millis(200),
+            ..plan(200.0)
+        },
+        client(&target),
+    );
+    let stale = |summary: &Summary| summary.journeys["read-timeline"].stale >= 5;
+    let summary = run_until(&run, async || {}, stale).await;
+    assert_eq!(summary.journeys["read-timeline"].fresh, 0);
 }
 
 #[tokio::test]

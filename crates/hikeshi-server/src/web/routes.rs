@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use super::App;
 use super::error::refuse;
-use super::session::{InviteRole, MaybeSession, Session, goodbye, is_handle};
+use super::session::{InviteRole, MaybeSession, Session, goodbye};
 use crate::api::{ApiError, DrillSummary, DrillView, JourneySeries, Lang, UiCommand, Viewer};
 
 /// Longest text a person may send, in characters: a chat message, not a document.
@@ -98,7 +98,7 @@ pub(super) async fn join(
     Json(join): Json<Join>,
 ) -> Result<Response, ApiError> {
     let role = app.invites.role(&join.token).ok_or_else(bad_invite)?;
-    if !is_handle(&join.name) {
+    if !hikeshi_scenario::scenario::is_handle(&join.name) {
         return Err(ApiError::Invalid(
             "a name is 2 to 16 small letters (a-z) and digits".to_owned(),
         ));

@@ -186,11 +186,6 @@ fn from_here(request: &Request, tls: bool) -> bool {
     }
 }
 
-/// Whether a handle is `[a-z0-9]{2,16}`.
-pub(super) fn is_handle(name: &str) -> bool {
-    (2..=16).contains(&name.len()) && name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -237,15 +232,5 @@ mod tests {
         assert_eq!(invites.role(&"p".repeat(32)), Some(InviteRole::Participant));
         assert_eq!(invites.role(""), None);
         assert_eq!(invites.role("ppp"), None);
-    }
-
-    #[test]
-    fn handles_are_small_letters_and_digits() {
-        for good in ["pika7", "ab", "0123456789abcdef"] {
-            assert!(is_handle(good), "{good}");
-        }
-        for bad in ["a", "", "Pika", "ab-c", "0123456789abcdefg", "ピカ", "a b"] {
-            assert!(!is_handle(bad), "{bad}");
-        }
     }
 }

@@ -73,9 +73,9 @@ pub struct UpArgs {
 
 #[derive(Debug, Args)]
 pub struct DownArgs {
-    /// Remove the volumes too (the system's data)
+    /// Keep the volumes (the system's data) for the next `up`; without them it begins from the normal state
     #[arg(long)]
-    pub volumes: bool,
+    pub keep_volumes: bool,
 }
 
 #[derive(Debug, Args)]

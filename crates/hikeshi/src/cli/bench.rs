@@ -55,7 +55,7 @@ async fn up(progress: &mut Progress) -> Result<f64, Failure> {
     let limit = started + Duration::from_secs(60);
     loop {
         if let Some(address) = stage.running.control.host_address("chirpy") {
-            let answer = http.get(format!("http://{address}/healthz")).send().await;
+            let answer = http.get(format!("http://{address}/")).send().await;
             if answer.is_ok_and(|answer| answer.status().is_success()) {
                 break;
             }

@@ -11,7 +11,7 @@ pub fn run(args: &DownArgs) -> Result<(), Failure> {
     let ran = paths.home.is_dir() && anything_runs(&paths);
     // Without anything running there may still be files of what died.
     if paths.home.is_dir() {
-        destroy(&paths, args.volumes)?;
+        destroy(&paths, args.keep_volumes)?;
     }
     output::line(if ran {
         "everything has ended"
@@ -26,8 +26,23 @@ fn anything_runs(paths: &Paths) -> bool {
     pods || Record::running(paths).is_some() || dataplane::running(&paths.dataplane()).is_some()
 }
 
-/// Leaves no process, mount, socket or lock behind. Drills and certificates stay; volumes unless asked.
-pub fn destroy(paths: &Paths, volumes: bool) -> Result<(), Failure> {
+/// Leaves no process, mount, socket or lock behind. Drills and certificates stay; volumes when asked.
+pub fn destroy(paths: &Paths, keep_volumes: bool) -> Result<(), Failure> {
+    end_system(paths)?;
+    let _ = std::fs::remove_file(paths.control_record());
+    if keep_volumes {
+        return Ok(());
+    }
+    remove(&paths.volumes())
+}
+
+/// Ends the system and forgets its data, so that the next `up` is the normal state. Addresses and invitations stay.
+pub fn reset(paths: &Paths) -> Result<(), Failure> {
+    end_system(paths)?;
+    remove(&paths.volumes())
+}
+
+fn end_system(paths: &Paths) -> Result<(), Failure> {
     // Control first: it would start again what is ended under it.
     if let Some(record) = Record::running(paths) {
         ending::end(&record.process);
@@ -36,15 +51,11 @@ pub fn destroy(paths: &Paths, volumes: bool) -> Result<(), Failure> {
         .block_on(hikeshi_node::destroy_all(&paths.home))
         .component("ending the pods")?;
     dataplane::stop(&paths.dataplane());
-    for file in [paths.control_socket(), paths.control_record(), paths.lock()] {
+    for file in [paths.control_socket(), paths.drilled(), paths.lock()] {
         let _ = std::fs::remove_file(file);
     }
     // The cluster's objects describe pods that are no more; the next `up` applies the system anew.
-    remove(&paths.store())?;
-    if volumes {
-        remove(&paths.home.join("volumes"))?;
-    }
-    Ok(())
+    remove(&paths.store())
 }
 
 fn remove(folder: &std::path::Path) -> Result<(), Failure> {

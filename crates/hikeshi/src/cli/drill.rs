@@ -34,6 +34,10 @@ fn begin(
     let library = hikeshi_host::Library::new(crate::paths::share()?);
     let system = library.load(scenario).map_err(unloadable)?.scenario.system;
     let mut progress = Progress::new(json);
+    if another_was_run(paths)? {
+        progress.say("resetting the system: another drill was run on it");
+        super::down::reset(paths)?;
+    }
     start::ensure(paths, &system, listen, |text| progress.say(text))?;
     let request = Request::DrillStart {
         scenario: scenario.to_owned(),
@@ -57,6 +61,16 @@ fn begin(
     output::line("With your own kubectl: export KUBECONFIG=$(hikeshi kubeconfig --seat YOURNAME)");
     output::line("To end everything: hikeshi down");
     Ok(())
+}
+
+/// Whether a drill was run to its end on the system that is up: what it broke, and what people changed, would be there
+/// still. One that is not over is not ours to end.
+fn another_was_run(paths: &Paths) -> Result<bool, Failure> {
+    let Ok(id) = std::fs::read_to_string(paths.drilled()) else {
+        return Ok(false);
+    };
+    let drills = store::list(&paths.drills()).component("listing drills")?;
+    Ok(!drills.iter().any(|drill| drill.id == id && !drill.ended))
 }
 
 /// Only a misspelt name is helped by the list of names.

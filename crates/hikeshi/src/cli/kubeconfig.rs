@@ -18,7 +18,7 @@ pub fn run(args: &KubeconfigArgs) -> Result<(), Failure> {
     };
     if !hikeshi_scenario::scenario::is_handle(name) {
         return Err(Failure::usage(format!(
-            "{name:?} is no handle: small letters and digits only, e.g. pika7"
+            "{name:?} is no handle: 2 to 16 small letters and digits, e.g. pika7"
         )));
     }
     let roles = hikeshi_scenario::scenario::SEATS;

@@ -229,6 +229,8 @@ async fn start_drill(
             _ => Failure::component(error.to_string()),
         })?;
     let id = session.id().to_owned();
+    let drilled = running.control.paths.drilled();
+    std::fs::write(&drilled, &id).component(format!("writing {}", drilled.display()))?;
     let result = running.bring_up(&mut progress).await;
     match result {
         Ok(pods) => {

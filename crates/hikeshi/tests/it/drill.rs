@@ -48,6 +48,8 @@ async fn one_drill_from_start_to_end() {
     control_is_killed(&home, &drill, &commander, &seat).await;
     the_data_plane_is_killed(&home).await;
     the_drill_ends(&home, &drill, &commander).await;
+    the_next_drill_begins_from_the_normal_state(&home, &started["invite"]).await;
+    data_outlives_the_system(&home).await;
     nothing_is_left(&home);
 }
 
@@ -413,6 +415,44 @@ async fn the_drill_ends(home: &Home, drill: &str, room: &Room) {
         (&listed[0]["id"], &listed[0]["ended"]),
         (&json!(drill), &json!(true))
     );
+}
+
+const FANOUT: &str =
+    "get configmap timeline-service-config -n chirpy -o jsonpath={.data.FANOUT_MAX_INFLIGHT}";
+
+async fn the_next_drill_begins_from_the_normal_state(home: &Home, invite: &Value) {
+    let admin = Kubectl::new(home.path().join("kubeconfig"));
+    let normal = admin.ok(FANOUT).await;
+    let patch = r#"patch configmap timeline-service-config -n chirpy --type=merge -p {"data":{"FANOUT_MAX_INFLIGHT":"64"}}"#;
+    admin.ok(patch).await;
+    assert_ne!(admin.ok(FANOUT).await, normal);
+    let again = home.json(&["drill", "start", "timelines-stop-updating", "--json"]);
+    assert_eq!(again["invite"], *invite, "the team's link still holds");
+    assert_eq!(
+        admin.ok(FANOUT).await,
+        normal,
+        "what the last drill changed is gone"
+    );
+    let refused = home.run(&["drill", "start", "timelines-stop-updating"]);
+    assert_eq!(
+        refused.status.code(),
+        Some(1),
+        "a drill that is on is not swept away"
+    );
+    home.ok(&["drill", "end"]);
+}
+
+/// All six Redis nodes come back with their data and with new addresses: they must find one another again.
+async fn data_outlives_the_system(home: &Home) {
+    home.ok(&["down", "--keep-volumes"]);
+    home.ok(&["up"]);
+    let admin = Kubectl::new(home.path().join("kubeconfig"));
+    for node in 0..6 {
+        let line = format!("exec redis-cluster-{node} -n chirpy -- redis-cli cluster nodes");
+        let nodes = admin.ok(&line).await;
+        let connected = nodes.lines().filter(|line| line.contains(" connected")).count();
+        assert_eq!(connected, 6, "as redis-cluster-{node} sees it:\n{nodes}");
+    }
 }
 
 fn nothing_is_left(home: &Home) {

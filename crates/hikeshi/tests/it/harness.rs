@@ -169,7 +169,7 @@ impl Drop for Home {
     fn drop(&mut self) {
         // A failed test leaves nothing behind either; what this cannot end, the lifeline does.
         let _ = self
-            .hikeshi(&["down", "--volumes"])
+            .hikeshi(&["down"])
             .stdout(Stdio::null())
             .stderr(Stdio::null())
             .status();
