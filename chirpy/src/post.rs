@@ -315,11 +315,11 @@ async fn poll(State(posts): State<Outbox>, Json(poll): Json<Poll>) -> Result<Jso
     let renew = client
         .prepare_cached(
             "UPDATE fanout_jobs SET leased_until = now() + make_interval(secs => $2::float8)
-             WHERE worker = $1 AND leased_until < now() + make_interval(secs => $2::float8 * 2 / 3)",
+             WHERE worker = $1 AND id = ANY($3) AND leased_until < now() + make_interval(secs => $2::float8 * 2 / 3)",
         )
         .await?;
     client
-        .execute(&renew, &[&poll.worker, &poll.lease_seconds])
+        .execute(&renew, &[&poll.worker, &poll.lease_seconds, &poll.held])
         .await?;
     if poll.limits.iter().all(|limit| *limit <= 0) {
         return Ok(Json(vec![]));

@@ -23,6 +23,11 @@ method=${POSTGRES_HOST_AUTH_METHOD:-scram-sha-256}
 mkdir -p "$PGDATA" /var/run/postgresql
 chmod 700 "$PGDATA"
 
+# The newest server that the machine has comes first in PATH, but kept data belongs to the server that made it.
+if [ -s "$PGDATA/PG_VERSION" ]; then
+    PATH=/usr/lib/postgresql/$(cat "$PGDATA/PG_VERSION")/bin:$PATH
+fi
+
 if [ ! -s "$PGDATA/PG_VERSION" ]; then
     if [ -z "$password" ] && [ "$method" != trust ]; then
         echo 'Error: Database is uninitialized and superuser password is not specified.' >&2

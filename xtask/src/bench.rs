@@ -15,16 +15,20 @@ pub enum Bench {
     Page,
 }
 
-pub fn run(workspace: &Workspace, what: Bench, args: &[String]) -> Result<()> {
+/// Measures `what`, or one figure after the other. `args` are passed on to each.
+pub fn run(workspace: &Workspace, what: Option<Bench>, args: &[String]) -> Result<()> {
     setup::run(workspace, false)?;
     build::run(workspace, Profile::Release)?;
-    let name = match what {
-        Bench::Up => "up",
-        Bench::Page => "page",
-    };
     let program = workspace.built(Profile::Release.dir(), "hikeshi");
-    workspace::run(
-        &format!("hikeshi bench {name}"),
-        workspace.command(program).args(["bench", name]).args(args),
-    )
+    for figure in what.map_or_else(|| vec![Bench::Up, Bench::Page], |one| vec![one]) {
+        let name = match figure {
+            Bench::Up => "up",
+            Bench::Page => "page",
+        };
+        workspace::run(
+            &format!("hikeshi bench {name}"),
+            workspace.command(&program).args(["bench", name]).args(args),
+        )?;
+    }
+    Ok(())
 }

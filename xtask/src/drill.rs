@@ -8,7 +8,7 @@ use anyhow::{Context, Result, bail};
 
 use crate::build::{self, Profile};
 use crate::setup;
-use crate::workspace::Workspace;
+use crate::workspace::{self, Workspace};
 
 #[derive(clap::Args)]
 pub struct Args {
@@ -35,6 +35,12 @@ pub fn run(workspace: &Workspace, args: Args) -> Result<()> {
         .args(["drill", "start"])
         .arg(&args.scenario)
         .args(&args.args);
+    // Where people's own terminal finds no kubectl, hikeshi must see that too: it finds the fetched one by itself, and
+    // then says how their terminal does.
+    let own_path = workspace::own_path();
+    if workspace::which_on(&own_path, "kubectl").is_none() {
+        start.env("PATH", own_path);
+    }
     if args.open {
         return start_and_open(workspace, &mut start);
     }

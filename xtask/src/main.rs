@@ -60,7 +60,8 @@ enum Task {
     Layers,
     /// Measure a release build
     Bench {
-        what: bench::Bench,
+        /// The figure; without a name, both
+        what: Option<bench::Bench>,
         /// Passed on to `hikeshi bench`
         #[arg(last = true)]
         args: Vec<String>,

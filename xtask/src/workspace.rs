@@ -1,6 +1,6 @@
 //! Where things are, and how a program is started so that it finds them.
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::{env, fs};
@@ -44,7 +44,7 @@ impl Workspace {
 
     /// PATH with the fetched tools in front.
     pub fn path(&self) -> OsString {
-        let inherited = env::var_os("PATH").unwrap_or_else(|| "/usr/local/bin:/usr/bin:/bin".into());
+        let inherited = own_path();
         let dirs = std::iter::once(self.tools_bin()).chain(env::split_paths(&inherited));
         // Joining fails only for a folder with a colon in its name; such a PATH could not have been split either.
         env::join_paths(dirs).unwrap_or(inherited)
@@ -52,9 +52,7 @@ impl Workspace {
 
     /// The first executable of this name on `path()`.
     pub fn which(&self, program: &str) -> Option<PathBuf> {
-        env::split_paths(&self.path())
-            .map(|dir| dir.join(program))
-            .find(|file| is_executable(file))
+        which_on(&self.path(), program)
     }
 
     /// A command that runs at the root, with `path()`, free of what `cargo run` told this process about itself.
@@ -86,6 +84,18 @@ impl Workspace {
     pub fn built(&self, profile_dir: &str, program: &str) -> PathBuf {
         self.target.join(profile_dir).join(program)
     }
+}
+
+/// PATH as this terminal has it.
+pub fn own_path() -> OsString {
+    env::var_os("PATH").unwrap_or_else(|| "/usr/local/bin:/usr/bin:/bin".into())
+}
+
+/// The first executable of this name on `path`.
+pub fn which_on(path: &OsStr, program: &str) -> Option<PathBuf> {
+    env::split_paths(path)
+        .map(|dir| dir.join(program))
+        .find(|file| is_executable(file))
 }
 
 /// Runs a command with this terminal as its own; an unsuccessful exit is an error naming `what`.

@@ -42,9 +42,12 @@ pub struct Poll {
     /// Jobs that failed too often here; another worker may take them.
     #[serde(default)]
     pub returned: Vec<i64>,
+    /// Jobs that are in the works: only their leases go on. An answer may be lost, and with it the jobs in it.
+    #[serde(default)]
+    pub held: Vec<i64>,
     /// How many new ones are wanted, by shard.
     pub limits: Vec<i64>,
-    /// How long the leases of all this worker's jobs last from now.
+    /// How long leases last from now.
     pub lease_seconds: f64,
     /// Give back all that is left: the worker ends.
     pub release: bool,
@@ -285,6 +288,7 @@ fn commands(job: Job, keys: &[(u16, String)]) -> (Vec<u8>, usize) {
 /// Claims jobs and sees them through until the process is asked to end; then gives back what is left.
 pub async fn work(fanout: Arc<Fanout>, mut stop: watch::Receiver<bool>) {
     let mut running = JoinSet::new();
+    let mut held = HashMap::new();
     let (mut completed, mut returned) = (vec![], vec![]);
     let mut tick = tokio::time::interval(fanout.poll_interval);
     tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
@@ -293,16 +297,24 @@ pub async fn work(fanout: Arc<Fanout>, mut stop: watch::Receiver<bool>) {
             _ = tick.tick() => {}
             _ = stop.changed() => break,
         }
-        while let Some(ended) = running.try_join_next() {
-            match ended {
-                Ok(Outcome::Done(id)) => completed.push(id),
-                Ok(Outcome::GivenBack(id)) => returned.push(id),
+        while let Some(ended) = running.try_join_next_with_id() {
+            let task = match ended {
+                Ok((task, Outcome::Done(id))) => {
+                    completed.push(id);
+                    task
+                }
+                Ok((task, Outcome::GivenBack(id))) => {
+                    returned.push(id);
+                    task
+                }
                 // Its lease runs out by itself.
-                Err(_) => {}
-            }
+                Err(error) => error.id(),
+            };
+            held.remove(&task);
         }
         let mut poll = fanout.poll(std::mem::take(&mut completed), fanout.room());
         poll.returned = std::mem::take(&mut returned);
+        poll.held = held.values().copied().collect();
         match fanout.posts.post::<_, Vec<Job>>("/fanout/poll", &poll).await {
             Ok(jobs) => {
                 for job in jobs {
@@ -311,7 +323,8 @@ pub async fn work(fanout: Arc<Fanout>, mut stop: watch::Receiver<bool>) {
                         .get_or_create(&vec![("shard", job.shard.to_string())])
                         .inc();
                     let fanout = fanout.clone();
-                    running.spawn(async move { fanout.see_through(job).await });
+                    let task = running.spawn(async move { fanout.see_through(job).await });
+                    held.insert(task.id(), job.id);
                 }
             }
             // Said again with the next poll; the error itself is already logged.
@@ -348,6 +361,7 @@ impl Fanout {
             worker: self.worker.clone(),
             completed,
             returned: vec![],
+            held: vec![],
             limits,
             lease_seconds,
             release: false,

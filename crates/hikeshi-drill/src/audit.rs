@@ -76,6 +76,7 @@ pub fn fold(records: &[AuditRecord]) -> Option<Command> {
         exit_code: Some(i32::from(failed)),
         output: String::new(),
         seconds: last.at.duration_since(first.at).as_secs_f64().max(0.0),
+        step: None,
     })
 }
 

@@ -124,6 +124,8 @@ pub enum Command {
         exit_code: Option<i32>,
         output: String,
         seconds: f64,
+        #[serde(default)]
+        step: Option<u32>,
     },
     MetricSeen {
         by: String,
@@ -131,6 +133,8 @@ pub enum Command {
         value: f64,
         baseline: Option<f64>,
         unit: String,
+        #[serde(default)]
+        step: Option<u32>,
     },
     Sample {
         journeys: BTreeMap<String, JourneySample>,

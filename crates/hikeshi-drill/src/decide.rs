@@ -366,6 +366,7 @@ fn facts(state: &State, command: Command) -> Vec<EventKind> {
             exit_code,
             output,
             seconds,
+            step,
         } => EventKind::CommandRun {
             actor: outside(state, by),
             command,
@@ -374,6 +375,7 @@ fn facts(state: &State, command: Command) -> Vec<EventKind> {
             exit_code,
             output: tail(&output, LONGEST_OUTPUT),
             seconds: finite(seconds),
+            step,
         },
         Command::MetricSeen {
             by,
@@ -381,6 +383,7 @@ fn facts(state: &State, command: Command) -> Vec<EventKind> {
             value,
             baseline,
             unit,
+            step,
         } => {
             // NaN is not a value that anybody saw.
             if !value.is_finite() {
@@ -392,6 +395,7 @@ fn facts(state: &State, command: Command) -> Vec<EventKind> {
                 value,
                 baseline: baseline.filter(|b| b.is_finite()),
                 unit,
+                step,
             }
         }
         Command::Sample { mut journeys } => {

@@ -44,7 +44,7 @@ pub enum EventKind {
         rehearsal: bool,
         seed: u64,
     },
-    /// The system has been healthy for a whole long window: the story may begin.
+    /// The system is up and people have seen its normal state: the story begins.
     SystemReady {
         pods: u32,
         seconds: f64,
@@ -152,6 +152,9 @@ pub enum EventKind {
         #[serde(default)]
         output: String,
         seconds: f64,
+        /// Which of the cast's steps this is, from 0; none for people, even where the script has the same line.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        step: Option<u32>,
     },
     /// A query answered by Prometheus during the drill, with the value that was seen.
     MetricSeen {
@@ -160,6 +163,9 @@ pub enum EventKind {
         value: f64,
         baseline: Option<f64>,
         unit: String,
+        /// As in `CommandRun`.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        step: Option<u32>,
     },
     /// Once a second or slower: what users get, by journey.
     Sample {
@@ -172,6 +178,16 @@ pub enum EventKind {
     DrillEnded {
         reason: String,
     },
+}
+
+impl EventKind {
+    /// The step of the cast that did this, where the script did.
+    pub fn step(&self) -> Option<u32> {
+        match self {
+            Self::CommandRun { step, .. } | Self::MetricSeen { step, .. } => *step,
+            _ => None,
+        }
+    }
 }
 
 /// One journey at one moment. Ratios are 0..=1 over the last short window; NaN is never written.

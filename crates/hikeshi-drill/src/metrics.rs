@@ -21,13 +21,16 @@ pub struct Metrics {
     /// アサイン.
     pub commander: Option<Mark>,
     pub impact: Option<Mark>,
+    /// The first status, or the first word to a stakeholder.
+    pub notified: Option<Mark>,
     /// 暫定復旧: the last declaration, unless a page fired after it.
     pub mitigated: Option<Mark>,
     /// Declared, then a page fired or it had to be declared again.
     pub relapsed_mitigations: Vec<Mark>,
     /// 復旧: the last declaration.
     pub resolved: Option<Mark>,
-    /// The oracle's word at or after `resolved`.
+    /// The oracle's last word after `resolved`; none where nobody asked it.
+    pub oracle: Option<Mark>,
     pub oracle_green: Option<bool>,
     /// Fault to alert.
     pub to_alert: Option<f64>,
@@ -37,7 +40,6 @@ pub struct Metrics {
     pub to_impact: Option<f64>,
     pub to_mitigate: Option<f64>,
     pub to_resolve: Option<f64>,
-    /// Alert to the first status, or the first word to a stakeholder.
     pub to_notify: Option<f64>,
     pub duplicated_work: Vec<Duplicate>,
     pub unanswered_calls: Vec<Mark>,
@@ -47,8 +49,8 @@ pub struct Metrics {
     pub hypotheses: Vec<Mark>,
     pub actions: Vec<Action>,
     pub hints: Vec<Mark>,
-    /// By journey: share of the error budget spent between the first and the lowest sample.
-    pub budget_burned: BTreeMap<String, f64>,
+    /// By journey.
+    pub budget_burned: BTreeMap<String, Burn>,
 }
 
 /// An event and its time.
@@ -94,6 +96,14 @@ pub struct Action {
     pub price: Option<f64>,
 }
 
+/// What a journey spent of its error budget between the first and the lowest sample.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Burn {
+    pub share: f64,
+    /// Those two samples; one where nothing was spent.
+    pub seqs: Vec<u64>,
+}
+
 const SAME_WORK_SECONDS: f64 = 180.0;
 const ANSWER_SECONDS: f64 = 120.0;
 
@@ -128,6 +138,8 @@ pub fn metrics(events: &[Event], scenario: &Scenario) -> Metrics {
     let acknowledged = first(|k| matches!(k, EventKind::Acknowledged { .. }));
     let commander = first(|k| matches!(k, EventKind::CommanderAssigned { .. }));
     let impact = first(|k| matches!(k, EventKind::ImpactStated { .. }));
+    let notified = notified(events, scenario, alert);
+    let oracle = resolved.and_then(|r| oracle_after(events, r));
     Metrics {
         to_alert: injected.zip(alert).map(|(i, a)| seconds(i.at, a.at)),
         to_acknowledge: since(acknowledged),
@@ -135,8 +147,9 @@ pub fn metrics(events: &[Event], scenario: &Scenario) -> Metrics {
         to_impact: since(impact),
         to_mitigate: since(mitigated),
         to_resolve: since(resolved),
-        to_notify: since(notified(events, scenario, alert)),
-        oracle_green: resolved.and_then(|r| oracle_after(events, r)),
+        to_notify: since(notified),
+        oracle: oracle.map(|(m, _)| m),
+        oracle_green: oracle.map(|(_, green)| green),
         duplicated_work: duplicated_work(events),
         unanswered_calls: unanswered_calls(events),
         silences: silences(events, scenario, alert, resolved),
@@ -150,6 +163,7 @@ pub fn metrics(events: &[Event], scenario: &Scenario) -> Metrics {
         acknowledged,
         commander,
         impact,
+        notified,
         mitigated,
         relapsed_mitigations,
         resolved,
@@ -175,13 +189,13 @@ fn page_after(events: &[Event], mitigated: Mark, resolved: Option<Mark>) -> bool
     })
 }
 
-fn oracle_after(events: &[Event], resolved: Mark) -> Option<bool> {
+fn oracle_after(events: &[Event], resolved: Mark) -> Option<(Mark, bool)> {
     events
         .iter()
         .rev()
         .filter(|e| e.seq > resolved.seq)
         .find_map(|e| match &e.kind {
-            EventKind::OracleChecked { green, .. } => Some(*green),
+            EventKind::OracleChecked { green, .. } => Some((mark(e), *green)),
             _ => None,
         })
 }
@@ -402,18 +416,27 @@ fn budget_at(events: &[Event], at: Timestamp, after: f64) -> Option<f64> {
         })
 }
 
-fn budget_burned(events: &[Event]) -> BTreeMap<String, f64> {
-    let mut span: BTreeMap<String, (f64, f64)> = BTreeMap::new();
+fn budget_burned(events: &[Event]) -> BTreeMap<String, Burn> {
+    // Of each journey the first sample and the lowest, with their events.
+    let mut ends: BTreeMap<&str, [(u64, f64); 2]> = BTreeMap::new();
     for event in events {
         let EventKind::Sample { journeys } = &event.kind else {
             continue;
         };
         for (name, left) in journeys.iter().filter_map(|(n, j)| Some((n, j.budget_left?))) {
-            let (_, lowest) = span.entry(name.clone()).or_insert((left, left));
-            *lowest = lowest.min(left);
+            let here = (event.seq, left);
+            let [_, lowest] = ends.entry(name.as_str()).or_insert([here, here]);
+            if left < lowest.1 {
+                *lowest = here;
+            }
         }
     }
-    span.into_iter()
-        .map(|(name, (first, lowest))| (name, (first - lowest).max(0.0)))
+    ends.into_iter()
+        .map(|(name, [first, lowest])| {
+            let mut seqs = vec![first.0, lowest.0];
+            seqs.dedup();
+            let share = first.1 - lowest.1;
+            (name.to_owned(), Burn { share, seqs })
+        })
         .collect()
 }

@@ -1,18 +1,19 @@
-//! The draft of the document after it: 17 fields, every sentence with its events, what the log does not show marked. Blameless:
-//! people appear as those who found and helped, never as causes.
+//! The draft of the document after it: 17 fields, every sentence with its events, what the log does not show marked; then those
+//! events themselves. Blameless: people appear as those who found and helped, never as causes.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 
 use hikeshi_scenario::{ActionKind, Scenario};
+use jiff::Timestamp;
 use jiff::tz::Offset;
 
 use crate::Lang;
-use crate::event::{Event, EventKind};
+use crate::event::{Event, EventKind, JourneySample};
 use crate::metrics::{Metrics, metrics};
 use crate::score::span;
 use crate::story::{clock, date};
-use crate::timeline::{Category, timeline};
+use crate::timeline::{Category, Entry, entry, timeline, value_text};
 
 /// Names of the fields, in their order.
 pub const FIELDS: [(&str, &str); 17] = [
@@ -35,13 +36,17 @@ pub const FIELDS: [(&str, &str); 17] = [
     ("参考情報", "References"),
 ];
 
-/// One figure of a sample.
-type Value = fn(&crate::JourneySample) -> Option<f64>;
+/// Name of the last section: what the sentences above it cite.
+pub const APPENDIX: (&str, &str) = ("根拠のイベント", "Events");
 
-/// The sentences of one field.
+/// One figure of a sample.
+type Value = fn(&JourneySample) -> Option<f64>;
+
+/// The sentences so far, and the events that they cite.
 struct Draft {
     lang: Lang,
     out: String,
+    cited: BTreeSet<u64>,
 }
 
 impl Draft {
@@ -50,6 +55,7 @@ impl Draft {
         if seqs.is_empty() {
             self.unsupported(ja, en);
         } else {
+            self.cited.extend(seqs);
             let _ = writeln!(self.out, "- {} {}", self.lang.pick(ja, en), links(seqs));
         }
     }
@@ -68,11 +74,87 @@ impl Draft {
             let _ = writeln!(self.out, "\n## {}\n", self.lang.pick(ja, en));
         }
     }
+
+    /// Every cited event once: where the draft is pasted nobody has the log.
+    fn appendix(&mut self, events: &[Event], offset: Offset) {
+        let _ = writeln!(self.out, "\n## {}\n", self.lang.pick(APPENDIX.0, APPENDIX.1));
+        for event in events.iter().filter(|e| self.cited.contains(&e.seq)) {
+            let at = moment(event.at, offset);
+            let _ = writeln!(self.out, "- #{} {at} {}", event.seq, what(event, self.lang));
+        }
+    }
 }
 
 /// `[#12]` for each event.
 fn links(seqs: &[u64]) -> String {
     seqs.iter().map(|s| format!("[#{s}]")).collect()
+}
+
+/// `14:03:05`: a minute holds many events.
+fn moment(at: Timestamp, offset: Offset) -> String {
+    offset.to_datetime(at).strftime("%H:%M:%S").to_string()
+}
+
+/// What an event is, on one line.
+fn what(event: &Event, lang: Lang) -> String {
+    let text = match &event.kind {
+        EventKind::Message {
+            actor, text, text_ja, ..
+        } => format!("{}: {}", actor.name, lang.of(text, text_ja.as_deref())),
+        EventKind::HintAsked { actor } => {
+            format!(
+                "{}: {}",
+                actor.name,
+                lang.pick("ヒントを求めた", "asked for a hint")
+            )
+        }
+        EventKind::Sample { journeys } => figures(journeys, lang),
+        _ => entry(event).map_or_else(String::new, |e| told(&e, lang)),
+    };
+    text.replace(['\r', '\n'], " ")
+}
+
+/// An entry of the timeline: who and what, commands as code.
+fn told(entry: &Entry, lang: Lang) -> String {
+    let words = lang.pick(&entry.text_ja, &entry.text_en);
+    let who = match &entry.actor {
+        // Words about a seat name the person themselves.
+        Some(name) if entry.category != Category::Seat => format!("{name}: "),
+        _ => String::new(),
+    };
+    if matches!(entry.category, Category::Command | Category::Change) {
+        format!("{who}`{words}`")
+    } else {
+        format!("{who}{words}")
+    }
+}
+
+/// What users got, by journey; what was not measured is left out.
+fn figures(journeys: &BTreeMap<String, JourneySample>, lang: Lang) -> String {
+    let measured: Vec<String> = journeys
+        .iter()
+        .filter_map(|(name, j)| {
+            let shown: Vec<String> = [
+                ("可用性", "availability", j.availability, "ratio"),
+                ("レイテンシ達成率", "answered in time", j.latency_good, "ratio"),
+                ("p99", "p99", j.p99, "seconds"),
+                ("鮮度(品質)", "freshness", j.freshness, "ratio"),
+                ("エラーバジェット残", "error budget left", j.budget_left, "ratio"),
+                ("流量", "traffic", j.requests_per_second, "req/s"),
+            ]
+            .into_iter()
+            .filter_map(|(ja, en, value, unit)| {
+                Some(format!("{} {}", lang.pick(ja, en), value_text(value?, unit)))
+            })
+            .collect();
+            (!shown.is_empty()).then(|| format!("{name} {}", shown.join(lang.pick("、", ", "))))
+        })
+        .collect();
+    if measured.is_empty() {
+        lang.pick("計測: 値なし", "Measured: nothing yet").to_owned()
+    } else {
+        format!("{}{}", lang.pick("計測: ", "Measured: "), measured.join("; "))
+    }
 }
 
 /// The draft as Markdown that pastes into a wiki. Its date is the last event's, for the log is all it knows.
@@ -82,6 +164,7 @@ pub fn draft(events: &[Event], scenario: &Scenario, lang: Lang, offset: Offset) 
     let mut d = Draft {
         lang,
         out: format!("# {}: {title}\n", lang.pick("ポストモーテム", "Postmortem")),
+        cited: BTreeSet::new(),
     };
     let last = events.last().map_or(&[][..], std::slice::from_ref);
     d.field(0);
@@ -139,23 +222,13 @@ pub fn draft(events: &[Event], scenario: &Scenario, lang: Lang, offset: Offset) 
         .into_iter()
         .filter(|e| e.category != Category::Seat)
     {
-        let words = lang.pick(&entry.text_ja, &entry.text_en);
-        let who = entry.actor.map(|a| format!("{a}: ")).unwrap_or_default();
-        let code = if matches!(entry.category, Category::Command | Category::Change) {
-            format!("`{words}`")
-        } else {
-            words.to_owned()
-        };
-        let line = format!("{} {who}{code}", clock(entry.at, offset));
+        let line = format!("{} {}", clock(entry.at, offset), told(&entry, lang));
         d.say(&line, &line, &entry.seqs);
     }
     d.field(16);
-    let seen = |e: &&Event| matches!(e.kind, EventKind::MetricSeen { .. });
-    for event in events.iter().filter(seen) {
-        if let EventKind::MetricSeen { query, .. } = &event.kind {
-            let line = format!("PromQL: `{query}`");
-            d.say(&line, &line, &[event.seq]);
-        }
+    for (query, seqs) in queries(events) {
+        let line = format!("PromQL: `{query}`");
+        d.say(&line, &line, &seqs);
     }
     let name = &scenario.metadata.name;
     d.say(
@@ -163,7 +236,23 @@ pub fn draft(events: &[Event], scenario: &Scenario, lang: Lang, offset: Offset) 
         &format!("Scenario: {name}"),
         &events.first().map(|e| e.seq).into_iter().collect::<Vec<_>>(),
     );
+    d.appendix(events, offset);
     d.out
+}
+
+/// What was asked of Prometheus, each query once with every look at it.
+fn queries(events: &[Event]) -> Vec<(&str, Vec<u64>)> {
+    let mut out: Vec<(&str, Vec<u64>)> = Vec::new();
+    for event in events {
+        let EventKind::MetricSeen { query, .. } = &event.kind else {
+            continue;
+        };
+        match out.iter().position(|(q, _)| q == query) {
+            Some(known) => out[known].1.push(event.seq),
+            None => out.push((query.as_str(), vec![event.seq])),
+        }
+    }
+    out
 }
 
 fn period(d: &mut Draft, events: &[Event], m: &Metrics, offset: Offset) {
@@ -175,7 +264,7 @@ fn period(d: &mut Draft, events: &[Event], m: &Metrics, offset: Offset) {
     let quiet = events
         .iter()
         .rev()
-        .find(|e| matches!(e.kind, EventKind::AlertResolved { .. }));
+        .find(|e| e.seq > start.seq && matches!(e.kind, EventKind::AlertResolved { .. }));
     match quiet {
         Some(end) => {
             let took = end.at.duration_since(start.at).as_secs_f64();
@@ -196,11 +285,16 @@ fn period(d: &mut Draft, events: &[Event], m: &Metrics, offset: Offset) {
 }
 
 fn status(d: &mut Draft, m: &Metrics) {
+    // The declaration, and the oracle's word on it.
+    let ends: Vec<u64> = m.resolved.iter().chain(&m.oracle).map(|k| k.seq).collect();
     match (m.resolved, m.oracle_green, m.mitigated) {
-        (Some(r), Some(false), _) => {
-            d.say("終息宣言後も未回復", "declared resolved, not recovered", &[r.seq])
-        }
-        (Some(r), ..) => d.say("復旧", "resolved", &[r.seq]),
+        (Some(_), Some(true), _) => d.say("復旧", "resolved", &ends),
+        (Some(_), Some(false), _) => d.say("終息宣言後も未回復", "declared resolved, not recovered", &ends),
+        (Some(_), None, _) => d.say(
+            "終息を宣言した。回復は確かめられていない",
+            "declared resolved; nobody checked that it holds",
+            &ends,
+        ),
         (None, _, Some(k)) => d.say("暫定復旧", "mitigated", &[k.seq]),
         _ => d.unsupported("対応中", "ongoing"),
     }
@@ -271,23 +365,12 @@ fn impact(d: &mut Draft, events: &[Event], m: &Metrics) {
             );
         }
     }
-    for (journey, burned) in &m.budget_burned {
-        let samples: Vec<u64> = events
-            .iter()
-            .filter(|e| matches!(e.kind, EventKind::Sample { .. }))
-            .map(|e| e.seq)
-            .collect();
-        let ends: Vec<u64> = samples
-            .first()
-            .into_iter()
-            .chain(samples.last())
-            .copied()
-            .collect();
-        let percent = burned * 100.0;
+    for (journey, burn) in &m.budget_burned {
+        let percent = burn.share * 100.0;
         d.say(
             &format!("{journey} のエラーバジェットを {percent:.1} % 消費した"),
             &format!("{journey} burned {percent:.1} % of its error budget"),
-            &ends,
+            &burn.seqs,
         );
     }
 }
@@ -354,9 +437,8 @@ fn response(d: &mut Draft, events: &[Event], offset: Offset) {
 }
 
 fn detection(d: &mut Draft, events: &[Event], m: &Metrics, offset: Offset) {
-    let first = events
-        .iter()
-        .find(|e| matches!(e.kind, EventKind::AlertFired { .. }));
+    // The incident's first, as measured: what rang while the system was starting is not it.
+    let first = m.alert.and_then(|k| events.iter().find(|e| e.seq == k.seq));
     let Some(Event {
         at,
         seq,

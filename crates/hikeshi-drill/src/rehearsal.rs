@@ -23,15 +23,19 @@ pub use seen::fill;
 pub enum Action {
     /// Give it to `decide`; a refusal is a failed rehearsal.
     Command(Command),
-    /// Run it with `by`'s identity, record `Command::CommandRun` (source `rehearsal`), then call [`Rehearsal::ran`].
+    /// Run it with `by`'s identity, record `Command::CommandRun` (source `rehearsal`) with this `step`, then call
+    /// [`Rehearsal::ran`].
     Run {
         by: String,
         command: CommandLine,
+        step: u32,
     },
-    /// Ask Prometheus, record `Command::MetricSeen` if there is a value, then call [`Rehearsal::measured`].
+    /// Ask Prometheus, record `Command::MetricSeen` with this `step` if there is a value, then call
+    /// [`Rehearsal::measured`].
     Query {
         by: String,
         query: Query,
+        step: u32,
     },
     /// Nothing before this time unless an event comes; None: only an event helps.
     Wait {
@@ -215,6 +219,11 @@ impl Rehearsal {
         };
     }
 
+    /// The step as events carry it.
+    fn number(&self) -> u32 {
+        u32::try_from(self.step).unwrap_or(u32::MAX)
+    }
+
     fn fail(&mut self, reason: String) -> Action {
         self.phase = Phase::Failed(reason.clone());
         Action::Failed {
@@ -266,12 +275,14 @@ impl Rehearsal {
                         return Ok(Action::Run {
                             by: step.who.clone(),
                             command: command.clone(),
+                            step: self.number(),
                         });
                     }
                     if let Some(query) = &step.query {
                         return Ok(Action::Query {
                             by: step.who.clone(),
                             query: query.clone(),
+                            step: self.number(),
                         });
                     }
                     self.phase = Phase::Then;

@@ -73,7 +73,7 @@ pub fn score(events: &[Event], scenario: &Scenario) -> Score {
             "notify",
             5,
             m.to_notify,
-            None,
+            m.notified.map(|k| k.seq),
             (300.0, 900.0),
             (
                 "関係者への第一報",
@@ -305,7 +305,7 @@ fn mitigated(m: &Metrics) -> Line {
 }
 
 fn resolved(m: &Metrics) -> Line {
-    let seqs: Vec<u64> = m.resolved.iter().map(|k| k.seq).collect();
+    let seqs: Vec<u64> = m.resolved.iter().chain(&m.oracle).map(|k| k.seq).collect();
     match (m.resolved, m.oracle_green) {
         (Some(_), Some(true)) => line(
             "resolved",
@@ -401,7 +401,11 @@ fn hints(m: &Metrics) -> Line {
 }
 
 fn budget(m: &Metrics) -> Line {
-    let Some((journey, burned)) = m.budget_burned.iter().max_by(|a, b| a.1.total_cmp(b.1)) else {
+    let worst = m
+        .budget_burned
+        .iter()
+        .max_by(|a, b| a.1.share.total_cmp(&b.1.share));
+    let Some((journey, burn)) = worst else {
         return line(
             "budget",
             0,
@@ -411,21 +415,21 @@ fn budget(m: &Metrics) -> Line {
             Vec::new(),
         );
     };
-    let points = if *burned <= 0.1 {
+    let points = if burn.share <= 0.1 {
         5
-    } else if *burned <= 0.3 {
+    } else if burn.share <= 0.3 {
         3
     } else {
         0
     };
-    let percent = burned * 100.0;
+    let percent = burn.share * 100.0;
     line(
         "budget",
         points,
         5,
         format!("エラーバジェットの消費は最大 {percent:.1} % ({journey})"),
         format!("at most {percent:.1} % of an error budget was burned ({journey})"),
-        Vec::new(),
+        burn.seqs.clone(),
     )
 }
 

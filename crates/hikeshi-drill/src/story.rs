@@ -145,20 +145,25 @@ fn report(out: &mut String, events: &[Event], scenario: &Scenario, lang: Lang, o
     let burned: Vec<String> = m
         .budget_burned
         .iter()
-        .map(|(j, b)| format!("{j} {:.1} %", b * 100.0))
+        .map(|(j, b)| format!("{j} {:.1} %", b.share * 100.0))
         .collect();
     if !burned.is_empty() {
         fact("エラーバジェットの消費", "Error budget burned", burned.join(", "));
     }
     let _ = writeln!(out, "\n### {}\n", lang.pick("経過", "Course"));
+    let mut told = None;
     for event in events {
-        course(out, event, scenario, lang, offset);
+        let step = event.kind.step();
+        // Who looks again has the same reason: it is given once.
+        let again = step.is_some() && step == told;
+        course(out, event, scenario, lang, offset, again);
+        told = step.or(told);
     }
     out.push('\n');
 }
 
 /// One event in the report: when, who, the command, what it showed, and why that mattered.
-fn course(out: &mut String, event: &Event, scenario: &Scenario, lang: Lang, offset: Offset) {
+fn course(out: &mut String, event: &Event, scenario: &Scenario, lang: Lang, offset: Offset, again: bool) {
     let at = clock(event.at, offset);
     match &event.kind {
         EventKind::CommandRun {
@@ -169,7 +174,7 @@ fn course(out: &mut String, event: &Event, scenario: &Scenario, lang: Lang, offs
             ..
         } => {
             let _ = writeln!(out, "- {at} {}:\n\n  ```\n  $ {command}", actor.name);
-            let step = step_of(scenario, |s| {
+            let step = step_of(scenario, event, |s| {
                 s.run.as_ref().is_some_and(|c| c.to_string() == *command)
             });
             for line in telling_lines(output, step) {
@@ -183,7 +188,7 @@ fn course(out: &mut String, event: &Event, scenario: &Scenario, lang: Lang, offs
                     lang.pick("このコマンドは失敗しました。", "The command failed.")
                 );
             }
-            why(out, step, lang);
+            why(out, step.filter(|_| !again), lang);
         }
         EventKind::MetricSeen {
             actor,
@@ -191,6 +196,7 @@ fn course(out: &mut String, event: &Event, scenario: &Scenario, lang: Lang, offs
             value,
             baseline,
             unit,
+            ..
         } => {
             let seen = value_text(*value, unit);
             let _ = write!(out, "- {at} {}: `{query}` = **{seen}**", actor.name);
@@ -213,11 +219,10 @@ fn course(out: &mut String, event: &Event, scenario: &Scenario, lang: Lang, offs
                 out.push(')');
             }
             out.push_str("\n\n");
-            why(
-                out,
-                step_of(scenario, |s| s.query.as_ref().is_some_and(|q| q.promql == *query)),
-                lang,
-            );
+            let step = step_of(scenario, event, |s| {
+                s.query.as_ref().is_some_and(|q| q.promql == *query)
+            });
+            why(out, step.filter(|_| !again), lang);
         }
         _ => {
             let Some(entry) = entry(event).filter(|e| e.category != Category::Seat) else {
@@ -241,8 +246,11 @@ fn why(out: &mut String, step: Option<&Step>, lang: Lang) {
     }
 }
 
-fn step_of(scenario: &Scenario, is: impl Fn(&Step) -> bool) -> Option<&Step> {
-    scenario.cast.iter().flat_map(|c| &c.steps).find(|s| is(s))
+/// The step of the script that did this; none for what people did themselves. The scenario may have been edited since:
+/// a step that no longer does the `same` is another.
+fn step_of<'a>(scenario: &'a Scenario, event: &Event, same: impl Fn(&Step) -> bool) -> Option<&'a Step> {
+    let index = usize::try_from(event.kind.step()?).ok()?;
+    scenario.cast.as_ref()?.steps.get(index).filter(|s| same(s))
 }
 
 /// Lines of an output worth quoting, whole and at most twelve: all of a short one; of a long one those that the script looked for,

@@ -237,6 +237,7 @@ fn words(kind: &EventKind) -> Option<Words> {
             value,
             baseline,
             unit,
+            ..
         } => {
             let seen = value_text(*value, unit);
             let usual = baseline.map(|b| value_text(b, unit));

@@ -1,6 +1,8 @@
 //! Puts a scenario's faults in and takes them out, through the Kubernetes API like everything else.
 
-use kube::api::{Api, DeleteParams, DynamicObject, Patch, PatchParams};
+use std::time::Duration;
+
+use kube::api::{Api, DeleteParams, DynamicObject, ListParams, Patch, PatchParams};
 use kube::core::{ApiResource, GroupVersionKind};
 use serde_json::Value;
 
@@ -8,6 +10,11 @@ use crate::library::LoadedScenario;
 
 /// Fault objects carry this, so that they can be found without knowing their names.
 pub const LABEL: &str = "hikeshi.dev/injected";
+
+/// The kinds that a sweep looks for.
+const KINDS: [&str; 3] = ["NetworkChaos", "HTTPChaos", "PodChaos"];
+/// How much longer than meant a fault may live when nobody takes it out.
+const MARGIN: Duration = Duration::from_secs(30);
 
 /// Applies and deletes fault objects.
 #[derive(Clone)]
@@ -29,11 +36,12 @@ impl Faults {
         Self { client }
     }
 
-    /// Creates every object of a fault file. Answers their names, `kind/name`.
-    pub async fn put_in(&self, objects: &[Value]) -> Result<String, FaultError> {
+    /// Creates every object of a fault file. Answers their names, `kind/name`. A fault that `lasts` for a time ends by
+    /// itself soon after it, should nobody take it out.
+    pub async fn put_in(&self, objects: &[Value], lasts: Option<Duration>) -> Result<String, FaultError> {
         let mut names = Vec::new();
         for object in objects {
-            let mut object = object.clone();
+            let mut object = leased(object, lasts);
             object["metadata"]["labels"][LABEL] = Value::from("true");
             let (api, kind, name) = self.api(&object);
             api.patch(
@@ -60,7 +68,7 @@ impl Faults {
             if let Some(uid) = uid {
                 let gone = kube::runtime::wait::conditions::is_deleted(&uid);
                 let waited = tokio::time::timeout(
-                    std::time::Duration::from_secs(10),
+                    Duration::from_secs(10),
                     kube::runtime::wait::await_condition(api, &name, gone),
                 );
                 if waited.await.is_err() {
@@ -75,11 +83,32 @@ impl Faults {
         Ok(())
     }
 
+    /// Deletes every fault object that any drill has put in.
+    pub async fn sweep(&self) -> Result<(), FaultError> {
+        for kind in KINDS {
+            let mut resource =
+                ApiResource::from_gvk(&GroupVersionKind::gvk("chaos-mesh.org", "v1alpha1", kind));
+            resource.plural = kind.to_lowercase();
+            let all: Api<DynamicObject> = Api::all_with(self.client.clone(), &resource);
+            let ours = ListParams::default().labels(&format!("{LABEL}=true"));
+            let found = all.list(&ours).await.map_err(|source| failed(kind, "", source))?;
+            for object in found {
+                let object = serde_json::json!({
+                    "apiVersion": "chaos-mesh.org/v1alpha1",
+                    "kind": kind,
+                    "metadata": {"name": object.metadata.name, "namespace": object.metadata.namespace},
+                });
+                self.take_out(&[object]).await?;
+            }
+        }
+        Ok(())
+    }
+
     /// Deletes every fault object of a scenario; one that is not there is no error.
     pub async fn lift(&self, scenario: &LoadedScenario) {
         for (file, objects) in &scenario.faults {
             if let Err(error) = self.take_out(objects).await {
-                tracing::error!(file, %error, "a fault could not be lifted; its lease ends it");
+                tracing::error!(file, %error, "a fault could not be lifted; it is tried again while no drill is on");
             }
         }
     }
@@ -101,10 +130,38 @@ impl Faults {
     }
 }
 
+/// The object with a duration, where its kind has one and it says none.
+fn leased(object: &Value, lasts: Option<Duration>) -> Value {
+    let mut object = object.clone();
+    let has_one = object["kind"] != "PodChaos" && object["spec"]["duration"].is_null();
+    if let Some(lasts) = lasts.filter(|_| has_one) {
+        object["spec"]["duration"] = Value::from(format!("{}s", (lasts + MARGIN).as_secs()));
+    }
+    object
+}
+
 fn failed(kind: &str, name: &str, source: kube::Error) -> FaultError {
     FaultError {
         kind: kind.to_owned(),
         name: name.to_owned(),
         source: Box::new(source),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn a_fault_that_nobody_takes_out_ends_by_itself() {
+        let spell = json!({"kind": "NetworkChaos", "spec": {"action": "delay"}});
+        let lasts = Some(Duration::from_secs(40));
+        assert_eq!(leased(&spell, lasts)["spec"]["duration"], "70s");
+        assert_eq!(leased(&spell, None), spell);
+        let own = json!({"kind": "NetworkChaos", "spec": {"duration": "5s"}});
+        assert_eq!(leased(&own, lasts), own);
+        let kill = json!({"kind": "PodChaos", "spec": {"action": "pod-kill"}});
+        assert_eq!(leased(&kill, lasts), kill);
     }
 }

@@ -167,15 +167,14 @@ impl Host {
         Ok(session)
     }
 
-    /// Goes on with the newest drill on disk if it has not ended (control was restarted in its middle).
+    /// Goes on with drill `id` if it has not ended (control was restarted in its middle).
     ///
     /// # Errors
     /// When its log or its scenario cannot be read.
-    pub fn resume(&self) -> Result<Option<Arc<Session>>, HostError> {
+    pub fn resume(&self, id: &str) -> Result<Option<Arc<Session>>, HostError> {
         let Some(entry) = store::list(&self.drills)?
             .into_iter()
-            .next()
-            .filter(|entry| !entry.ended)
+            .find(|entry| entry.id == id && !entry.ended)
         else {
             return Ok(None);
         };

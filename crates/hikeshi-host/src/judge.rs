@@ -22,7 +22,7 @@ impl Host {
         tokio::spawn(async move {
             let scenario = session.scenario.scenario.clone();
             let limit = scenario.oracle.journeys.hold.get() + PATIENCE;
-            let verdict = oracle.outcome(&scenario, limit).await;
+            let verdict = oracle.outcome(&scenario, limit).await.verdict;
             let record = Command::OracleChecked {
                 green: verdict.green,
                 reasons: verdict.reasons,

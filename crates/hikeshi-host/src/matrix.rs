@@ -13,8 +13,8 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 use crate::host::Host;
-use crate::oracle::Verdict;
-use crate::rehearsal::run_fix;
+use crate::oracle::Held;
+use crate::rehearsal::run_lines;
 use crate::session::Session;
 
 /// Longest wait for the page after the fault (the product's own figure is 30 s; a slow machine is not a broken one).
@@ -39,7 +39,8 @@ pub struct Run {
     pub alerts: Vec<Alert>,
     pub journeys: BTreeMap<String, Journey>,
     pub posts: Option<crate::oracle::PostsFound>,
-    /// Seconds from the fault to the first page, to mitigation and to resolution, where they happened in this run.
+    /// Seconds from the last fault put in before or in this run to its first page; to users being well again (declared
+    /// mitigated by a cast, otherwise as the oracle saw it); and to that having held (declared resolved, likewise).
     pub seconds_to_detect: Option<f64>,
     pub seconds_to_mitigate: Option<f64>,
     pub seconds_to_resolve: Option<f64>,
@@ -85,8 +86,8 @@ impl Prover {
     /// Green while nothing is wrong.
     pub async fn healthy(&self) -> Run {
         let mark = self.mark().await;
-        let verdict = self.outcome(self.hold() + SETTLE).await;
-        self.run("healthy", "healthy", "green", verdict, mark).await
+        let held = self.outcome(self.hold() + SETTLE).await;
+        self.run("healthy", "healthy", "green", held, mark).await
     }
 
     /// Waits until the system is healthy and quiet: a drill begins from the normal state.
@@ -95,7 +96,7 @@ impl Prover {
     /// What is not healthy.
     pub async fn settled(&self) -> Result<(), String> {
         let scenario = &self.session.scenario.scenario;
-        let verdict = self.host.oracle.held(scenario, CALM, CALM + SETTLE).await;
+        let verdict = self.host.oracle.held(scenario, CALM, CALM + SETTLE).await.verdict;
         if verdict.green {
             Ok(())
         } else {
@@ -105,8 +106,8 @@ impl Prover {
 
     /// What the oracle says after a rehearsal was played to its end.
     pub async fn rehearsed(&self, mark: Mark) -> Run {
-        let verdict = self.outcome(self.hold() + WATCH).await;
-        self.run("fix", "rehearsal", "green", verdict, mark).await
+        let held = self.outcome(self.hold() + WATCH).await;
+        self.run("fix", "rehearsal", "green", held, mark).await
     }
 
     /// Puts the scenario's faults in, waits for the page, and looks once.
@@ -125,25 +126,32 @@ impl Prover {
             // An incident that nobody is told of is not the one that the scenario promises.
             verdict.green = true;
         }
-        Ok(self.run("injected", "injected", "red", verdict, mark).await)
+        let held = Held {
+            verdict,
+            since: None,
+            until: Timestamp::now(),
+        };
+        Ok(self.run("injected", "injected", "red", held, mark).await)
     }
 
     /// Waits out the faults, and then for longer than the oracle would need to turn green.
     pub async fn do_nothing(&self) -> Run {
         let mark = self.mark().await;
-        let verdict = self.outcome(self.hold() + WATCH).await;
-        self.run("do-nothing", "do-nothing", "red", verdict, mark).await
+        let held = self.outcome(self.hold() + WATCH).await;
+        self.run("do-nothing", "do-nothing", "red", held, mark).await
     }
 
-    /// Runs a fake fix: relief is allowed, health is not.
+    /// Runs a fake fix: relief is allowed, health is not. Then takes it back, so that the next is proven by itself.
     ///
     /// # Errors
     /// A sentence, when its commands do not run.
     pub async fn fake_fix(&self, fix: &Fix) -> Result<Run, String> {
         let mark = self.mark().await;
-        run_fix(&self.host, &self.session, fix).await?;
-        let verdict = self.outcome(self.hold() + WATCH).await;
-        Ok(self.run("fake-fix", &fix.name, "red", verdict, mark).await)
+        run_lines(&self.host, &self.session, &fix.run).await?;
+        let held = self.outcome(self.hold() + WATCH).await;
+        let run = self.run("fake-fix", &fix.name, "red", held, mark).await;
+        run_lines(&self.host, &self.session, &fix.undo).await?;
+        Ok(run)
     }
 
     /// Runs a real fix, waits until it holds, then puts the same faults in again: it must hold once more.
@@ -152,23 +160,24 @@ impl Prover {
     /// A sentence, when its commands do not run or a fault cannot be put in.
     pub async fn fix(&self, fix: &Fix) -> Result<Run, String> {
         let mark = self.mark().await;
-        run_fix(&self.host, &self.session, fix).await?;
-        let mut verdict = self.outcome(self.hold() + SETTLE).await;
-        if verdict.green && !self.session.scenario.scenario.oracle.survives.is_empty() {
+        run_lines(&self.host, &self.session, &fix.run).await?;
+        let mut held = self.outcome(self.hold() + SETTLE).await;
+        if held.verdict.green && !self.session.scenario.scenario.oracle.survives.is_empty() {
             self.inject().await?;
-            verdict = self.outcome(self.hold() + SETTLE).await;
-            for reason in &mut verdict.reasons {
+            // The times stay those of the first fault: this one is not to be noticed.
+            held.verdict = self.outcome(self.hold() + SETTLE).await.verdict;
+            for reason in &mut held.verdict.reasons {
                 reason.insert_str(0, "after the same fault again: ");
             }
         }
-        Ok(self.run("fix", &fix.name, "green", verdict, mark).await)
+        Ok(self.run("fix", &fix.name, "green", held, mark).await)
     }
 
     fn hold(&self) -> Duration {
         self.session.scenario.scenario.oracle.journeys.hold.get()
     }
 
-    async fn outcome(&self, limit: Duration) -> Verdict {
+    async fn outcome(&self, limit: Duration) -> Held {
         self.host
             .oracle
             .outcome(&self.session.scenario.scenario, limit)
@@ -187,7 +196,7 @@ impl Prover {
             let object = self
                 .host
                 .faults
-                .put_in(objects)
+                .put_in(objects, inject.lasts.map(|lasts| lasts.get()))
                 .await
                 .map_err(|error| error.to_string())?;
             self.submit(Command::FaultInjected {
@@ -278,8 +287,9 @@ impl Prover {
         counters
     }
 
-    async fn run(&self, kind: &str, name: &str, expected: &'static str, verdict: Verdict, mark: Mark) -> Run {
-        let events = self.session.events_after(mark.seq);
+    async fn run(&self, kind: &str, name: &str, expected: &'static str, held: Held, mark: Mark) -> Run {
+        let verdict = held.verdict;
+        let events = self.session.events_after(0);
         let recorded = Command::OracleChecked {
             green: verdict.green,
             reasons: verdict.reasons.clone(),
@@ -300,33 +310,66 @@ impl Prover {
                 (name, journey)
             })
             .collect();
-        let at =
-            |so: fn(&EventKind) -> bool| events.iter().find(|event| so(&event.kind)).map(|event| event.at);
-        let fault = at(|kind| matches!(kind, EventKind::FaultInjected { .. }));
-        let after_fault =
-            |then: Option<Timestamp>| Some(then?.duration_since(fault?).as_secs_f64()).filter(|s| *s >= 0.0);
+        let times = times(
+            &events,
+            mark.seq,
+            held.since.filter(|_| verdict.green),
+            held.until,
+        );
         Run {
             kind: kind.to_owned(),
             name: name.to_owned(),
             expected,
             oracle: if verdict.green { "green" } else { "red" },
             reasons: verdict.reasons,
-            alerts: alerts(&events),
+            alerts: alerts(&events)
+                .into_iter()
+                .filter(|alert| alert.resolved_at.is_none_or(|end| end >= mark.at))
+                .collect(),
             journeys,
             posts: self.host.oracle.posts().await.ok(),
-            seconds_to_detect: after_fault(first_page(&events)),
-            seconds_to_mitigate: after_fault(at(|kind| matches!(kind, EventKind::MitigationDeclared { .. }))),
-            seconds_to_resolve: after_fault(at(|kind| matches!(kind, EventKind::ResolvedDeclared { .. }))),
+            seconds_to_detect: times.detect,
+            seconds_to_mitigate: times.mitigate,
+            seconds_to_resolve: times.resolve,
             seconds: Timestamp::now().duration_since(mark.at).as_secs_f64(),
         }
     }
 }
 
-fn first_page(events: &[Event]) -> Option<Timestamp> {
-    events.iter().find_map(|event| match &event.kind {
-        EventKind::AlertFired { severity, .. } if severity == "page" => Some(event.at),
-        _ => None,
-    })
+#[derive(Debug, Default, PartialEq)]
+struct Times {
+    detect: Option<f64>,
+    mitigate: Option<f64>,
+    resolve: Option<f64>,
+}
+
+/// Seconds since the last fault before the run that began after event `mark` or, when there was none, the run's first.
+/// What nobody declared is as the oracle saw it: well `since`, and still so at `until`.
+fn times(events: &[Event], mark: u64, since: Option<Timestamp>, until: Timestamp) -> Times {
+    let injected = |event: &&Event| matches!(event.kind, EventKind::FaultInjected { .. });
+    let before = events
+        .iter()
+        .rev()
+        .filter(|event| event.seq <= mark)
+        .find(injected);
+    let Some(fault) = before.or_else(|| events.iter().find(injected)) else {
+        return Times::default();
+    };
+    let after = |so: fn(&EventKind) -> bool| {
+        let found = events
+            .iter()
+            .find(|event| event.seq > fault.seq && so(&event.kind));
+        found.map(|event| event.at)
+    };
+    let seconds = |then: Timestamp| then.duration_since(fault.at).as_secs_f64();
+    let page = after(|kind| matches!(kind, EventKind::AlertFired { severity, .. } if severity == "page"));
+    let mitigated = after(|kind| matches!(kind, EventKind::MitigationDeclared { .. }));
+    let resolved = after(|kind| matches!(kind, EventKind::ResolvedDeclared { .. }));
+    Times {
+        detect: page.map(seconds),
+        mitigate: mitigated.or(since).map(seconds),
+        resolve: resolved.or(since.map(|_| until)).map(seconds),
+    }
 }
 
 /// Alerts that fired among `events`, with their ends.
@@ -359,4 +402,109 @@ fn alerts(events: &[Event]) -> Vec<Alert> {
         }
     }
     alerts.into_iter().map(|(_, alert)| alert).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(second: i64) -> Timestamp {
+        Timestamp::from_second(1_795_000_000 + second).unwrap_or_default()
+    }
+
+    fn event(seq: u64, second: i64, kind: EventKind) -> Event {
+        Event {
+            v: hikeshi_drill::event::LOG_VERSION,
+            seq,
+            at: at(second),
+            kind,
+        }
+    }
+
+    fn fault() -> EventKind {
+        EventKind::FaultInjected {
+            name: "slow-shard".into(),
+            object: "NetworkChaos".into(),
+        }
+    }
+
+    fn fired(fingerprint: &str) -> EventKind {
+        EventKind::AlertFired {
+            fingerprint: fingerprint.into(),
+            name: "ReadTimelineFreshness".into(),
+            severity: "page".into(),
+            summary: String::new(),
+            labels: BTreeMap::new(),
+        }
+    }
+
+    #[test]
+    fn times_count_from_the_fault_before_the_run() {
+        let events = [
+            event(1, 0, fault()),
+            event(2, 12, fired("a")),
+            event(3, 200, fault()),
+        ];
+        let times = |mark, since: Option<i64>| times(&events, mark, since.map(at), at(160));
+        assert_eq!(times(2, None).detect, Some(12.0));
+        let mended = times(2, Some(100));
+        assert_eq!((mended.mitigate, mended.resolve), (Some(100.0), Some(160.0)));
+        // The run that puts the fault in begins before it.
+        assert_eq!(times(0, None).detect, Some(12.0));
+        assert_eq!(super::times(&events[1..2], 0, None, at(160)), Times::default());
+    }
+
+    #[test]
+    fn an_alert_has_its_end() {
+        let resolved = EventKind::AlertResolved {
+            fingerprint: "a".into(),
+            name: "ReadTimelineFreshness".into(),
+            summary: String::new(),
+        };
+        let found = alerts(&[
+            event(1, 0, fired("a")),
+            event(2, 5, fired("b")),
+            event(3, 9, resolved),
+        ]);
+        let ends: Vec<_> = found.iter().map(|alert| alert.resolved_at).collect();
+        assert_eq!(ends, [Some(at(9)), None]);
+    }
+
+    /// The report's shape is a promise to whoever reads it with a program.
+    #[test]
+    fn a_run_is_written_as_promised() {
+        let run = Run {
+            kind: "fake-fix".into(),
+            name: "scale-out".into(),
+            expected: "red",
+            oracle: "red",
+            reasons: vec!["read-timeline freshness 0.00 % < 99.00 %".into()],
+            alerts: alerts(&[event(1, 0, fired("a"))]),
+            journeys: BTreeMap::from([(
+                "read-timeline".to_owned(),
+                Journey {
+                    served: 3645,
+                    failed: 36,
+                },
+            )]),
+            posts: Some(crate::oracle::PostsFound {
+                acknowledged: 1251,
+                in_database: 1251,
+            }),
+            seconds_to_detect: Some(12.0),
+            seconds_to_mitigate: None,
+            seconds_to_resolve: None,
+            seconds: 81.5,
+        };
+        let written = serde_json::to_value(&run).unwrap_or_default();
+        let expected = serde_json::json!({
+            "kind": "fake-fix", "name": "scale-out", "expected": "red", "oracle": "red",
+            "reasons": ["read-timeline freshness 0.00 % < 99.00 %"],
+            "alerts": [{"name": "ReadTimelineFreshness", "fired_at": at(0).to_string(), "resolved_at": null}],
+            "journeys": {"read-timeline": {"served": 3645, "failed": 36}},
+            "posts": {"acknowledged": 1251, "in_database": 1251},
+            "seconds_to_detect": 12.0, "seconds_to_mitigate": null, "seconds_to_resolve": null, "seconds": 81.5,
+        });
+        assert_eq!(written, expected);
+    }
 }

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use hikeshi_drill::Command;
 use hikeshi_drill::rehearsal::{Action, Rehearsal};
-use hikeshi_scenario::Cast;
 use hikeshi_scenario::cast::Query;
+use hikeshi_scenario::{Cast, CommandLine};
 use hikeshi_server::command_line::Programs;
 use jiff::Timestamp;
 
@@ -63,14 +63,14 @@ pub async fn play(
                     .await
                     .map_err(|error| failed(error.to_string()))?;
             }
-            Action::Run { by, command } => {
-                let output = run(host, session, &by, &command.to_string())
+            Action::Run { by, command, step } => {
+                let output = run(host, session, &by, &command.to_string(), step)
                     .await
                     .map_err(failed)?;
                 script.ran(&cast, &output, Timestamp::now());
             }
-            Action::Query { by, query } => {
-                let (value, baseline) = measure(host, session, &by, &query).await.map_err(failed)?;
+            Action::Query { by, query, step } => {
+                let (value, baseline) = measure(host, session, &by, &query, step).await.map_err(failed)?;
                 script.measured(&cast, value, baseline, Timestamp::now());
             }
             Action::Wait { until } => {
@@ -98,9 +98,9 @@ fn seat_of(session: &Session, cast_name: &str) -> String {
 }
 
 /// Runs one line with the identity of a member of the cast, and writes down what it printed.
-async fn run(host: &Host, session: &Session, by: &str, line: &str) -> Result<String, String> {
+async fn run(host: &Host, session: &Session, by: &str, line: &str, step: u32) -> Result<String, String> {
     let seat = seat_of(session, by);
-    Ok(run_as(host, session, by, &seat, line).await?.output)
+    Ok(run_as(host, session, by, &seat, line, Some(step)).await?.output)
 }
 
 async fn run_as(
@@ -109,6 +109,7 @@ async fn run_as(
     by: &str,
     seat: &str,
     line: &str,
+    step: Option<u32>,
 ) -> Result<Finished, String> {
     let resolved = Programs::default()
         .resolve(line)
@@ -125,6 +126,7 @@ async fn run_as(
         exit_code: Some(finished.exit_code),
         output: finished.output.clone(),
         seconds: finished.seconds,
+        step,
     };
     session.submit(record).await.map_err(|error| error.to_string())?;
     Ok(finished)
@@ -135,6 +137,7 @@ async fn measure(
     session: &Session,
     by: &str,
     query: &Query,
+    step: u32,
 ) -> Result<(Option<f64>, Option<f64>), String> {
     let value = host
         .prometheus
@@ -156,20 +159,21 @@ async fn measure(
             value,
             baseline,
             unit: query.unit.clone(),
+            step: Some(step),
         };
         session.submit(seen).await.map_err(|error| error.to_string())?;
     }
     Ok((value, baseline))
 }
 
-/// Runs a fix of the scenario as somebody with the right to would, without a cast. Answers what went wrong, if anything.
+/// Runs a scenario's commands as somebody with the right to would, without a cast.
 ///
 /// # Errors
 /// The command that failed, with the end of what it printed.
-pub async fn run_fix(host: &Host, session: &Session, fix: &hikeshi_scenario::Fix) -> Result<(), String> {
-    for command in &fix.run {
+pub async fn run_lines(host: &Host, session: &Session, lines: &[CommandLine]) -> Result<(), String> {
+    for command in lines {
         let line = command.to_string();
-        let finished = run_as(host, session, "matrix0", "operator", &line).await?;
+        let finished = run_as(host, session, "matrix0", "operator", &line, None).await?;
         if finished.exit_code != 0 {
             return Err(format!(
                 "{line} ended with {}: {}",

@@ -22,6 +22,11 @@ pub enum SubmitError {
 /// A drill that is on, or has just ended.
 pub struct Session {
     pub scenario: Arc<LoadedScenario>,
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    scenario: Arc<LoadedScenario>,
     log: DrillLog,
     /// Held from deciding to applying: events are written in the order in which they are decided.
     writing: tokio::sync::Mutex<()>,
@@ -43,18 +48,18 @@ impl Session {
         heard: broadcast::Sender<Arc<Event>>,
     ) -> Self {
         let state = hikeshi_drill::replay(&events);
-        let record = Mutex::new(Record { state, events });
-        Self {
-            scenario,
+        let shared = Arc::new(Shared {
+            scenario: scenario.clone(),
             log,
             writing: tokio::sync::Mutex::new(()),
-            record,
+            record: Mutex::new(Record { state, events }),
             heard,
-        }
+        });
+        Self { scenario, shared }
     }
 
     pub fn id(&self) -> &str {
-        self.log.id()
+        self.shared.log.id()
     }
 
     /// Decides, writes durably, applies, tells everybody: in that order, so that nobody sees what is not on disk.
@@ -62,6 +67,41 @@ impl Session {
     /// # Errors
     /// `Refused` by the engine, `Store` when the log cannot be written.
     pub async fn submit(&self, command: Command) -> Result<Vec<Event>, SubmitError> {
+        // On a task of its own: whoever waits may go away (a browser tab is closed), and what is on disk must be applied.
+        let shared = self.shared.clone();
+        match tokio::spawn(async move { shared.submit(command).await }).await {
+            Ok(done) => done,
+            Err(error) => match error.try_into_panic() {
+                Ok(panic) => std::panic::resume_unwind(panic),
+                // The runtime is ending, and with it whoever asked.
+                Err(_) => std::future::pending().await,
+            },
+        }
+    }
+
+    pub fn state(&self) -> State {
+        self.record().state.clone()
+    }
+
+    /// Looks at the state without copying it.
+    pub fn with_state<T>(&self, look: impl FnOnce(&State) -> T) -> T {
+        look(&self.record().state)
+    }
+
+    /// All events after `seq`, in order.
+    pub fn events_after(&self, seq: u64) -> Vec<Event> {
+        let record = self.record();
+        let from = record.events.partition_point(|event| event.seq <= seq);
+        record.events[from..].to_vec()
+    }
+
+    fn record(&self) -> MutexGuard<'_, Record> {
+        self.shared.record()
+    }
+}
+
+impl Shared {
+    async fn submit(&self, command: Command) -> Result<Vec<Event>, SubmitError> {
         let _turn = self.writing.lock().await;
         let events = {
             let record = self.record();
@@ -85,22 +125,6 @@ impl Session {
             let _ = self.heard.send(Arc::new(event.clone()));
         }
         Ok(events)
-    }
-
-    pub fn state(&self) -> State {
-        self.record().state.clone()
-    }
-
-    /// Looks at the state without copying it.
-    pub fn with_state<T>(&self, look: impl FnOnce(&State) -> T) -> T {
-        look(&self.record().state)
-    }
-
-    /// All events after `seq`, in order.
-    pub fn events_after(&self, seq: u64) -> Vec<Event> {
-        let record = self.record();
-        let from = record.events.partition_point(|event| event.seq <= seq);
-        record.events[from..].to_vec()
     }
 
     fn record(&self) -> MutexGuard<'_, Record> {

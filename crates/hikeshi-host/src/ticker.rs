@@ -10,14 +10,28 @@ use crate::host::Host;
 use crate::session::Session;
 
 const STEP: Duration = Duration::from_millis(250);
+/// After the API would not say which faults there are.
+const SWEEP_PAUSE: Duration = Duration::from_secs(1);
 
 pub(crate) async fn run(host: Arc<Host>) {
     let mut clock = tokio::time::interval(STEP);
     clock.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
+    let mut swept = false;
     loop {
         clock.tick().await;
         if let Some(session) = host.running() {
+            swept = false;
             tick(&host, &session).await;
+        } else if !swept {
+            // Whatever happened between a drill's end and the lifting of its faults: without a drill there are none.
+            swept = match host.faults.sweep().await {
+                Ok(()) => true,
+                Err(error) => {
+                    tracing::error!(%error, "faults of an ended drill could not be lifted; trying again");
+                    tokio::time::sleep(SWEEP_PAUSE).await;
+                    false
+                }
+            };
         }
     }
 }
@@ -35,7 +49,10 @@ async fn tick(host: &Host, session: &Session) {
             .map(Vec::as_slice)
             .unwrap_or_default();
         let command = if !injection.done && injection.at <= now {
-            match host.faults.put_in(objects).await {
+            let lasts = injection
+                .until
+                .and_then(|until| Duration::try_from(until.duration_since(now)).ok());
+            match host.faults.put_in(objects, lasts).await {
                 Ok(object) => Command::FaultInjected {
                     name: injection.file,
                     object,

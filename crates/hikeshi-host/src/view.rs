@@ -313,6 +313,7 @@ impl DrillHost for Host {
             exit_code: Some(finished.exit_code),
             output: finished.output,
             seconds: finished.seconds,
+            step: None,
         };
         session.submit(record).await.map_err(refused)?;
         Ok(finished.exit_code)

@@ -234,6 +234,9 @@ pub struct Fix {
     pub name: String,
     pub title: Text,
     pub run: Vec<CommandLine>,
+    /// What takes a fake fix back, where it leaves something behind: the next one is then tried by itself.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub undo: Vec<CommandLine>,
 }
 
 /// Reads a scenario.

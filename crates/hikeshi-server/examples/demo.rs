@@ -256,6 +256,7 @@ fn fill(host: &FakeHost, state: DrillState) {
             exit_code: Some(0),
             output: "NAME                                CPU(cores)   MEMORY(bytes)\ntimeline-service-6c9d7f8b4-abcde    912m         143Mi\n".into(),
             seconds: 0.2,
+            step: None,
         },
     );
     host.add_at(
@@ -276,6 +277,7 @@ fn fill(host: &FakeHost, state: DrillState) {
             exit_code: Some(0),
             output: String::new(),
             seconds: 0.2,
+            step: None,
         },
     );
     host.add_at(

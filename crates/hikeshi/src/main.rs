@@ -7,6 +7,7 @@ mod failure;
 mod paths;
 mod preflight;
 mod stage;
+mod tools;
 
 use std::process::ExitCode;
 

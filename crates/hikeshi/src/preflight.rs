@@ -12,7 +12,7 @@ use crate::failure::{Context, Failure};
 /// Fails with the first thing that is missing for `system`, and how to get it.
 pub fn check(share: &Path, system: &str) -> Result<(), Failure> {
     namespaces::check().map_err(|problem| Failure::component(format!("user namespaces are {problem}")))?;
-    crate::daemon::session::kubectl()?;
+    crate::tools::kubectl()?;
     let folder = share.join("systems").join(system);
     if !folder.is_dir() {
         return Err(Failure::usage(format!(

@@ -5,9 +5,13 @@ use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::time::Instant;
 
+use crate::control::{dataplane, process::ProcessId, record::Record};
 use crate::daemon::session::{Running, SessionOptions};
 use crate::failure::{Context, Failure};
 use crate::paths::Paths;
+
+/// Its state folder's name; the pid of the process that it belongs to follows.
+const PREFIX: &str = "stage-";
 
 /// A running system in a state folder of its own.
 pub struct Stage {
@@ -28,9 +32,10 @@ impl Stage {
         system: &str,
         progress: impl FnMut(String),
     ) -> Result<Self, Failure> {
+        crate::preflight::check(share, system)?;
         own.create()?;
         let started = Instant::now();
-        let paths = Paths::at(own.home.join(format!("stage-{}", std::process::id())));
+        let paths = Paths::at(own.home.join(format!("{PREFIX}{}", std::process::id())));
         let (end, held) =
             nix::unistd::pipe2(nix::fcntl::OFlag::O_CLOEXEC).component("making the lifeline")?;
         let running = Running::start(SessionOptions {
@@ -59,10 +64,68 @@ impl Stage {
         // The lock and control's tasks go first: nothing may start again what is ended next.
         self.running.control.shutdown.cancel();
         drop(self.running);
-        hikeshi_node::destroy_all(&paths.home)
-            .await
-            .component("ending the pods")?;
-        crate::control::dataplane::stop(&paths.dataplane());
-        std::fs::remove_dir_all(&paths.home).component(format!("removing {}", paths.home.display()))
+        destroy(&paths).await
+    }
+}
+
+/// Removes what is left of stages whose process is no more: a process that is killed cannot close its own. Answers how
+/// many there were.
+pub async fn sweep(own: &Paths) -> Result<usize, Failure> {
+    let entries = std::fs::read_dir(&own.home).component(format!("listing {}", own.home.display()))?;
+    let mut swept = 0;
+    for entry in entries.flatten() {
+        let name = entry.file_name();
+        let pid = name.to_str().and_then(|name| name.strip_prefix(PREFIX));
+        let Some(pid) = pid.and_then(|pid| pid.parse::<i32>().ok()) else {
+            continue;
+        };
+        let paths = Paths::at(entry.path());
+        if !is_alive(&paths, pid) {
+            destroy(&paths).await?;
+            swept += 1;
+        }
+    }
+    Ok(swept)
+}
+
+/// The record tells a process from a later one with its pid; before it is written there is the pid alone.
+fn is_alive(paths: &Paths, pid: i32) -> bool {
+    match Record::read(paths) {
+        Some(record) => record.process.is_alive(),
+        None => ProcessId::of(pid).is_some(),
+    }
+}
+
+/// Ends what runs in a stage's folder, and removes it.
+async fn destroy(paths: &Paths) -> Result<(), Failure> {
+    hikeshi_node::destroy_all(&paths.home)
+        .await
+        .component("ending the pods")?;
+    dataplane::stop(&paths.dataplane());
+    std::fs::remove_dir_all(&paths.home).component(format!("removing {}", paths.home.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn only_stages_of_dead_processes_are_swept() {
+        let home = tempfile::tempdir().unwrap();
+        let own = Paths::at(home.path().to_path_buf());
+        let mut ended = std::process::Command::new("true").spawn().unwrap();
+        ended.wait().unwrap();
+        let folder = |name: &str| {
+            let folder = home.path().join(name);
+            std::fs::create_dir_all(folder.join("pods")).unwrap();
+            folder
+        };
+        let dead = folder(&format!("{PREFIX}{}", ended.id()));
+        let alive = folder(&format!("{PREFIX}{}", std::process::id()));
+        let other = folder("stage-notes");
+        assert_eq!(sweep(&own).await.unwrap(), 1);
+        assert!(!dead.exists());
+        assert!(alive.exists() && other.exists());
+        assert_eq!(sweep(&own).await.unwrap(), 0);
     }
 }

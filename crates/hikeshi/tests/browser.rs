@@ -8,6 +8,12 @@ use std::process::{Command, Output};
 
 use nix::fcntl::{FcntlArg, FdFlag, OFlag, fcntl};
 
+/// Where a browser is looked for, by the names that setup knows.
+const BROWSERS: [&str; 3] = [
+    "/usr/bin/chromium",
+    "/usr/bin/chromium-browser",
+    "/usr/bin/google-chrome",
+];
 const SCENARIO: &str = "timelines-stop-updating";
 
 /// A state folder with nothing in it, which the pods' user can reach; everything that runs in it ends with this.
@@ -64,6 +70,12 @@ fn told(output: &Output) -> String {
     )
 }
 
+/// The first there is; without any, the one to install.
+fn installed_browser() -> PathBuf {
+    let there = BROWSERS.into_iter().find(|path| Path::new(path).exists());
+    there.unwrap_or(BROWSERS[0]).into()
+}
+
 /// What must be there before minutes are spent, each with what puts it there.
 fn prerequisites(root: &Path, chromium: &Path) {
     let beside = Path::new(env!("CARGO_BIN_EXE_hikeshi"))
@@ -72,7 +84,7 @@ fn prerequisites(root: &Path, chromium: &Path) {
     for (path, remedy) in [
         (
             chromium.to_path_buf(),
-            "install chromium, or set HIKESHI_CHROMIUM to it (`cargo xtask setup --test` does)",
+            "`cargo xtask setup --tests` installs it; or set HIKESHI_CHROMIUM to a Chromium or Chrome",
         ),
         (root.join("ui/node_modules/playwright-core"), "npm --prefix ui ci"),
         (
@@ -94,8 +106,7 @@ fn prerequisites(root: &Path, chromium: &Path) {
 #[ignore = "minutes that need the machine to themselves: cargo test --workspace --test browser -- --ignored"]
 fn a_person_goes_through_a_whole_drill_in_the_war_room() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
-    let chromium =
-        std::env::var_os("HIKESHI_CHROMIUM").map_or_else(|| "/usr/bin/chromium".into(), PathBuf::from);
+    let chromium = std::env::var_os("HIKESHI_CHROMIUM").map_or_else(installed_browser, PathBuf::from);
     prerequisites(&root, &chromium);
     let home = Home::new();
     let started = home.hikeshi(&["drill", "start", SCENARIO, "--json"]);

@@ -2,6 +2,9 @@
 
 use crate::version::Version;
 
+/// As images/redis.yaml demands.
+pub const REDIS: Version = Version::new(7, 0);
+/// As images/postgres.yaml demands.
 pub const POSTGRESQL: Version = Version::new(14, 0);
 pub const KUBECTL: Version = Version::new(1, 30);
 /// What Vite, the page's bundler, asks for.
@@ -10,7 +13,7 @@ pub const NODE: Version = Version::new(20, 19);
 /// What a machine has. A version is `None` when the program is missing or does not say its version.
 #[derive(Debug, Clone, Default)]
 pub struct Machine {
-    pub redis: bool,
+    pub redis: Option<Version>,
     pub postgresql: Option<Version>,
     pub prometheus: bool,
     pub alertmanager: bool,
@@ -67,6 +70,12 @@ impl Plan {
         self.need(packages.join(" "), why);
         self.apt.extend(packages);
     }
+
+    /// A package whose program is missing or, as `found`, too old: the distribution may have a newer one by now.
+    fn apt_newer(&mut self, package: &'static str, found: Option<Version>, why: &'static str) {
+        self.need(format!("{package}{}", too_old(found)), why);
+        self.apt.push(package);
+    }
 }
 
 /// What `machine` lacks for drills and, with `tests`, for the tests.
@@ -78,15 +87,17 @@ pub fn plan(machine: &Machine, tests: bool) -> Plan {
             "builds the cryptography that TLS uses",
         );
     }
-    if !machine.redis {
-        plan.apt(
-            &["redis-server"],
-            "Chirpy's timelines live in a six-node Redis Cluster",
+    if machine.redis.is_none_or(|version| version < REDIS) {
+        plan.apt_newer(
+            "redis-server",
+            machine.redis,
+            "Chirpy's timelines live in a six-node Redis Cluster (7 or newer)",
         );
     }
     if machine.postgresql.is_none_or(|version| version < POSTGRESQL) {
-        plan.apt(
-            &["postgresql"],
+        plan.apt_newer(
+            "postgresql",
+            machine.postgresql,
             "Chirpy's people and posts live in PostgreSQL (14 or newer)",
         );
     }
@@ -158,7 +169,7 @@ mod tests {
 
     fn complete() -> Machine {
         Machine {
-            redis: true,
+            redis: Some(Version::new(7, 0)),
             postgresql: Some(Version::new(15, 18)),
             prometheus: true,
             alertmanager: true,
@@ -231,6 +242,27 @@ mod tests {
             ..complete()
         };
         assert!(plan(&bare, false).is_empty());
+    }
+
+    #[test]
+    fn setup_demands_what_the_images_demand() {
+        for (image, version) in [("redis", REDIS), ("postgres", POSTGRESQL)] {
+            let file = format!("{}/../images/{image}.yaml", env!("CARGO_MANIFEST_DIR"));
+            let text = std::fs::read_to_string(&file).unwrap();
+            let demand = format!("at_least: {}}}", version.major);
+            assert!(text.contains(&demand), "{demand} is not in {file}");
+        }
+    }
+
+    #[test]
+    fn an_old_redis_is_named_with_its_version() {
+        let old = Machine {
+            redis: Some(Version::new(6, 0)),
+            ..complete()
+        };
+        let plan = plan(&old, false);
+        assert_eq!(plan.apt, ["redis-server"]);
+        assert_eq!(plan.needs[0].what, "redis-server (this machine's: 6.0)");
     }
 
     #[test]

@@ -22,12 +22,13 @@ pub fn machine(workspace: &Workspace, tests: bool) -> Machine {
                 .and_then(kubectl_version)
         });
         let node = scope.spawn(|| says("node", &["--version"]).as_deref().and_then(Version::parse));
+        let redis = scope.spawn(|| redis(workspace));
         let venv = scope.spawn(|| says("python3", &["-c", "import venv, ensurepip"]).is_some());
         let font = scope.spawn(|| tests && has_japanese_font(workspace));
         let clippy = scope.spawn(|| tests && says("cargo-clippy", &["--version"]).is_some());
         let rustfmt = scope.spawn(|| tests && says("rustfmt", &["--version"]).is_some());
         Machine {
-            redis: has("redis-server") && has("redis-cli"),
+            redis: redis.join().unwrap_or(None),
             postgresql: postgresql(workspace),
             prometheus: has("prometheus") && has("promtool"),
             alertmanager: has("prometheus-alertmanager") || has("alertmanager"),
@@ -52,6 +53,16 @@ fn words(command: &mut Command) -> Option<String> {
         .status
         .success()
         .then(|| String::from_utf8_lossy(&output.stdout).into_owned())
+}
+
+fn redis(workspace: &Workspace) -> Option<Version> {
+    workspace.which("redis-cli")?;
+    redis_version(&words(workspace.command("redis-server").arg("--version"))?)
+}
+
+/// `Redis server v=7.0.15 sha=00000000:0 malloc=jemalloc-5.3.0 bits=64 build=ae4d7c971a948f0`
+fn redis_version(text: &str) -> Option<Version> {
+    Version::parse(text.split_once("v=")?.1)
 }
 
 /// The newest server: on PATH, or where Debian keeps its versions side by side, off PATH.
@@ -99,6 +110,14 @@ fn kubectl_version(json: &str) -> Option<Version> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn reads_what_redis_says() {
+        let said =
+            "Redis server v=7.0.15 sha=00000000:0 malloc=jemalloc-5.3.0 bits=64 build=ae4d7c971a948f0\n";
+        assert_eq!(redis_version(said), Some(Version::new(7, 0)));
+        assert_eq!(redis_version("redis-server: unknown option"), None);
+    }
 
     #[test]
     fn reads_kubectls_report() {

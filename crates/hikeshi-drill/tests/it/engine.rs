@@ -407,6 +407,7 @@ fn command() -> impl Strategy<Value = Command> {
                 exit_code: None,
                 output: output.repeat(200),
                 seconds,
+                step: mutating.then_some(2),
             }
         }),
         (name(), number(), prop::option::of(number())).prop_map(|(by, value, baseline)| {
@@ -416,6 +417,7 @@ fn command() -> impl Strategy<Value = Command> {
                 value,
                 baseline,
                 unit: "seconds".into(),
+                step: None,
             }
         }),
         number().prop_map(|v| {

@@ -5,13 +5,39 @@ use std::collections::BTreeMap;
 use hikeshi_drill::{Actor, Event, EventKind, JourneySample, LOG_VERSION};
 use jiff::{SignedDuration, Timestamp};
 
-fn actor(name: &str, seat: &str) -> Actor {
+pub fn actor(name: &str, seat: &str) -> Actor {
     Actor {
         name: name.into(),
         seat: seat.into(),
         npc: false,
     }
 }
+
+/// A command; `step` is the script's, none where a person typed it.
+pub fn run(who: Actor, command: &str, mutating: bool, output: &str, step: Option<u32>) -> EventKind {
+    EventKind::CommandRun {
+        actor: who,
+        command: command.into(),
+        mutating,
+        source: if step.is_some() { "rehearsal" } else { "console" }.into(),
+        exit_code: Some(0),
+        output: output.into(),
+        seconds: 0.4,
+        step,
+    }
+}
+
+/// Where the shipped script runs this line.
+pub fn script_steps(line: &str) -> Vec<u32> {
+    let cast = crate::scenario().cast.expect("a cast");
+    (0_u32..)
+        .zip(&cast.steps)
+        .filter(|(_, step)| step.run.as_ref().is_some_and(|c| c.to_string() == line))
+        .map(|(number, _)| number)
+        .collect()
+}
+
+const LOGS: &str = "kubectl logs -l app=chirpy-server --since=5m";
 
 pub fn incident() -> Vec<Event> {
     let start: Timestamp = "2026-11-21T05:00:00Z".parse().expect("a time");
@@ -23,15 +49,6 @@ pub fn incident() -> Vec<Event> {
             "ReadTimelineFreshnessBudgetBurn".to_owned(),
             "Timeline freshness is burning its error budget 14.4x too fast".to_owned(),
         )
-    };
-    let run = |who: Actor, command: &str, mutating: bool, output: &str| EventKind::CommandRun {
-        actor: who,
-        command: command.into(),
-        mutating,
-        source: "console".into(),
-        exit_code: Some(0),
-        output: output.into(),
-        seconds: 0.4,
     };
     let sample = |freshness: f64, left: f64| EventKind::Sample {
         journeys: BTreeMap::from([(
@@ -71,7 +88,7 @@ pub fn incident() -> Vec<Event> {
                 scenario: "timelines-stop-updating".into(),
                 system: "chirpy".into(),
                 slo_clock: 60.0,
-                rehearsal: false,
+                rehearsal: true,
                 seed: 7,
             },
         ),
@@ -109,11 +126,13 @@ pub fn incident() -> Vec<Event> {
         ),
         (
             185,
+            // The script's; the other commands are people's, though the script has the same lines.
             run(
                 hoge(),
-                "kubectl logs -l app=chirpy-server --since=5m",
+                LOGS,
                 false,
                 "{\"level\":\"ERROR\",\"msg\":\"Request to Timeline Service timed out: url=http://timeline-service/home\"}\n",
+                script_steps(LOGS).first().copied(),
             ),
         ),
         (
@@ -124,6 +143,7 @@ pub fn incident() -> Vec<Event> {
                 value: 1.31,
                 baseline: Some(0.12),
                 unit: "seconds".into(),
+                step: None,
             },
         ),
         (
@@ -179,6 +199,7 @@ pub fn incident() -> Vec<Event> {
                 "kubectl scale deployment timeline-service --replicas=10",
                 true,
                 "deployment.apps/timeline-service scaled\n",
+                None,
             ),
         ),
         (
@@ -206,6 +227,7 @@ pub fn incident() -> Vec<Event> {
                 "kubectl rollout restart deployment timeline-service",
                 true,
                 "deployment.apps/timeline-service restarted\n",
+                None,
             ),
         ),
         (

@@ -1,12 +1,13 @@
-use hikeshi_drill::Command;
 use hikeshi_drill::rehearsal::{Action, Rehearsal};
+use hikeshi_drill::{Command, EventKind};
 
 use crate::engine::{Drill, alert};
 
 /// What the real system would print. `full`: the shard is refusing.
 fn output(line: &str, full: bool) -> String {
     match line {
-        l if l.contains("chirpy-server") => "{\"msg\":\"Request to Timeline Service timed out: url=http://timeline-service/home\"}\n".into(),
+        // More lines than a story quotes: it has to choose.
+        l if l.contains("chirpy-server") => "{\"msg\":\"GET /api/timeline\"}\n{\"msg\":\"Request to Timeline Service timed out: url=http://timeline-service/home\"}\n".repeat(10),
         l if l.contains("top pods") => "NAME CPU(cores) MEMORY(bytes)\ntimeline-service-5d8-x2 480m 34Mi\n".into(),
         l if l.contains("get pods") => "redis-cluster-2   1/1     Running   0          9m\n".into(),
         l if l.contains("CLUSTER INFO") => "cluster_state:ok\r\ncluster_slots_ok:16384\r\n".into(),
@@ -25,7 +26,7 @@ fn output(line: &str, full: bool) -> String {
 }
 
 /// Plays the shipped cast; `until` stops it early. Returns the commands and the last action.
-fn play(drill: &mut Drill, breaks: Option<&str>) -> (Vec<String>, Action) {
+pub fn play(drill: &mut Drill, breaks: Option<&str>) -> (Vec<String>, Action) {
     let start = Command::Start {
         drill: "d".into(),
         scenario: "s".into(),
@@ -73,7 +74,7 @@ fn play(drill: &mut Drill, breaks: Option<&str>) -> (Vec<String>, Action) {
                     .give(command.clone())
                     .unwrap_or_else(|code| panic!("{code}: {command:?}"));
             }
-            Action::Run { by, command } => {
+            Action::Run { by, command, step } => {
                 let line = command.to_string();
                 if line.contains("rollout status") {
                     full = false;
@@ -96,20 +97,22 @@ fn play(drill: &mut Drill, breaks: Option<&str>) -> (Vec<String>, Action) {
                     exit_code: Some(0),
                     output: printed.clone(),
                     seconds: 0.1,
+                    step: Some(step),
                 };
                 drill.give(run).expect("recorded");
                 lines.push(line);
                 drill.wait(1);
                 rehearsal.ran(&cast, &printed, drill.now);
             }
-            Action::Query { by, query } => {
-                let (value, baseline) = if full { (1.2, Some(0.11)) } else { (0.1, None) };
+            Action::Query { by, query, step } => {
+                let (value, baseline) = (if full { 1.2 } else { 0.12 }, Some(0.11));
                 let seen = Command::MetricSeen {
                     by,
                     query: query.promql,
                     value,
                     baseline,
                     unit: query.unit,
+                    step: Some(step),
                 };
                 drill.give(seen).expect("recorded");
                 rehearsal.measured(&cast, Some(value), baseline, drill.now);
@@ -151,6 +154,17 @@ fn the_shipped_cast_plays_to_its_end() {
     assert!(said("cs0haru", "サポートです") && said("mina3pm", "状況どう"));
     assert!(said("hoge123", "@cs0haru") && chat.iter().any(|l| l.text_ja.contains("@mina3pm 影響は")));
     assert!(said("alert-bot", "[FIRING:page]") && said("alert-bot", "[RESOLVED]"));
+    let cast = drill.scenario.cast.as_ref().expect("a cast");
+    let by_script = |e: &&hikeshi_drill::Event| matches!(e.kind, EventKind::CommandRun { .. });
+    for event in drill.events.iter().filter(by_script) {
+        let step = event.kind.step().expect("the script's own");
+        let step = &cast.steps[usize::try_from(step).expect("small")];
+        let line = step.run.as_ref().expect("a command").to_string();
+        assert!(
+            matches!(&event.kind, EventKind::CommandRun { command, .. } if *command == line),
+            "{line} is not {event:?}"
+        );
+    }
     let m = hikeshi_drill::metrics::metrics(&drill.events, &drill.scenario);
     assert!(
         m.resolved.is_some() && m.relapsed_mitigations.len() == 1,

@@ -11,6 +11,7 @@ use std::time::Duration;
 use hikeshi_scenario::scenario::{ChirpyCheck, Probe};
 use hikeshi_scenario::{Check, Scenario};
 use hikeshi_slo::{Cujs, JourneyQuery};
+use jiff::Timestamp;
 use serde::Serialize;
 use tokio::time::Instant;
 
@@ -26,6 +27,16 @@ const STEP: Duration = Duration::from_secs(3);
 pub struct Verdict {
     pub green: bool,
     pub reasons: Vec<String>,
+}
+
+/// What came of looking for a while.
+#[derive(Debug, Clone)]
+pub struct Held {
+    pub verdict: Verdict,
+    /// Since when every look was green, when the last one was.
+    pub since: Option<Timestamp>,
+    /// The last look.
+    pub until: Timestamp,
 }
 
 /// Looks at the running system through Prometheus and the Kubernetes API, as anybody could.
@@ -75,40 +86,48 @@ impl Oracle {
     }
 
     /// What [`Self::held`] says for as long as the scenario wants health to hold.
-    pub async fn outcome(&self, scenario: &Scenario, limit: Duration) -> Verdict {
+    pub async fn outcome(&self, scenario: &Scenario, limit: Duration) -> Held {
         self.held(scenario, scenario.oracle.journeys.hold.get(), limit)
             .await
     }
 
     /// Green as soon as every look for `hold` was green; red when that has not happened within `limit`, with what was
     /// wrong at the last red look.
-    pub async fn held(&self, scenario: &Scenario, hold: Duration, limit: Duration) -> Verdict {
+    pub async fn held(&self, scenario: &Scenario, hold: Duration, limit: Duration) -> Held {
         let end = Instant::now() + limit;
-        let mut green_since: Option<Instant> = None;
+        let mut green_since: Option<(Instant, Timestamp)> = None;
         let mut last_red = vec!["nothing was looked at".to_owned()];
         loop {
             let looked = Instant::now();
             let verdict = self.look(scenario).await;
             if verdict.green {
-                let since = *green_since.get_or_insert(looked);
+                let (since, at) = *green_since.get_or_insert((looked, Timestamp::now()));
                 if since.elapsed() >= hold {
-                    return verdict;
+                    return Held {
+                        verdict,
+                        since: Some(at),
+                        until: Timestamp::now(),
+                    };
                 }
             } else {
                 green_since = None;
                 last_red = verdict.reasons;
             }
             if Instant::now() >= end {
-                if let Some(since) = green_since {
+                if let Some((since, _)) = green_since {
                     last_red.push(format!(
                         "green for only {} s of {} s",
                         since.elapsed().as_secs(),
                         hold.as_secs()
                     ));
                 }
-                return Verdict {
-                    green: false,
-                    reasons: last_red,
+                return Held {
+                    verdict: Verdict {
+                        green: false,
+                        reasons: last_red,
+                    },
+                    since: green_since.map(|(_, at)| at),
+                    until: Timestamp::now(),
                 };
             }
             tokio::time::sleep_until(looked + STEP).await;

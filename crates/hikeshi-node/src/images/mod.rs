@@ -36,7 +36,8 @@ pub struct NativeImage {
     pub matches: Vec<String>,
     /// The program that must be there: a path, or a name looked up in `search`, then in the standard folders.
     pub program: String,
-    /// Folders put before the standard `PATH`.
+    /// Folders put before the standard `PATH`. A part `*` stands for a version: of the folders there are, the newest
+    /// first, and none older than `version.at_least`.
     #[serde(default)]
     pub search: Vec<PathBuf>,
     pub package: Package,
@@ -262,7 +263,10 @@ impl NativeImage {
 
     /// `PATH` inside the pod.
     pub fn path(&self) -> String {
-        let search = self.search.iter().map(|folder| folder.display().to_string());
+        let search = self
+            .search_folders()
+            .into_iter()
+            .map(|folder| folder.display().to_string());
         let standard = STANDARD_PATH.iter().map(|folder| (*folder).to_owned());
         search
             .chain(standard)
@@ -283,13 +287,41 @@ impl NativeImage {
             return Some(PathBuf::from(&self.program)).filter(|path| path.is_file());
         }
         let standard = STANDARD_PATH.iter().map(PathBuf::from);
-        self.search
-            .iter()
-            .cloned()
+        self.search_folders()
+            .into_iter()
             .chain(standard)
             .map(|folder| folder.join(&self.program))
             .find(|path| path.is_file())
     }
+
+    /// `search` as this machine fills it in.
+    fn search_folders(&self) -> Vec<PathBuf> {
+        let at_least = self.version.as_ref().map_or(0, |version| version.at_least);
+        self.search
+            .iter()
+            .flat_map(|folder| versions(folder, at_least))
+            .collect()
+    }
+}
+
+/// `/usr/lib/postgresql/*/bin`: those there are, the newest version first. A folder without `*` is itself.
+fn versions(folder: &Path, at_least: u32) -> Vec<PathBuf> {
+    let Some((above, below)) = folder.to_str().and_then(|text| text.split_once("/*/")) else {
+        return vec![folder.to_path_buf()];
+    };
+    let mut found: Vec<u32> = fs::read_dir(above)
+        .into_iter()
+        .flatten()
+        .flatten()
+        .filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok())
+        .filter(|version| *version >= at_least)
+        .collect();
+    found.sort_unstable();
+    found
+        .iter()
+        .rev()
+        .map(|version| Path::new(above).join(version.to_string()).join(below))
+        .collect()
 }
 
 #[cfg(test)]
@@ -351,6 +383,32 @@ mod tests {
         .unwrap_err();
         assert_eq!(error.place, "redis.yaml:8:1");
         assert!(error.message.contains("cmds"), "{error}");
+    }
+
+    #[test]
+    fn the_newest_version_is_found_and_none_that_is_too_old() {
+        let root = tempfile::tempdir().unwrap();
+        let bin = |version: &str| {
+            let folder = root.path().join(version).join("bin");
+            fs::create_dir_all(&folder).unwrap();
+            fs::write(folder.join("no-such-redis"), "").unwrap();
+            folder
+        };
+        let search = format!("search: ['{}/*/bin']\n", root.path().display());
+        let version = "version: {args: [], pattern: '(.*)', at_least: 14}\n";
+        let image = parse("redis.yaml", &format!("{REDIS}{search}{version}")).unwrap();
+        bin("9.6");
+        bin("13");
+        assert_eq!(image.program_on_host(None), None);
+        let old = bin("14");
+        assert_eq!(image.program_on_host(None), Some(old.join("no-such-redis")));
+        let new = bin("100");
+        assert_eq!(image.program_on_host(None), Some(new.join("no-such-redis")));
+        let path = format!("{}:{}:/usr/local/sbin:", new.display(), old.display());
+        assert!(image.path().starts_with(&path), "{}", image.path());
+        // A client's folder has no server in it.
+        fs::remove_file(new.join("no-such-redis")).unwrap();
+        assert_eq!(image.program_on_host(None), Some(old.join("no-such-redis")));
     }
 
     #[test]

@@ -120,12 +120,13 @@ pub(super) async fn join(
         .sessions
         .cookie(&viewer, app.tls)
         .map_err(|e| ApiError::Unavailable(format!("the session cannot be written: {e}")))?;
+    // The new seat first: who is refused keeps the old one.
+    app.host.take_seat(&viewer).await?;
     if let Some(before) = before
         && before.name != viewer.name
     {
         app.host.leave_seat(&before).await;
     }
-    app.host.take_seat(&viewer).await?;
     Ok(([(header::SET_COOKIE, cookie)], Json(viewer)).into_response())
 }
 

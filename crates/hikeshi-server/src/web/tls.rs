@@ -38,6 +38,14 @@ impl TlsConfig {
         })
     }
 
+    /// Whether a server can use it: for a pair that was kept in files.
+    ///
+    /// # Errors
+    /// When a part is missing or no PEM, or the key is not the certificate's.
+    pub fn check(&self) -> Result<(), WebError> {
+        self.acceptor().map(|_| ())
+    }
+
     pub(super) fn acceptor(&self) -> Result<TlsAcceptor, WebError> {
         let tls = |e: &dyn std::fmt::Display| WebError::Tls(e.to_string());
         let chain = CertificateDer::pem_slice_iter(self.certificates.as_bytes())

@@ -289,6 +289,7 @@ impl DrillHost for FakeHost {
             exit_code: Some(exit_code),
             output: output.unwrap_or_default(),
             seconds: 0.1,
+            step: None,
         });
         Ok(exit_code)
     }

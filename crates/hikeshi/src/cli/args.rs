@@ -64,7 +64,7 @@ pub struct UpArgs {
     /// The system to start
     #[arg(default_value = "chirpy")]
     pub system: String,
-    /// Where the war room listens; other than loopback it speaks TLS
+    /// Where others reach the war room, until `hikeshi down`; other than loopback it speaks TLS
     #[arg(long, value_name = "ADDRESS:PORT")]
     pub listen: Option<SocketAddr>,
     #[arg(long)]
@@ -93,6 +93,7 @@ pub enum DrillCommand {
     /// Start the system if need be, and open the war room on a scenario
     Start {
         scenario: String,
+        /// Where others reach the war room, until `hikeshi down`; other than loopback it speaks TLS
         #[arg(long, value_name = "ADDRESS:PORT")]
         listen: Option<SocketAddr>,
         #[arg(long)]

@@ -1,6 +1,8 @@
 //! `hikeshi doctor`: what is installed, what is missing, how to get it. Installs nothing.
 
-use std::path::PathBuf;
+mod development;
+
+use std::path::Path;
 use std::process::Command;
 
 use serde_json::{Value, json};
@@ -12,8 +14,27 @@ use crate::failure::Failure;
 /// The oldest kubectl whose exec speaks websockets by default.
 const OLDEST_KUBECTL: u32 = 30;
 
+/// What a finding is needed for: only what drills need makes `doctor` fail.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Need {
+    Run,
+    Build,
+    Test,
+}
+
+impl Need {
+    fn words(self) -> &'static str {
+        match self {
+            Self::Run => "to run",
+            Self::Build => "to build",
+            Self::Test => "for tests",
+        }
+    }
+}
+
 struct Finding {
     what: String,
+    need: Need,
     found: Option<String>,
     /// What does not work without it, and how to get it.
     problem: Option<String>,
@@ -23,25 +44,36 @@ pub fn run(args: &DoctorArgs) -> Result<(), Failure> {
     let mut findings = images()?;
     findings.push(kubectl());
     findings.push(namespaces());
+    findings.extend(development::findings());
     let missing = findings
         .iter()
-        .filter(|finding| finding.problem.is_some())
+        .filter(|finding| finding.need == Need::Run && finding.problem.is_some())
         .count();
     if args.json {
         let list: Vec<Value> = findings
             .iter()
-            .map(|finding| json!({"what": finding.what, "found": finding.found, "problem": finding.problem}))
+            .map(|finding| {
+                json!({"what": finding.what, "needed": finding.need.words(),
+                       "found": finding.found, "problem": finding.problem})
+            })
             .collect();
         output::json(&json!({"ok": missing == 0, "findings": list}));
     } else {
         for finding in &findings {
-            let mark = if finding.problem.is_some() { "✗" } else { "✓" };
+            let (mark, what) = match (finding.need, &finding.problem) {
+                (Need::Run, None) => ("✓", finding.what.clone()),
+                (Need::Run, Some(_)) => ("✗", finding.what.clone()),
+                (need, problem) => (
+                    if problem.is_some() { "-" } else { "✓" },
+                    format!("{} ({})", finding.what, need.words()),
+                ),
+            };
             let said = finding
                 .problem
                 .as_deref()
                 .or(finding.found.as_deref())
                 .unwrap_or("");
-            output::line(format!("{mark} {:<24} {said}", finding.what));
+            output::line(format!("{mark} {what:<26} {said}"));
         }
     }
     match missing {
@@ -61,6 +93,7 @@ fn images() -> Result<Vec<Finding>, Failure> {
         .filter(|image| !matches!(image.image.as_str(), "chirpy" | "hikeshi-load" | "nginx"))
         .map(|image| Finding {
             what: image.image,
+            need: Need::Run,
             found: Some(match (&image.found, &image.version) {
                 (Some(path), Some(version)) => format!("{} ({version})", path.display()),
                 (Some(path), None) => path.display().to_string(),
@@ -73,11 +106,12 @@ fn images() -> Result<Vec<Finding>, Failure> {
 
 fn kubectl() -> Finding {
     let what = "kubectl".to_owned();
-    let path = match crate::daemon::session::kubectl() {
-        Ok(path) => path,
+    let path = match crate::tools::kubectl() {
+        Ok(tool) => tool.program,
         Err(failure) => {
             return Finding {
                 what,
+                need: Need::Run,
                 found: None,
                 problem: Some(failure.to_string().replace('\n', ";")),
             };
@@ -92,10 +126,15 @@ fn kubectl() -> Finding {
         None => Some(format!("{} does not tell its version", path.display())),
     };
     let found = minor.map(|minor| format!("{} (1.{minor})", path.display()));
-    Finding { what, found, problem }
+    Finding {
+        what,
+        need: Need::Run,
+        found,
+        problem,
+    }
 }
 
-fn minor_version(kubectl: &PathBuf) -> Option<u32> {
+fn minor_version(kubectl: &Path) -> Option<u32> {
     let output = Command::new(kubectl)
         .args(["version", "--client", "-o", "json"])
         .output()
@@ -110,11 +149,13 @@ fn namespaces() -> Finding {
     match crate::control::namespaces::check() {
         Ok(()) => Finding {
             what,
+            need: Need::Run,
             found: Some("allowed".into()),
             problem: None,
         },
         Err(problem) => Finding {
             what,
+            need: Need::Run,
             found: None,
             problem: Some(problem),
         },

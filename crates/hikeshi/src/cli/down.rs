@@ -5,6 +5,7 @@ use super::output;
 use crate::control::{dataplane, ending, record::Record};
 use crate::failure::{Context, Failure};
 use crate::paths::Paths;
+use crate::stage;
 
 pub fn run(args: &DownArgs) -> Result<(), Failure> {
     let paths = Paths::from_environment()?;
@@ -12,6 +13,12 @@ pub fn run(args: &DownArgs) -> Result<(), Failure> {
     // Without anything running there may still be files of what died.
     if paths.home.is_dir() {
         destroy(&paths, args.keep_volumes)?;
+        let swept = super::runtime()?.block_on(stage::sweep(&paths))?;
+        if swept > 0 {
+            output::line(format!(
+                "removed what killed rehearsals or measurements had left: {swept}"
+            ));
+        }
     }
     output::line(if ran {
         "everything has ended"
@@ -39,7 +46,10 @@ pub fn destroy(paths: &Paths, keep_volumes: bool) -> Result<(), Failure> {
 /// Ends the system and forgets its data, so that the next `up` is the normal state. Addresses and invitations stay.
 pub fn reset(paths: &Paths) -> Result<(), Failure> {
     end_system(paths)?;
-    remove(&paths.volumes())
+    remove(&paths.volumes())?;
+    // Last: a reset that was cut short is done again.
+    let _ = std::fs::remove_file(paths.drilled());
+    Ok(())
 }
 
 fn end_system(paths: &Paths) -> Result<(), Failure> {
@@ -51,7 +61,7 @@ fn end_system(paths: &Paths) -> Result<(), Failure> {
         .block_on(hikeshi_node::destroy_all(&paths.home))
         .component("ending the pods")?;
     dataplane::stop(&paths.dataplane());
-    for file in [paths.control_socket(), paths.drilled(), paths.lock()] {
+    for file in [paths.control_socket(), paths.lock()] {
         let _ = std::fs::remove_file(file);
     }
     // The cluster's objects describe pods that are no more; the next `up` applies the system anew.

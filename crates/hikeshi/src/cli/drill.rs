@@ -5,10 +5,12 @@ use serde_json::{Value, json};
 
 use super::args::{DrillCommand, Lang};
 use super::output::{self, Progress};
+use crate::control::ports;
 use crate::daemon::protocol::Request;
 use crate::daemon::{client, start};
 use crate::failure::{Context, Failure};
 use crate::paths::Paths;
+use crate::tools;
 
 pub fn run(command: DrillCommand) -> Result<(), Failure> {
     let paths = Paths::from_environment()?;
@@ -33,6 +35,10 @@ fn begin(
     // A misspelt name is said before anything is started.
     let library = hikeshi_host::Library::new(crate::paths::share()?);
     let system = library.load(scenario).map_err(unloadable)?.scenario.system;
+    // Nor is anything reset for an address that is then refused.
+    if let Some(address) = listen {
+        ports::must_name_this_machine(address)?;
+    }
     let mut progress = Progress::new(json);
     if another_was_run(paths)? {
         progress.say("resetting the system: another drill was run on it");
@@ -59,6 +65,9 @@ fn begin(
     output::line("");
     output::line("Look at the normal state first; the incident begins after you press the button there.");
     output::line("With your own kubectl: export KUBECONFIG=$(hikeshi kubeconfig --seat YOURNAME)");
+    if let Some(advice) = tools::kubectl_advice() {
+        output::line(advice);
+    }
     output::line("To end everything: hikeshi down");
     Ok(())
 }
@@ -74,7 +83,7 @@ fn another_was_run(paths: &Paths) -> Result<bool, Failure> {
 }
 
 /// Only a misspelt name is helped by the list of names.
-fn unloadable(error: hikeshi_host::LibraryError) -> Failure {
+pub(super) fn unloadable(error: hikeshi_host::LibraryError) -> Failure {
     let failure = Failure::usage(error.to_string());
     match error {
         hikeshi_host::LibraryError::Unknown { .. } => failure.hint("`hikeshi scenario list` names them all"),

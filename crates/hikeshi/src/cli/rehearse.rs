@@ -19,6 +19,18 @@ struct Report {
     /// The drill's id of each rehearsal: `hikeshi story ID` tells it.
     drills: Vec<String>,
     runs: Vec<Run>,
+    #[serde(skip)]
+    path: Option<PathBuf>,
+}
+
+impl Report {
+    /// Adds a run, and writes at once: what ends early leaves what it knew.
+    fn add(&mut self, run: Run) -> Result<(), Failure> {
+        self.runs.push(run);
+        let Some(path) = &self.path else { return Ok(()) };
+        let text = serde_json::to_string_pretty(self).component("writing the report")?;
+        std::fs::write(path, text).component(format!("writing {}", path.display()))
+    }
 }
 
 pub fn run(args: &RehearseArgs) -> Result<(), Failure> {
@@ -31,9 +43,7 @@ pub fn run(args: &RehearseArgs) -> Result<(), Failure> {
     let share = crate::paths::share()?;
     let library = hikeshi_host::Library::new(share.clone());
     for scenario in &args.scenarios {
-        library.load(scenario).map_err(|error| {
-            Failure::usage(error.to_string()).hint("`hikeshi scenario list` names them all")
-        })?;
+        library.load(scenario).map_err(super::drill::unloadable)?;
     }
     if let Some(report) = &args.report {
         // A report that cannot be written is said before half an hour of work, not after.
@@ -47,13 +57,13 @@ pub fn run(args: &RehearseArgs) -> Result<(), Failure> {
         .with_writer(std::io::stderr)
         .init();
     let mut progress = Progress::new(false);
-    let mut report = Report::default();
+    let mut report = Report {
+        path: args.report.clone(),
+        ..Report::default()
+    };
     let runtime = super::runtime()?;
     for scenario in &args.scenarios {
         runtime.block_on(rehearse(args, &share, scenario, &mut report, &mut progress))?;
-        if let Some(path) = &args.report {
-            write(path, &report)?;
-        }
     }
     progress.close();
     for run in &report.runs {
@@ -76,11 +86,6 @@ pub fn run(args: &RehearseArgs) -> Result<(), Failure> {
             report.runs.len()
         ))),
     }
-}
-
-fn write(path: &PathBuf, report: &Report) -> Result<(), Failure> {
-    let text = serde_json::to_string_pretty(report).component("writing the report")?;
-    std::fs::write(path, text).component(format!("writing {}", path.display()))
 }
 
 async fn rehearse(
@@ -122,8 +127,7 @@ async fn rehearse(
             prove(&prover, index == 0, fakes, fix, report, |text| {
                 progress.say(&format!("{scenario}: {text}"))
             })
-            .await
-            .map_err(|error| Failure::component(format!("{scenario}: {error}")))?;
+            .await?;
             stage
                 .running
                 .host
@@ -168,7 +172,7 @@ async fn rehearse(
             .end(reason)
             .await
             .component("ending the drill")?;
-        report.runs.push(run);
+        report.add(run)?;
         stage.close().await?;
         played.map_err(|error| Failure::not_so(format!("{scenario}: {error}")))?;
     }
@@ -183,25 +187,25 @@ async fn prove(
     fix: &Fix,
     report: &mut Report,
     mut say: impl FnMut(&str),
-) -> Result<(), String> {
+) -> Result<(), Failure> {
+    let failed = |error: String| Failure::component(format!("the matrix: {error}"));
     if first {
         say("healthy");
-        report.runs.push(prover.healthy().await);
+        report.add(prover.healthy().await)?;
     } else {
-        prover.settled().await?;
+        prover.settled().await.map_err(failed)?;
     }
     say("injecting");
-    let injected = prover.injected().await?;
+    let injected = prover.injected().await.map_err(failed)?;
     if first {
-        report.runs.push(injected);
+        report.add(injected)?;
         say("nobody acts");
-        report.runs.push(prover.do_nothing().await);
+        report.add(prover.do_nothing().await)?;
     }
     for fake in fakes {
         say(&format!("fake fix: {}", fake.name));
-        report.runs.push(prover.fake_fix(fake).await?);
+        report.add(prover.fake_fix(fake).await.map_err(failed)?)?;
     }
     say(&format!("fix: {}", fix.name));
-    report.runs.push(prover.fix(fix).await?);
-    Ok(())
+    report.add(prover.fix(fix).await.map_err(failed)?)
 }

@@ -6,6 +6,7 @@ use crate::daemon::protocol::Request;
 use crate::daemon::{client, start};
 use crate::failure::Failure;
 use crate::paths::Paths;
+use crate::tools;
 
 pub fn run(args: &UpArgs) -> Result<(), Failure> {
     let paths = Paths::from_environment()?;
@@ -32,6 +33,9 @@ pub fn run(args: &UpArgs) -> Result<(), Failure> {
     ));
     output::line(format!("  kubectl     export KUBECONFIG={}", text("kubeconfig")));
     output::line(format!("  war room    {}", text("url")));
+    if let Some(advice) = tools::kubectl_advice() {
+        output::line(advice);
+    }
     output::line("start a drill: hikeshi drill start timelines-stop-updating");
     Ok(())
 }

@@ -14,6 +14,21 @@ pub fn usual_or_free(wanted: u16) -> SocketAddr {
     }
 }
 
+/// Fails when `address` is unspecified (0.0.0.0 or ::): people would get it in their links.
+pub fn must_name_this_machine(address: SocketAddr) -> Result<(), Failure> {
+    if !address.ip().to_canonical().is_unspecified() {
+        return Ok(());
+    }
+    Err(Failure::usage(format!(
+        "--listen {address}: nobody can open a page at {}, and no certificate can name it",
+        address.ip()
+    ))
+    .hint(format!(
+        "give this machine's address on the team's network, such as --listen 192.0.2.10:{}; `hostname -I` says it",
+        address.port()
+    )))
+}
+
 /// Fails with one clear message when `address` cannot be listened on.
 pub fn must_be_free(address: SocketAddr) -> Result<(), Failure> {
     match TcpListener::bind(address) {
@@ -39,5 +54,16 @@ mod tests {
         let failure = must_be_free(taken).unwrap_err();
         assert!(failure.message.contains(&taken.port().to_string()), "{failure}");
         assert_eq!(usual_or_free(taken.port()).port(), 0);
+    }
+
+    #[test]
+    fn an_address_that_nobody_can_type_is_refused() {
+        for address in ["0.0.0.0:7700", "[::]:7700", "[::ffff:0.0.0.0]:7700"] {
+            let failure = must_name_this_machine(address.parse().unwrap()).unwrap_err();
+            assert!(failure.message.contains(address), "{failure}");
+        }
+        for address in ["192.0.2.10:7700", "127.0.0.1:7700", "[::1]:7700"] {
+            must_name_this_machine(address.parse().unwrap()).unwrap();
+        }
     }
 }

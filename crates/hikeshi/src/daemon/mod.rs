@@ -1,5 +1,6 @@
 //! The control daemon: the cluster, the drill host and the war room in one process, asked through `control.sock`.
 
+mod certificate;
 pub mod client;
 pub mod protocol;
 mod secrets;

@@ -18,7 +18,7 @@ use crate::failure::{Context, Failure};
 use crate::paths::Paths;
 
 /// How long a drill waits for the noise of the start to pass before it opens.
-const SETTLE: std::time::Duration = std::time::Duration::from_secs(60);
+const SETTLE: std::time::Duration = std::time::Duration::from_secs(100);
 
 pub async fn serve(paths: Paths, listen: Option<SocketAddr>) -> Result<(), Failure> {
     let share = crate::paths::share()?;
@@ -42,18 +42,7 @@ pub async fn serve(paths: Paths, listen: Option<SocketAddr>) -> Result<(), Failu
         system,
     };
     let running = Arc::new(Running::start(options).await?);
-    if let Some(session) = running.host.resume().component("going on with the last drill")? {
-        if fresh {
-            // `hikeshi down` took its system away: there is nothing to go on with.
-            running
-                .host
-                .end("the system was taken down")
-                .await
-                .component("ending the last drill")?;
-        } else {
-            tracing::info!(drill = session.id(), "going on with the drill that was on");
-        }
-    }
+    go_on(&running, &paths, fresh).await?;
     let shutdown = running.control.shutdown.clone();
     let listener = listen_at(&paths)?;
     let mut terminate = signal(SignalKind::terminate()).component("listening for SIGTERM")?;
@@ -209,6 +198,36 @@ async fn answer(
     }
 }
 
+/// Goes on with the drill that was run on this system when control ended.
+async fn go_on(running: &Running, paths: &Paths, fresh: bool) -> Result<(), Failure> {
+    let Ok(id) = std::fs::read_to_string(paths.drilled()) else {
+        return Ok(());
+    };
+    match running.host.resume(&id) {
+        // `hikeshi down` took its system away: there is nothing to go on with.
+        Ok(Some(_)) if fresh => {
+            let ended = running.host.end("the system was taken down").await;
+            ended.component("ending the last drill")?;
+        }
+        Ok(Some(_)) => tracing::info!(drill = id, "going on with the drill that was on"),
+        Ok(None) => {}
+        // A log or a scenario that cannot be read must not keep everything else from starting.
+        Err(error) => tracing::error!(drill = id, %error, "the drill that was on cannot be gone on with"),
+    }
+    if fresh {
+        let _ = std::fs::remove_file(paths.drilled());
+    }
+    Ok(())
+}
+
+/// Written whole or not at all: half an id would be no drill's.
+fn mark_drilled(paths: &Paths, id: &str) -> Result<(), Failure> {
+    let (file, new) = (paths.drilled(), paths.drilled().with_extension("new"));
+    std::fs::write(&new, id)
+        .and_then(|()| std::fs::rename(&new, &file))
+        .component(format!("writing {}", file.display()))
+}
+
 async fn start_drill(
     running: &Arc<Running>,
     scenario: &str,
@@ -229,9 +248,10 @@ async fn start_drill(
             _ => Failure::component(error.to_string()),
         })?;
     let id = session.id().to_owned();
-    let drilled = running.control.paths.drilled();
-    std::fs::write(&drilled, &id).component(format!("writing {}", drilled.display()))?;
-    let result = running.bring_up(&mut progress).await;
+    let result = match mark_drilled(&running.control.paths, &id) {
+        Ok(()) => running.bring_up(&mut progress).await,
+        Err(failure) => Err(failure),
+    };
     match result {
         Ok(pods) => {
             progress("waiting for the normal state".to_owned());

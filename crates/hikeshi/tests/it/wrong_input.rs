@@ -117,20 +117,59 @@ fn a_missing_program_is_said_at_once_with_its_package() {
     );
 
     let started = Instant::now();
-    let said = message(&home.run(&["up"]), COMPONENT);
-    assert_says(
-        &said,
-        &[
-            "redis-serverless is missing",
-            "apt-get install redis-server",
-            "hikeshi doctor",
-        ],
-    );
+    for args in [
+        &["up"][..],
+        &["rehearse", "timelines-stop-updating"],
+        &["bench", "up", "--rounds=1"],
+    ] {
+        let said = message(&home.run(args), COMPONENT);
+        assert_says(
+            &said,
+            &[
+                "redis-serverless is missing",
+                "apt-get install redis-server",
+                "hikeshi doctor",
+            ],
+        );
+    }
     assert!(
         started.elapsed() < Duration::from_secs(20),
         "said before anything is started"
     );
     assert_eq!(home.ok(&["down"]).trim(), "nothing is running");
+}
+
+#[test]
+fn what_only_builds_and_tests_need_may_be_missing() {
+    let home = Home::new();
+    let kubectl = std::env::var_os("PATH")
+        .iter()
+        .flat_map(std::env::split_paths)
+        .map(|folder| folder.join("kubectl"))
+        .find(|path| path.is_file())
+        .expect("kubectl on PATH");
+    std::os::unix::fs::symlink(kubectl, home.share().join("kubectl")).expect("a link");
+    let doctor = home
+        .hikeshi(&["doctor", "--json"])
+        .env("PATH", home.share())
+        .output()
+        .expect("hikeshi starts");
+    assert!(
+        doctor.status.success(),
+        "{}{}",
+        text(&doctor.stdout),
+        text(&doctor.stderr)
+    );
+    let report: serde_json::Value = serde_json::from_slice(&doctor.stdout).expect("JSON");
+    assert_eq!(report["ok"], true);
+    let findings = report["findings"].as_array().expect("findings");
+    let chromium = findings.iter().find(|finding| finding["what"] == "Chromium");
+    let chromium = chromium.expect("a finding about Chromium");
+    assert_eq!(chromium["needed"], "for tests");
+    assert_says(
+        chromium["problem"].as_str().expect("a problem"),
+        &["cargo xtask setup --tests"],
+    );
 }
 
 #[test]
@@ -154,6 +193,24 @@ fn a_taken_port_is_named() {
         assert_says(&said, &[port, "taken", "--listen"]);
     }
     assert_eq!(home.ok(&["down"]).trim(), "nothing is running");
+}
+
+#[test]
+fn an_address_that_nobody_can_type_is_refused_with_the_remedy() {
+    let home = Home::new();
+    for address in ["0.0.0.0:7700", "[::]:7700"] {
+        for args in [
+            &["up", "--listen", address][..],
+            &["drill", "start", "timelines-stop-updating", "--listen", address][..],
+        ] {
+            let said = message(&home.run(args), USAGE);
+            assert_says(
+                &said,
+                &[address, "certificate", "hint: give this machine's address"],
+            );
+        }
+    }
+    assert!(!home.path().exists(), "nothing was started, so nothing is there");
 }
 
 #[test]
