@@ -173,6 +173,7 @@ impl App {
             headers: parts.headers.clone(),
             body,
             filtered: decision == Decision::Filtered,
+            trusted: user.is_trusted(),
         };
         rest::handle(self, user, call, parts).await
     }

@@ -188,6 +188,8 @@ pub(crate) struct Call {
     pub body: Bytes,
     /// The answer must hold only what the caller may see.
     pub filtered: bool,
+    /// The caller is the machine's owner or a part of ours: its pods may see folders of the machine.
+    pub trusted: bool,
 }
 
 impl Call {

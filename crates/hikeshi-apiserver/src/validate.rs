@@ -1,5 +1,7 @@
 //! Refuses what Kubernetes refuses: unknown fields, wrong types, impossible names and the commonest invalid values.
 
+mod pod;
+
 use k8s_openapi::api;
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use serde::de::DeserializeOwned;
@@ -8,6 +10,8 @@ use serde_json::Value;
 use crate::registry::Resource;
 use crate::selector::object_selector_matches;
 use crate::status::{ApiError, ApiResult};
+
+pub(crate) use pod::host_paths;
 
 /// The `fieldValidation` parameter.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -209,13 +213,18 @@ pub(crate) fn values(resource: &Resource, object: &Value) -> ApiResult<()> {
     }
     if resource.built_in {
         match &*resource.kind {
-            "Pod" => pod_spec("spec", &object["spec"], &mut causes),
+            "Pod" => pod::spec("spec", &object["spec"], &mut causes),
             "Deployment" | "ReplicaSet" | "StatefulSet" | "DaemonSet" => {
                 workload(&object["spec"], &mut causes)
             }
-            "Job" => pod_spec(
+            "Job" => pod::spec(
                 "spec.template.spec",
                 &object["spec"]["template"]["spec"],
+                &mut causes,
+            ),
+            "CronJob" => pod::spec(
+                "spec.jobTemplate.spec.template.spec",
+                &object["spec"]["jobTemplate"]["spec"]["template"]["spec"],
                 &mut causes,
             ),
             "Service" => service(&object["spec"], &mut causes),
@@ -244,50 +253,9 @@ fn workload(spec: &Value, causes: &mut Vec<(String, String)>) {
         let problem = format!("Invalid value: {labels}: `selector` does not match template `labels`");
         causes.push(("spec.template.metadata.labels".into(), problem));
     }
-    pod_spec("spec.template.spec", &spec["template"]["spec"], causes);
-}
-
-fn pod_spec(path: &str, spec: &Value, causes: &mut Vec<(String, String)>) {
-    let containers = spec["containers"].as_array().cloned().unwrap_or_default();
-    if containers.is_empty() {
-        causes.push((format!("{path}.containers"), "Required value".into()));
-    }
-    let volumes: Vec<&str> = spec["volumes"]
-        .as_array()
-        .into_iter()
-        .flatten()
-        .filter_map(|v| v["name"].as_str())
-        .collect();
-    let mut names = std::collections::HashSet::new();
-    for (i, container) in containers.iter().enumerate() {
-        let at = format!("{path}.containers[{i}]");
-        for field in ["name", "image"] {
-            if container[field].as_str().is_none_or(str::is_empty) {
-                causes.push((format!("{at}.{field}"), "Required value".into()));
-            }
-        }
-        if !names.insert(container["name"].as_str()) {
-            causes.push((
-                format!("{at}.name"),
-                format!("Duplicate value: {}", container["name"]),
-            ));
-        }
-        for (j, mount) in container["volumeMounts"]
-            .as_array()
-            .into_iter()
-            .flatten()
-            .enumerate()
-        {
-            let volume = mount["name"].as_str().unwrap_or_default();
-            // A StatefulSet's claims become volumes of its pods later.
-            if path == "spec" && !volumes.contains(&volume) {
-                causes.push((
-                    format!("{at}.volumeMounts[{j}].name"),
-                    format!("Not found: \"{volume}\""),
-                ));
-            }
-        }
-    }
+    pod::spec("spec.template.spec", &spec["template"]["spec"], causes);
+    // Only a StatefulSet has any.
+    pod::claim_templates(spec, causes);
 }
 
 fn service(spec: &Value, causes: &mut Vec<(String, String)>) {
@@ -315,6 +283,10 @@ fn bad_name(resource: &Resource, name: &str) -> Option<&'static str> {
         // RBAC names may hold colons.
         return (name.contains('/') || name == "." || name == "..").then_some("may not contain '/'");
     }
+    bad_subdomain(name)
+}
+
+fn bad_subdomain(name: &str) -> Option<&'static str> {
     let alnum = |c: u8| c.is_ascii_lowercase() || c.is_ascii_digit();
     let bytes = name.as_bytes();
     let edges = bytes.first().is_some_and(|c| alnum(*c)) && bytes.last().is_some_and(|c| alnum(*c));

@@ -118,11 +118,16 @@ fn a_person_goes_through_a_whole_drill_in_the_war_room() {
     let answer: serde_json::Value = serde_json::from_slice(&started.stdout).expect("JSON");
     let url = answer["url"].as_str().expect("the host's link");
 
-    let walk = Command::new("node")
-        .arg(root.join("ui/e2e/war-room.mjs"))
+    let mut walk = Command::new("node");
+    walk.arg(root.join("ui/e2e/war-room.mjs"))
         .arg(url)
         .arg("--chromium")
-        .arg(&chromium)
+        .arg(&chromium);
+    // Where to leave pictures of every page; the README's come from here.
+    if let Some(shots) = std::env::var_os("HIKESHI_SHOTS") {
+        walk.arg("--shots").arg(shots);
+    }
+    let walk = walk
         .output()
         .expect("the browser test needs node: install nodejs");
     assert!(

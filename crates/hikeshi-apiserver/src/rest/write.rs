@@ -27,6 +27,7 @@ pub(super) fn stamp(at: Timestamp) -> String {
 pub(super) fn create(app: &App, call: &Call) -> ApiResult<Response> {
     let mode = FieldValidation::parse(call.params.get("fieldValidation"))?;
     let (object, warnings) = accept(&call.resource, call.ns(), call.object()?, mode)?;
+    admit_host_paths(call, None, &object)?;
     let dry_run = call.dry_run()?;
     let stored = app
         .store
@@ -87,6 +88,14 @@ fn accept(
         metadata.remove("namespace");
     }
     Ok((to_stored(resource, object), warnings))
+}
+
+/// At the write of whoever wants the pods: the controllers, who make them from a template, are trusted.
+fn admit_host_paths(call: &Call, old: Option<&Value>, new: &Value) -> ApiResult<()> {
+    if call.trusted {
+        return Ok(());
+    }
+    validate::host_paths(&call.resource, old, new)
 }
 
 /// Stores a new object, already in its stored form.
@@ -197,6 +206,7 @@ pub(super) fn update(app: &App, call: &Call, status: bool) -> ApiResult<Response
     let dry_run = call.dry_run()?;
     let stored = app.store.write(|view| {
         let old = current(view, call)?;
+        admit_host_paths(call, Some(&*old), &new)?;
         replace_object(view, resource, &old, new, status, dry_run)
     })?;
     answer(call, 200, &stored, &warnings)
@@ -337,6 +347,7 @@ pub(super) fn patch(app: &App, call: &Call, status: bool) -> ApiResult<Response>
             PatchKind::Merge | PatchKind::Apply => patch::merge(&shown, &body),
         };
         let (new, warnings) = accept(resource, call.ns(), new, mode)?;
+        admit_host_paths(call, Some(&*old), &new)?;
         Ok((
             replace_object(view, resource, &old, new, status, dry_run)?,
             warnings,
@@ -378,6 +389,7 @@ fn apply(
         let mut new = patch::apply::apply(live, body, manager, resource.built_in, &now);
         new["metadata"]["name"] = call.name().into();
         let (new, warnings) = accept(resource, call.ns(), new, mode)?;
+        admit_host_paths(call, old.as_deref(), &new)?;
         Ok(match &old {
             Some(old) => (
                 200,

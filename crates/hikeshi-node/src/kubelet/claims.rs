@@ -5,6 +5,7 @@ use kube::api::{Api, Patch, PatchParams};
 use serde_json::json;
 
 use super::Kubelet;
+use super::step::one_step;
 use super::volumes::VolumeError;
 
 impl Kubelet {
@@ -20,7 +21,7 @@ impl Kubelet {
                 volume: volume.name.clone(),
                 reason,
             };
-            let name = &claim.claim_name;
+            let name = one_step(&claim.claim_name).map_err(|error| failed(error.to_string()))?;
             let found = api
                 .get_opt(name)
                 .await

@@ -13,6 +13,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::unix::pipe;
 use tokio::sync::mpsc;
 
+use super::step::one_step;
 use crate::shim::protocol::{ExecExit, ExecRequest, Request, StartRequest, Started};
 use crate::shim::{InitClient, InitError};
 
@@ -41,15 +42,16 @@ pub fn remember(pod_dir: &Path, start: &StartRequest) -> io::Result<()> {
     let folder = pod_dir.join("containers");
     fs::create_dir_all(&folder)?;
     fs::write(
-        folder.join(format!("{}.json", start.container)),
+        folder.join(format!("{}.json", one_step(&start.container)?)),
         serde_json::to_vec(start)?,
     )
 }
 
 fn request(pod_dir: &Path, container: &str, argv: Vec<String>, tty: bool) -> Result<Request, ExecError> {
     let not_running = || ExecError::NotRunning(container.to_owned());
+    let name = one_step(container).map_err(|_| not_running())?;
     let bytes =
-        fs::read(pod_dir.join("containers").join(format!("{container}.json"))).map_err(|_| not_running())?;
+        fs::read(pod_dir.join("containers").join(format!("{name}.json"))).map_err(|_| not_running())?;
     let start: StartRequest = serde_json::from_slice(&bytes).map_err(|_| not_running())?;
     let mut env = start.env;
     if tty {

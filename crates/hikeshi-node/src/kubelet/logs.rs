@@ -10,6 +10,8 @@ use bytes::Bytes;
 use futures::stream::{BoxStream, StreamExt};
 use jiff::Timestamp;
 
+use super::step::one_step;
+
 /// What to read of a container's log.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct LogRequest {
@@ -46,7 +48,7 @@ const CHUNK: usize = 256 * 1024;
 
 /// The log file of the newest run, or of the one before it.
 pub fn file_of(pod_dir: &Path, container: &str, previous: bool) -> Option<(u32, PathBuf)> {
-    let folder = pod_dir.join("logs").join(container);
+    let folder = pod_dir.join("logs").join(one_step(container).ok()?);
     let entries = fs::read_dir(&folder).ok()?.flatten();
     let mut runs: Vec<u32> = entries
         .filter_map(|entry| entry.file_name().to_str()?.strip_suffix(".log")?.parse().ok())

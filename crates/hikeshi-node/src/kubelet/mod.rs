@@ -19,6 +19,7 @@ mod quantity;
 mod sandbox;
 mod starting;
 mod status;
+mod step;
 mod usage;
 mod volumes;
 mod worker;

@@ -8,6 +8,7 @@ use k8s_openapi::api::core::v1::Container;
 
 use super::backoff::Backoff;
 use super::status::{Ended, Run, State};
+use super::step::one_step;
 use super::worker::{IDLE, RETRY, Worker};
 use super::{env, exec, pods, probes, quantity};
 use crate::shim::protocol::{Limits, Request, StartRequest, Started};
@@ -108,6 +109,9 @@ impl Worker {
     async fn start_container(&mut self, container: &Container) -> Duration {
         let kubelet = self.kubelet.clone();
         let name = container.name.clone();
+        if let Err(error) = one_step(&name) {
+            return self.misconfigured(&name, &error.to_string());
+        }
         let reference = container.image.clone().unwrap_or_default();
         let images = kubelet.images();
         let image = match images.resolve(&reference, &kubelet.config.state_dir.join("bin")) {
@@ -127,18 +131,7 @@ impl Worker {
         base.insert("KUBERNETES_SERVICE_PORT".to_owned(), "443".to_owned());
         let env = match env::environment(&pod, container, base, &kubelet.caches) {
             Ok(env) => env,
-            Err(error) => {
-                kubelet
-                    .events
-                    .warning(&self.pod, Some(&name), "Failed", format!("Error: {error}"));
-                self.wait(
-                    &name,
-                    "CreateContainerConfigError",
-                    Some(error.to_string()),
-                    RETRY,
-                );
-                return RETRY;
-            }
+            Err(error) => return self.misconfigured(&name, &error.to_string()),
         };
         let expanded = |words: Option<&Vec<String>>| -> Vec<String> {
             words
@@ -215,6 +208,13 @@ impl Worker {
                 Duration::ZERO
             }
         }
+    }
+
+    fn misconfigured(&mut self, name: &str, why: &str) -> Duration {
+        let events = &self.kubelet.events;
+        events.warning(&self.pod, Some(name), "Failed", format!("Error: {why}"));
+        self.wait(name, "CreateContainerConfigError", Some(why.to_owned()), RETRY);
+        RETRY
     }
 
     fn image_missing(&mut self, name: &str, reference: &str, why: &str) -> Duration {

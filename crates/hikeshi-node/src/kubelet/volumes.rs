@@ -10,6 +10,7 @@ use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{KeyToPath, Pod, Volume, VolumeProjection};
 
 use super::pods::{self, ConfigSource, field};
+use super::step::one_step;
 use crate::shim::launch::give_to_pods;
 use crate::shim::protocol::Bind;
 
@@ -44,12 +45,13 @@ pub fn prepare(pod: &Pod, pod_dir: &Path, sources: &Sources<'_>) -> Result<Vec<B
     let volumes = spec.and_then(|spec| spec.volumes.as_deref()).unwrap_or_default();
     let mut folders = BTreeMap::new();
     for volume in volumes {
-        folders.insert(volume.name.clone(), make(pod, volume, pod_dir, sources)?);
+        let folder = make(pod, volume, pod_dir, sources)?;
+        folders.insert(volume.name.clone(), (folder, is_published(volume)));
     }
     let mut binds: Vec<Bind> = Vec::new();
     for container in pods::init_containers(pod).iter().chain(pods::containers(pod)) {
         for mount in container.volume_mounts.iter().flatten() {
-            let Some(folder) = folders.get(&mount.name) else {
+            let Some((folder, published)) = folders.get(&mount.name) else {
                 let reason = format!(
                     "container {:?} mounts a volume that the pod does not have",
                     container.name
@@ -70,7 +72,7 @@ pub fn prepare(pod: &Pod, pod_dir: &Path, sources: &Sources<'_>) -> Result<Vec<B
             binds.push(Bind {
                 source,
                 target,
-                read_only: mount.read_only.unwrap_or(false),
+                read_only: *published || mount.read_only.unwrap_or(false),
             });
         }
     }
@@ -99,15 +101,15 @@ pub fn refresh(pod: &Pod, pod_dir: &Path, sources: &Sources<'_>) -> Result<(), V
         .unwrap_or_default()
     {
         if let Some(files) = contents(pod, volume, sources)? {
-            publish(&folder_of(pod_dir, volume), &files).map_err(|source| io_error(&volume.name, source))?;
+            publish(&folder_of(pod_dir, volume)?, &files).map_err(|source| io_error(&volume.name, source))?;
         }
     }
     Ok(())
 }
 
 /// The folder of a claim: `NAMESPACE_CLAIM`.
-pub fn claim_folder(claims: &Path, namespace: &str, claim: &str) -> PathBuf {
-    claims.join(format!("{namespace}_{claim}"))
+fn claim_folder(claims: &Path, namespace: &str, claim: &str) -> io::Result<PathBuf> {
+    Ok(claims.join(one_step(&format!("{namespace}_{claim}"))?))
 }
 
 fn io_error(volume: &str, source: io::Error) -> VolumeError {
@@ -117,8 +119,17 @@ fn io_error(volume: &str, source: io::Error) -> VolumeError {
     }
 }
 
-fn folder_of(pod_dir: &Path, volume: &Volume) -> PathBuf {
-    pod_dir.join("volumes").join(&volume.name)
+fn folder_of(pod_dir: &Path, volume: &Volume) -> Result<PathBuf, VolumeError> {
+    let name = one_step(&volume.name).map_err(|source| io_error(&volume.name, source))?;
+    Ok(pod_dir.join("volumes").join(name))
+}
+
+/// Whether the volume is files that the kubelet writes: nobody else may, for the kubelet follows what it finds there.
+fn is_published(volume: &Volume) -> bool {
+    volume.config_map.is_some()
+        || volume.secret.is_some()
+        || volume.downward_api.is_some()
+        || volume.projected.is_some()
 }
 
 fn make(pod: &Pod, volume: &Volume, pod_dir: &Path, sources: &Sources<'_>) -> Result<PathBuf, VolumeError> {
@@ -132,16 +143,17 @@ fn make(pod: &Pod, volume: &Volume, pod_dir: &Path, sources: &Sources<'_>) -> Re
         Ok(folder)
     };
     if let Some(files) = contents(pod, volume, sources)? {
-        let folder = folder_of(pod_dir, volume);
+        let folder = folder_of(pod_dir, volume)?;
         publish(&folder, &files).map_err(failed)?;
         return Ok(folder);
     }
     if volume.empty_dir.is_some() {
-        return writable(folder_of(pod_dir, volume));
+        return writable(folder_of(pod_dir, volume)?);
     }
     if let Some(claim) = &volume.persistent_volume_claim {
         let namespace = pod.metadata.namespace.as_deref().unwrap_or_default();
-        return writable(claim_folder(sources.claims, namespace, &claim.claim_name));
+        let folder = claim_folder(sources.claims, namespace, &claim.claim_name).map_err(failed)?;
+        return writable(folder);
     }
     if let Some(host) = &volume.host_path {
         return Ok(PathBuf::from(&host.path));
@@ -153,24 +165,35 @@ fn make(pod: &Pod, volume: &Volume, pod_dir: &Path, sources: &Sources<'_>) -> Re
     })
 }
 
-/// A folder or file inside a volume; a missing one becomes a folder. It may not climb out.
+/// A folder or file inside a volume; a missing one becomes a folder. Neither `..` nor a link may lead out of it: links
+/// are what a pod that has written there may have left.
 fn sub_folder(volume: &str, folder: &Path, sub_path: &str) -> Result<PathBuf, VolumeError> {
-    let relative = Path::new(sub_path);
-    if !relative
-        .components()
-        .all(|part| matches!(part, Component::Normal(_) | Component::CurDir))
-    {
-        let reason = format!("subPath {sub_path:?} must not leave the volume");
-        return Err(VolumeError::NotReady {
-            volume: volume.to_owned(),
-            reason,
-        });
-    }
-    let path = folder.join(relative);
-    if !path.exists() {
-        fs::create_dir_all(&path)
-            .and_then(|()| give_to_pods(&path))
-            .map_err(|source| io_error(volume, source))?;
+    let failed = |source| io_error(volume, source);
+    let leaves = || VolumeError::NotReady {
+        volume: volume.to_owned(),
+        reason: format!("subPath {sub_path:?} must not leave the volume"),
+    };
+    let root = fs::canonicalize(folder).map_err(failed)?;
+    let mut path = root.clone();
+    for part in Path::new(sub_path).components() {
+        let name = match part {
+            Component::Normal(name) => name,
+            Component::CurDir => continue,
+            _ => return Err(leaves()),
+        };
+        let next = path.join(name);
+        path = match fs::canonicalize(&next) {
+            Ok(real) if real.starts_with(&root) => real,
+            Ok(_) => return Err(leaves()),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                // Does not follow a link that leads nowhere yet: that is an error.
+                fs::create_dir(&next)
+                    .and_then(|()| give_to_pods(&next))
+                    .map_err(failed)?;
+                next
+            }
+            Err(error) => return Err(failed(error)),
+        };
     }
     Ok(path)
 }
@@ -344,13 +367,24 @@ fn add_map(
 
 /// Replaces all files of the folder at once, as the kubelet does: `..data` points to a folder that never changes.
 fn publish(folder: &Path, files: &Files) -> io::Result<()> {
+    if let Some(path) = files.keys().find(|path| !is_inside(path)) {
+        return Err(io::Error::new(
+            io::ErrorKind::InvalidInput,
+            format!("not a path inside a volume: {}", path.display()),
+        ));
+    }
     let data = folder.join("..data");
-    let unchanged = data.exists()
-        && count_files(&fs::canonicalize(&data)?)? == files.len()
+    let old = fs::read_link(&data)
+        .ok()
+        .filter(|link| is_stamp(link))
+        .map(|link| folder.join(link))
+        .filter(|old| fs::symlink_metadata(old).is_ok_and(|kind| kind.is_dir()));
+    if let Some(old) = &old
+        && count_files(old)? == files.len()
         && files
             .iter()
-            .all(|(path, (bytes, _))| fs::read(data.join(path)).is_ok_and(|now| now == *bytes));
-    if unchanged {
+            .all(|(path, (bytes, _))| fs::read(old.join(path)).is_ok_and(|now| now == *bytes))
+    {
         return Ok(());
     }
     let stamp = format!("..{}", Timestamp::now().as_nanosecond());
@@ -362,12 +396,6 @@ fn publish(folder: &Path, files: &Files) -> io::Result<()> {
     }
     let mut names = Vec::new();
     for (path, (bytes, mode)) in files {
-        if !path.components().all(|part| matches!(part, Component::Normal(_))) {
-            return Err(io::Error::new(
-                io::ErrorKind::InvalidInput,
-                format!("not a path inside a volume: {}", path.display()),
-            ));
-        }
         let file = fresh.join(path);
         if let Some(parent) = file.parent() {
             fs::create_dir_all(parent)?;
@@ -378,7 +406,6 @@ fn publish(folder: &Path, files: &Files) -> io::Result<()> {
         give_to_pods(&file)?;
         names.extend(path.components().next().map(|first| first.as_os_str().to_owned()));
     }
-    let old = fs::read_link(&data).ok();
     let swap = folder.join("..data_tmp");
     let _ = fs::remove_file(&swap);
     symlink(&stamp, &swap)?;
@@ -396,9 +423,20 @@ fn publish(folder: &Path, files: &Files) -> io::Result<()> {
         }
     }
     if let Some(old) = old {
-        fs::remove_dir_all(folder.join(old))?;
+        fs::remove_dir_all(old)?;
     }
     Ok(())
+}
+
+fn is_inside(path: &Path) -> bool {
+    path.components().all(|part| matches!(part, Component::Normal(_)))
+}
+
+/// Whether a link leads to a folder that [`publish`] made, beside it: `..` and a time. No other is looked into or removed.
+fn is_stamp(link: &Path) -> bool {
+    link.to_str()
+        .and_then(|name| name.strip_prefix(".."))
+        .is_some_and(|time| !time.is_empty() && time.bytes().all(|c| c.is_ascii_digit()))
 }
 
 fn count_files(folder: &Path) -> io::Result<usize> {
@@ -445,5 +483,61 @@ mod tests {
         assert!(publish(&root.path().join("v"), &files(&[("../evil", "x")])).is_err());
         assert!(sub_folder("v", root.path(), "../evil").is_err());
         assert!(sub_folder("v", root.path(), "fine/deep").unwrap().is_dir());
+    }
+
+    #[test]
+    fn a_link_that_leads_out_of_a_volume_is_not_followed() {
+        let root = tempfile::tempdir().unwrap();
+        let (volume, outside) = (root.path().join("volume"), root.path().join("outside"));
+        for folder in [&volume, &outside] {
+            fs::create_dir(folder).unwrap();
+        }
+        symlink(&outside, volume.join("out")).unwrap();
+        symlink(root.path().join("nothing"), volume.join("nowhere")).unwrap();
+        for sub_path in ["out", "out/made", "nowhere", "nowhere/made", "/etc"] {
+            assert!(sub_folder("v", &volume, sub_path).is_err(), "{sub_path}");
+        }
+        assert!(fs::read_dir(&outside).unwrap().next().is_none());
+        assert!(!root.path().join("nothing").exists());
+    }
+
+    #[test]
+    fn a_published_file_is_found_by_its_sub_path() {
+        let root = tempfile::tempdir().unwrap();
+        let folder = root.path().join("config");
+        publish(&folder, &files(&[("deep/a.conf", "1")])).unwrap();
+        let file = sub_folder("v", &folder, "deep/a.conf").unwrap();
+        assert_eq!(fs::read_to_string(file).unwrap(), "1");
+    }
+
+    #[test]
+    fn only_a_folder_of_its_own_is_replaced() {
+        let root = tempfile::tempdir().unwrap();
+        let (folder, outside) = (root.path().join("config"), root.path().join("outside"));
+        for made in [&folder, &outside] {
+            fs::create_dir(made).unwrap();
+        }
+        fs::write(outside.join("a.conf"), "1").unwrap();
+        symlink("../outside", folder.join("..data")).unwrap();
+        publish(&folder, &files(&[("a.conf", "1")])).unwrap();
+        assert!(outside.join("a.conf").exists());
+        assert!(is_stamp(&fs::read_link(folder.join("..data")).unwrap()));
+    }
+
+    #[test]
+    fn names_that_are_no_folder_are_refused() {
+        let volume = |name: &str| Volume {
+            name: name.to_owned(),
+            ..Volume::default()
+        };
+        let pod_dir = Path::new("/pods/u1");
+        assert_eq!(
+            folder_of(pod_dir, &volume("data")).unwrap(),
+            Path::new("/pods/u1/volumes/data")
+        );
+        assert!(folder_of(pod_dir, &volume("../../x")).is_err());
+        assert!(folder_of(pod_dir, &volume("..")).is_err());
+        assert!(claim_folder(Path::new("/volumes"), "chirpy", "data").is_ok());
+        assert!(claim_folder(Path::new("/volumes"), "chirpy", "x/../../etc").is_err());
     }
 }

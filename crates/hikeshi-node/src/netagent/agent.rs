@@ -111,7 +111,10 @@ impl Agent {
                     () = maybe(lost.as_ref().map(CancellationToken::cancelled)) => self.dataplane = None,
                     () = maybe(again.map(sleep_until)) => {}
                 }
-                again = self.sync(&stores).await.err().map(|_| Instant::now() + RETRY);
+                let now = Timestamp::now();
+                let retry = self.sync(&stores, now).await.err();
+                let retry = retry.map(|_| Instant::now() + RETRY);
+                again = retry.into_iter().chain(next_end(&stores, now)).min();
             }
         };
         tokio::select! {
@@ -121,8 +124,8 @@ impl Agent {
     }
 
     /// One pass: world -> snapshot -> data plane -> statuses. `Err` asks for another soon.
-    async fn sync(&mut self, stores: &Stores) -> Result<(), Again> {
-        let (mut snapshot, experiments) = self.describe(stores);
+    async fn sync(&mut self, stores: &Stores, now: Timestamp) -> Result<(), Again> {
+        let (mut snapshot, experiments) = self.describe(stores, now);
         let links = snapshot.pods.clone();
         if self.dataplane.is_none() {
             self.dataplane = Some(Dataplane::connect(&self.config).await.map_err(|error| {
@@ -176,7 +179,7 @@ impl Agent {
     }
 
     /// The world as the stores have it. Its version stays 0, so that equal worlds are equal.
-    fn describe(&self, stores: &Stores) -> (Snapshot, Vec<Experiment>) {
+    fn describe(&self, stores: &Stores, now: Timestamp) -> (Snapshot, Vec<Experiment>) {
         let (pods, services, slices) = (
             stores.pods.state(),
             stores.services.state(),
@@ -189,7 +192,7 @@ impl Agent {
             .experiments()
             .into_iter()
             .map(|(kind, object)| {
-                let compiled = chaos::should_run(&object).then(|| chaos::compile(kind, &object, &pods));
+                let compiled = chaos::should_run(&object, now).then(|| chaos::compile(kind, &object, &pods));
                 Experiment {
                     kind,
                     object,
@@ -203,7 +206,7 @@ impl Agent {
         let snapshot = Snapshot {
             version: 0,
             faults: in_force.flatten().cloned().collect(),
-            services: world::routes(&services, &slices),
+            services: world::routes(&services, &slices, &pods),
             pods,
             host_listeners: self.config.host_listeners.iter().map(host_listener).collect(),
             metrics_listen: self.config.metrics_listen,
@@ -255,6 +258,18 @@ impl Agent {
 
 /// Asks for another pass soon.
 struct Again;
+
+/// When the first experiment that ran at `now` ends by itself. The watch does not tell of it before the controller has
+/// written it down.
+fn next_end(stores: &Stores, now: Timestamp) -> Option<Instant> {
+    let running = stores.experiments().into_iter();
+    let ends = running
+        .filter(|(_, object)| chaos::should_run(object, now))
+        .filter_map(|(_, object)| chaos::end(&object));
+    let left = ends.min()?.duration_since(Timestamp::now());
+    // What is over already is negative: at once.
+    Some(Instant::now() + Duration::try_from(left).unwrap_or_default())
+}
 
 async fn maybe(wait: Option<impl Future<Output = ()>>) {
     match wait {

@@ -4,12 +4,13 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use hikeshi_proxy::PodLink;
 use hikeshi_proxy::faults::{Fault, PodSet};
+use jiff::Timestamp;
 use kube::ResourceExt;
 use kube::api::DynamicObject;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::{http_chaos, network_chaos};
+use super::{http_chaos, network_chaos, quantity};
 
 /// Extension: seed of the experiment's random choices; without it, its name is the seed.
 const SEED: &str = "hikeshi.dev/seed";
@@ -74,10 +75,19 @@ pub(super) fn records(object: &DynamicObject) -> Vec<Record> {
     serde_json::from_value(records.clone()).unwrap_or_default()
 }
 
-/// Whether the experiment should be in force now. One that is being deleted should not.
-pub(super) fn should_run(object: &DynamicObject) -> bool {
+/// Whether the experiment should be in force now. One that is being deleted should not, nor one whose time is up: the
+/// controller says so too, but on a full disk its word is never written.
+pub(super) fn should_run(object: &DynamicObject, now: Timestamp) -> bool {
     object.metadata.deletion_timestamp.is_none()
         && object.data["status"]["experiment"]["desiredPhase"] == "Run"
+        && end(object).is_none_or(|end| now < end)
+}
+
+/// When the experiment's time is up; `None` if it has no end of its own.
+pub(super) fn end(object: &DynamicObject) -> Option<Timestamp> {
+    let duration = quantity::duration(object.data["spec"]["duration"].as_str()?).ok()?;
+    let made = object.metadata.creation_timestamp.as_ref()?.0;
+    made.checked_add(duration).ok()
 }
 
 /// The pods that the records name.
@@ -212,9 +222,23 @@ pub(super) mod tests {
     #[test]
     fn an_experiment_being_deleted_should_not_run() {
         let mut object = experiment(Kind::Network, json!({"action": "partition"}), &["redis-0"], &[]);
-        assert!(should_run(&object));
+        assert!(should_run(&object, Timestamp::UNIX_EPOCH));
         object.metadata.deletion_timestamp = serde_json::from_value(json!("2026-01-01T00:00:00Z")).unwrap();
-        assert!(!should_run(&object));
+        assert!(!should_run(&object, Timestamp::UNIX_EPOCH));
+    }
+
+    #[test]
+    fn an_experiment_ends_by_its_own_duration() {
+        let at = |text: &str| -> Timestamp { text.parse().unwrap() };
+        let spec = json!({"action": "partition", "duration": "1m30s"});
+        let mut object = experiment(Kind::Network, spec, &["redis-0"], &[]);
+        assert_eq!(end(&object), None);
+        object.metadata.creation_timestamp = serde_json::from_value(json!("2026-01-01T00:00:00Z")).unwrap();
+        assert_eq!(end(&object), Some(at("2026-01-01T00:01:30Z")));
+        assert!(should_run(&object, at("2026-01-01T00:01:29Z")));
+        assert!(!should_run(&object, at("2026-01-01T00:01:30Z")));
+        object.data["spec"]["duration"] = Value::Null;
+        assert!(should_run(&object, at("2027-01-01T00:00:00Z")));
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! Pods, Services and EndpointSlices as the data plane wants them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::net::Ipv4Addr;
 use std::path::Path;
 
@@ -14,6 +14,9 @@ use kube::ResourceExt;
 const TEMPLATE_HASH: &str = "pod-template-hash";
 /// The label that says whose endpoints a slice has.
 const SERVICE_NAME: &str = "kubernetes.io/service-name";
+/// Where slices may name addresses of the host: `kubernetes.default` and `hikeshi.hikeshi-system` lead to control. Nobody
+/// on a seat writes there; elsewhere such an address would lead a pod to the host's own services, or its neighbours'.
+const LEAD_TO_HOST: [&str; 2] = ["default", "hikeshi-system"];
 
 /// Every pod that has an address and has not ended. A pod that still starts is among them: its programs' first
 /// connections must find the network there.
@@ -133,17 +136,24 @@ fn leads_by_http(service: &Service, pod: &Pod, port: u16) -> bool {
         })
 }
 
-/// Every TCP port of every Service, with its ready backends.
-pub(super) fn routes(services: &[&Service], slices: &[&EndpointSlice]) -> Vec<Route> {
+/// Every TCP port of every Service, with its ready backends, which are `pods`.
+pub(super) fn routes(services: &[&Service], slices: &[&EndpointSlice], pods: &[PodLink]) -> Vec<Route> {
+    let addresses = pods.iter().map(|pod| pod.ip);
+    let addresses: HashSet<_> = addresses.filter(|ip| is_given_to_pods(*ip)).collect();
     let mut routes: Vec<_> = services
         .iter()
-        .flat_map(|service| service_routes(service, slices))
+        .flat_map(|service| service_routes(service, slices, &addresses))
         .collect();
     routes.sort_by(|a, b| (&a.namespace, &a.name, a.port).cmp(&(&b.namespace, &b.name, b.port)));
     routes
 }
 
-fn service_routes(service: &Service, slices: &[&EndpointSlice]) -> Vec<Route> {
+/// The kubelet gives addresses of this network only; any other has been written into a pod's status by a person.
+fn is_given_to_pods(ip: Ipv4Addr) -> bool {
+    matches!(ip.octets(), [127, 64, ..])
+}
+
+fn service_routes(service: &Service, slices: &[&EndpointSlice], pods: &HashSet<Ipv4Addr>) -> Vec<Route> {
     let Some(spec) = &service.spec else {
         return Vec::new();
     };
@@ -158,9 +168,12 @@ fn service_routes(service: &Service, slices: &[&EndpointSlice]) -> Vec<Route> {
             && slice.address_type == "IPv4"
     };
     let own: Vec<&EndpointSlice> = slices.iter().filter(own).copied().collect();
+    let to_host = LEAD_TO_HOST.contains(&namespace.as_str());
+    let allowed = |backend: &Backend| to_host || pods.contains(&backend.addr);
     let tcp = |port: &&ServicePort| port.protocol.as_deref().is_none_or(|protocol| protocol == "TCP");
     let route = |port: &ServicePort| {
-        let mut backends: Vec<Backend> = own.iter().flat_map(|slice| backends(slice, port)).collect();
+        let named = own.iter().flat_map(|slice| backends(slice, port));
+        let mut backends: Vec<Backend> = named.filter(allowed).collect();
         backends.sort_unstable();
         backends.dedup();
         Some(Route {
@@ -218,6 +231,7 @@ fn backends(slice: &EndpointSlice, port: &ServicePort) -> Vec<Backend> {
 mod tests {
     use serde_json::{Value, json};
 
+    use super::super::chaos::tests::pod as link;
     use super::*;
 
     fn pod(value: Value) -> Pod {
@@ -285,7 +299,8 @@ mod tests {
                 {"addresses": ["127.64.0.9"]}]
         }))
         .unwrap();
-        let routes = routes(&[&front()], &[&slice]);
+        let pods = [7, 8, 9].map(|last| link("gateway", last, 8080, AppProtocol::Http));
+        let routes = routes(&[&front()], &[&slice], &pods);
         assert_eq!(routes.len(), 1);
         assert_eq!(routes[0].app_protocol, AppProtocol::Http);
         assert_eq!(routes[0].cluster_ip, Some(Ipv4Addr::new(127, 96, 0, 9)));
@@ -298,6 +313,37 @@ mod tests {
     }
 
     #[test]
+    fn only_controls_own_services_lead_to_an_address_that_is_no_pods() {
+        // As if a person had written the router's address into the status of a pod.
+        let mut forged = link("web", 9, 80, AppProtocol::Http);
+        forged.ip = Ipv4Addr::new(192, 168, 0, 1);
+        let pods = [link("gateway", 7, 8080, AppProtocol::Http), forged];
+        let all = ["127.0.0.1", "127.64.0.7", "127.64.0.8", "192.168.0.1"];
+        for (namespace, wanted) in [
+            ("chirpy", &all[1..2]),
+            ("monitoring", &all[1..2]),
+            ("default", &all[..]),
+            ("hikeshi-system", &all[..]),
+        ] {
+            let own = service(json!({
+                "metadata": {"name": "own", "namespace": namespace},
+                "spec": {"clusterIP": "127.96.0.9", "ports": [{"name": "http", "port": 80}]}
+            }));
+            let slice: EndpointSlice = serde_json::from_value(json!({
+                "metadata": {"name": "own-1", "namespace": namespace,
+                    "labels": {"kubernetes.io/service-name": "own"}},
+                "addressType": "IPv4",
+                "ports": [{"name": "http", "port": 22}],
+                "endpoints": [{"addresses": ["127.0.0.1", "192.168.0.1", "127.64.0.7", "127.64.0.8"]}]
+            }))
+            .unwrap();
+            let routes = routes(&[&own], &[&slice], &pods);
+            let found: Vec<_> = routes[0].backends.iter().map(|b| b.addr.to_string()).collect();
+            assert_eq!(found, wanted, "{namespace}");
+        }
+    }
+
+    #[test]
     fn headless_https_and_udp_ports() {
         let odd = service(json!({
             "metadata": {"name": "odd", "namespace": "chirpy"},
@@ -306,7 +352,7 @@ mod tests {
                 {"name": "redis", "port": 6379, "appProtocol": "redis"},
                 {"name": "plain", "port": 81, "appProtocol": "http"}]}
         }));
-        let found: Vec<_> = routes(&[&odd], &[])
+        let found: Vec<_> = routes(&[&odd], &[], &[])
             .iter()
             .map(|r| (r.port, r.app_protocol, r.cluster_ip))
             .collect();

@@ -71,7 +71,7 @@ pub(super) async fn exchange(
         .board
         .http(&edge.source.uid, &edge.destination.uid, upstream.backend.port);
     let (mut parts, body) = request.into_parts();
-    let exchange = (!faults.is_empty()).then(|| Exchange::of(faults, &parts, arrival));
+    let exchange = (!faults.is_empty()).then(|| Exchange::of(shared.board.clone(), faults, &parts, arrival));
     let body = match &exchange {
         Some(exchange) => match exchange.request(&mut parts, body).await {
             Ok(NewBody::Kept(body)) => Either::Left(body),

@@ -9,13 +9,14 @@ use http_body_util::{BodyExt, Limited};
 use hyper::body::Body;
 use tokio::time::{Instant, sleep_until};
 
-use crate::faults::{Aborted, ActiveFault, HttpFault, HttpTarget, Patch};
+use crate::faults::{Aborted, ActiveFault, FaultBoard, HttpFault, HttpTarget, Patch};
 
 /// Bodies longer than this in bytes are not read into memory to be patched; they pass as they are.
 const MOST_TO_PATCH: usize = 8 * 1024 * 1024;
 
 /// The faults that hit one exchange, chosen by its request.
 pub(super) struct Exchange {
+    board: Arc<FaultBoard>,
     arrival: Instant,
     on_request: Vec<Arc<ActiveFault>>,
     on_response: Vec<Arc<ActiveFault>>,
@@ -29,7 +30,12 @@ pub(super) enum NewBody<B> {
 
 impl Exchange {
     /// `faults` are those on this edge. Answers' faults are drawn when the answer is known.
-    pub fn of(faults: Vec<Arc<ActiveFault>>, parts: &request::Parts, arrival: Instant) -> Self {
+    pub fn of(
+        board: Arc<FaultBoard>,
+        faults: Vec<Arc<ActiveFault>>,
+        parts: &request::Parts,
+        arrival: Instant,
+    ) -> Self {
         let matching = faults.into_iter().filter(|fault| {
             fault.http().is_some_and(|http| {
                 http.matches
@@ -43,6 +49,7 @@ impl Exchange {
         });
         let on_request = on_request.into_iter().filter(|fault| drawn(fault)).collect();
         Self {
+            board,
             arrival,
             on_request,
             on_response,
@@ -56,7 +63,8 @@ impl Exchange {
     {
         let faults = || self.on_request.iter().filter_map(|fault| fault.http());
         check_abort(faults())?;
-        wait_until(self.arrival + delay_sum(&self.on_request)).await;
+        let due = self.arrival + delay_sum(&self.on_request);
+        hold(&self.board, &self.on_request, due).await;
         let mut body = NewBody::Kept(body);
         for action in faults().map(|fault| &fault.action) {
             if let Some(replace) = &action.replace
@@ -92,7 +100,8 @@ impl Exchange {
         });
         let faults = || hit.iter().filter_map(|fault| fault.http());
         check_abort(faults())?;
-        wait_until((came + delay_sum(&hit)).max(self.arrival + total(&hit))).await;
+        let due = (came + delay_sum(&hit)).max(self.arrival + total(&hit));
+        hold(&self.board, &hit, due).await;
         let mut body = NewBody::Kept(body);
         for action in faults().map(|fault| &fault.action) {
             if let Some(replace) = &action.replace
@@ -117,11 +126,28 @@ fn drawn(fault: &ActiveFault) -> bool {
     fault.http().is_some_and(|http| http.percent.hits(fault.draw()))
 }
 
-/// The timer's resolution is a millisecond: what need not wait must not come near it.
-async fn wait_until(deadline: Instant) {
-    if deadline > Instant::now() {
-        sleep_until(deadline).await;
+/// Waits until `due`, or until the last of `faults` is lifted: a delay must not outlive what asked for it. The timer's
+/// resolution is a millisecond: what need not wait must not come near it.
+async fn hold(board: &FaultBoard, faults: &[Arc<ActiveFault>], due: Instant) {
+    if due <= Instant::now() {
+        return;
     }
+    let mut changed = board.subscribe();
+    while is_posted(board, faults) {
+        tokio::select! {
+            () = sleep_until(due) => return,
+            // The board outlives this call, which borrows it.
+            _ = changed.changed() => {}
+        }
+    }
+}
+
+/// Whether any of the faults is still in force.
+fn is_posted(board: &FaultBoard, faults: &[Arc<ActiveFault>]) -> bool {
+    let posted = board.current();
+    faults
+        .iter()
+        .any(|fault| posted.iter().any(|other| Arc::ptr_eq(fault, other)))
 }
 
 fn check_abort<'a>(mut faults: impl Iterator<Item = &'a HttpFault>) -> Result<(), Aborted> {
@@ -184,4 +210,41 @@ fn is_json(headers: &HeaderMap) -> bool {
         .get(http::header::CONTENT_TYPE)
         .and_then(|value| value.to_str().ok())
         .is_some_and(|value| value.to_ascii_lowercase().contains("json"))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use tokio::time::timeout;
+
+    use super::*;
+    use crate::faults::{Delay, Fault, FaultKind, Flow, NetworkEffect, NetworkFault, PodSet};
+
+    fn fault(id: &str) -> Fault {
+        let flow = Flow {
+            from: PodSet::Any,
+            to: PodSet::Any,
+        };
+        Fault {
+            id: id.into(),
+            kind: FaultKind::Network(NetworkFault {
+                flows: vec![flow],
+                effect: NetworkEffect::Delay(Delay::fixed(Duration::from_secs(600))),
+            }),
+        }
+    }
+
+    #[tokio::test]
+    async fn what_is_held_goes_on_once_its_last_fault_is_lifted() {
+        let board = Arc::new(FaultBoard::new());
+        board.post(vec![fault("a"), fault("b")]);
+        let (holding, faults) = (board.clone(), board.current());
+        let due = Instant::now() + Duration::from_secs(600);
+        let mut held = tokio::spawn(async move { hold(&holding, &faults, due).await });
+        board.post(vec![fault("b")]);
+        assert!(timeout(Duration::from_millis(50), &mut held).await.is_err());
+        board.post(Vec::new());
+        timeout(Duration::from_secs(30), held).await.unwrap().unwrap();
+    }
 }
