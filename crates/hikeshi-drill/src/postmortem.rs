@@ -1,11 +1,12 @@
 //! The draft of the document after it: 17 fields, every sentence with its events, what the log does not show marked; then those
 //! events themselves. Blameless: people appear as those who found and helped, never as causes.
 
-use std::collections::{BTreeMap, BTreeSet};
+mod cited;
+
+use std::collections::BTreeSet;
 use std::fmt::Write as _;
 
 use hikeshi_scenario::{ActionKind, Scenario};
-use jiff::Timestamp;
 use jiff::tz::Offset;
 
 use crate::Lang;
@@ -13,7 +14,8 @@ use crate::event::{Event, EventKind, JourneySample};
 use crate::metrics::{Metrics, metrics};
 use crate::score::span;
 use crate::story::{clock, date};
-use crate::timeline::{Category, Entry, entry, timeline, value_text};
+use crate::timeline::{Category, timeline};
+use cited::{links, told};
 
 /// Names of the fields, in their order.
 pub const FIELDS: [(&str, &str); 17] = [
@@ -79,81 +81,8 @@ impl Draft {
     fn appendix(&mut self, events: &[Event], offset: Offset) {
         let _ = writeln!(self.out, "\n## {}\n", self.lang.pick(APPENDIX.0, APPENDIX.1));
         for event in events.iter().filter(|e| self.cited.contains(&e.seq)) {
-            let at = moment(event.at, offset);
-            let _ = writeln!(self.out, "- #{} {at} {}", event.seq, what(event, self.lang));
+            self.out.push_str(&cited::line(event, self.lang, offset));
         }
-    }
-}
-
-/// `[#12]` for each event.
-fn links(seqs: &[u64]) -> String {
-    seqs.iter().map(|s| format!("[#{s}]")).collect()
-}
-
-/// `14:03:05`: a minute holds many events.
-fn moment(at: Timestamp, offset: Offset) -> String {
-    offset.to_datetime(at).strftime("%H:%M:%S").to_string()
-}
-
-/// What an event is, on one line.
-fn what(event: &Event, lang: Lang) -> String {
-    let text = match &event.kind {
-        EventKind::Message {
-            actor, text, text_ja, ..
-        } => format!("{}: {}", actor.name, lang.of(text, text_ja.as_deref())),
-        EventKind::HintAsked { actor } => {
-            format!(
-                "{}: {}",
-                actor.name,
-                lang.pick("ヒントを求めた", "asked for a hint")
-            )
-        }
-        EventKind::Sample { journeys } => figures(journeys, lang),
-        _ => entry(event).map_or_else(String::new, |e| told(&e, lang)),
-    };
-    text.replace(['\r', '\n'], " ")
-}
-
-/// An entry of the timeline: who and what, commands as code.
-fn told(entry: &Entry, lang: Lang) -> String {
-    let words = lang.pick(&entry.text_ja, &entry.text_en);
-    let who = match &entry.actor {
-        // Words about a seat name the person themselves.
-        Some(name) if entry.category != Category::Seat => format!("{name}: "),
-        _ => String::new(),
-    };
-    if matches!(entry.category, Category::Command | Category::Change) {
-        format!("{who}`{words}`")
-    } else {
-        format!("{who}{words}")
-    }
-}
-
-/// What users got, by journey; what was not measured is left out.
-fn figures(journeys: &BTreeMap<String, JourneySample>, lang: Lang) -> String {
-    let measured: Vec<String> = journeys
-        .iter()
-        .filter_map(|(name, j)| {
-            let shown: Vec<String> = [
-                ("可用性", "availability", j.availability, "ratio"),
-                ("レイテンシ達成率", "answered in time", j.latency_good, "ratio"),
-                ("p99", "p99", j.p99, "seconds"),
-                ("鮮度(品質)", "freshness", j.freshness, "ratio"),
-                ("エラーバジェット残", "error budget left", j.budget_left, "ratio"),
-                ("流量", "traffic", j.requests_per_second, "req/s"),
-            ]
-            .into_iter()
-            .filter_map(|(ja, en, value, unit)| {
-                Some(format!("{} {}", lang.pick(ja, en), value_text(value?, unit)))
-            })
-            .collect();
-            (!shown.is_empty()).then(|| format!("{name} {}", shown.join(lang.pick("、", ", "))))
-        })
-        .collect();
-    if measured.is_empty() {
-        lang.pick("計測: 値なし", "Measured: nothing yet").to_owned()
-    } else {
-        format!("{}{}", lang.pick("計測: ", "Measured: "), measured.join("; "))
     }
 }
 

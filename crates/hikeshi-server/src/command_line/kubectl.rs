@@ -2,7 +2,7 @@
 //! from taking another identity, from the host's files, and from waiting for a terminal nobody sits at.
 //!
 //! Arguments are read as kubectl reads them, and only what [`grammar`] names is let through: a word is a verb, a flag
-//! or a value here exactly when it is one for kubectl.
+//! or a value here exactly when it is one for kubectl. Long because reading a line is one thing: half of it would be wrong.
 
 mod grammar;
 

@@ -1,3 +1,5 @@
+//! Long because it is tables: what people type, and what tries to get past the list.
+
 use proptest::prelude::*;
 
 use super::*;
