@@ -4,6 +4,7 @@ use std::fs;
 use std::io::{self, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 
 use base64::Engine;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
@@ -55,6 +56,8 @@ pub struct Pki {
     server_cert_pem: String,
     server_key_pem: String,
     token_key: Vec<u8>,
+    /// Held while a client's certificate and key are made: two askers must not write one each.
+    issuing: Mutex<()>,
 }
 
 impl Pki {
@@ -80,6 +83,7 @@ impl Pki {
             server_cert_pem: String::new(),
             server_key_pem: String::new(),
             token_key: Vec::new(),
+            issuing: Mutex::default(),
         };
         let (server_key_path, server_path) = (dir.join("server.key"), dir.join("server.crt"));
         if !server_path.exists() {
@@ -113,7 +117,7 @@ impl Pki {
         &self.ca_pem
     }
 
-    /// A certificate for `common_name` in `organizations` (groups); cached on disk by its common name.
+    /// A certificate for `common_name` in `organizations` (groups); cached on disk by both.
     pub fn issue_client(
         &self,
         common_name: &str,
@@ -128,13 +132,12 @@ impl Pki {
             path: dir.clone(),
             source,
         })?;
-        let (cert_path, key_path) = (
-            dir.join(format!("{common_name}.crt")),
-            dir.join(format!("{common_name}.key")),
-        );
+        let _turn = self.issuing.lock().unwrap_or_else(PoisonError::into_inner);
+        // A person's own kubectl and their console have the same name in different groups.
+        let name = format!("{common_name},{}", organizations.join(",").replace('/', "_"));
+        let (cert_path, key_path) = (dir.join(format!("{name}.crt")), dir.join(format!("{name}.key")));
         if cert_path.exists() {
             let cert_pem = read(&cert_path)?;
-            // A seat whose role changed needs another certificate under the same name.
             let subject = cert_pem_subject(&cert_pem).ok_or_else(|| PkiError::Broken {
                 path: cert_path.clone(),
                 message: "not a certificate".into(),
