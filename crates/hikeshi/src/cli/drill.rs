@@ -64,11 +64,15 @@ fn begin(
     output::line(format!("  the team   {}", text("invite")));
     output::line("");
     output::line("Look at the normal state first; the incident begins after you press the button there.");
-    output::line("With your own kubectl: export KUBECONFIG=$(hikeshi kubeconfig --seat YOURNAME)");
+    // As people can type it: this program need not be on PATH.
+    let own = std::env::current_exe().map_or_else(|_| "hikeshi".to_owned(), |own| own.display().to_string());
+    output::line(format!(
+        "With your own kubectl: export KUBECONFIG=$({own} kubeconfig --seat YOURNAME)"
+    ));
     if let Some(advice) = tools::kubectl_advice() {
         output::line(advice);
     }
-    output::line("To end everything: hikeshi down");
+    output::line(format!("To end everything: {own} down"));
     Ok(())
 }
 
