@@ -60,45 +60,22 @@ impl Faults {
     pub async fn take_out(&self, objects: &[Value]) -> Result<(), FaultError> {
         for object in objects {
             let (api, kind, name) = self.api(object);
-            let uid = match api.delete(&name, &DeleteParams::default()).await {
-                Ok(deleted) => deleted.left().and_then(|object| object.metadata.uid),
-                Err(kube::Error::Api(status)) if status.code == 404 => continue,
-                Err(source) => return Err(failed(&kind, &name, source)),
-            };
-            if let Some(uid) = uid {
-                let gone = kube::runtime::wait::conditions::is_deleted(&uid);
-                let waited = tokio::time::timeout(
-                    Duration::from_secs(10),
-                    kube::runtime::wait::await_condition(api, &name, gone),
-                );
-                if waited.await.is_err() {
-                    tracing::warn!(
-                        kind,
-                        name,
-                        "the fault was deleted but its finalizer is still there after 10 s"
-                    );
-                }
-            }
+            delete(api, &kind, &name).await?;
         }
         Ok(())
     }
 
     /// Deletes every fault object that any drill has put in.
     pub async fn sweep(&self) -> Result<(), FaultError> {
+        let ours = ListParams::default().labels(&format!("{LABEL}=true"));
         for kind in KINDS {
-            let mut resource =
-                ApiResource::from_gvk(&GroupVersionKind::gvk("chaos-mesh.org", "v1alpha1", kind));
-            resource.plural = kind.to_lowercase();
+            let resource = resource("chaos-mesh.org", "v1alpha1", kind);
             let all: Api<DynamicObject> = Api::all_with(self.client.clone(), &resource);
-            let ours = ListParams::default().labels(&format!("{LABEL}=true"));
             let found = all.list(&ours).await.map_err(|source| failed(kind, "", source))?;
             for object in found {
-                let object = serde_json::json!({
-                    "apiVersion": "chaos-mesh.org/v1alpha1",
-                    "kind": kind,
-                    "metadata": {"name": object.metadata.name, "namespace": object.metadata.namespace},
-                });
-                self.take_out(&[object]).await?;
+                let namespace = object.metadata.namespace.unwrap_or_default();
+                let api = Api::namespaced_with(self.client.clone(), &namespace, &resource);
+                delete(api, kind, &object.metadata.name.unwrap_or_default()).await?;
             }
         }
         Ok(())
@@ -117,17 +94,46 @@ impl Faults {
         let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
         let (kind, version) = (text(&object["kind"]), text(&object["apiVersion"]));
         let (group, version) = version.rsplit_once('/').unwrap_or(("", &version));
-        let mut resource = ApiResource::from_gvk(&GroupVersionKind::gvk(group, version, &kind));
-        if group == "chaos-mesh.org" {
-            // Chaos Mesh's plurals are its kinds in small letters: `networkchaos`.
-            resource.plural = kind.to_lowercase();
-        }
+        let resource = resource(group, version, &kind);
         let api = match object["metadata"]["namespace"].as_str() {
             Some(namespace) => Api::namespaced_with(self.client.clone(), namespace, &resource),
             None => Api::default_namespaced_with(self.client.clone(), &resource),
         };
         (api, kind, text(&object["metadata"]["name"]))
     }
+}
+
+fn resource(group: &str, version: &str, kind: &str) -> ApiResource {
+    let mut resource = ApiResource::from_gvk(&GroupVersionKind::gvk(group, version, kind));
+    if group == "chaos-mesh.org" {
+        // Chaos Mesh's plurals are its kinds in small letters: `networkchaos`.
+        resource.plural = kind.to_lowercase();
+    }
+    resource
+}
+
+/// Deletes one fault object and waits until it is gone; one that is not there is no error.
+async fn delete(api: Api<DynamicObject>, kind: &str, name: &str) -> Result<(), FaultError> {
+    let uid = match api.delete(name, &DeleteParams::default()).await {
+        Ok(deleted) => deleted.left().and_then(|object| object.metadata.uid),
+        Err(kube::Error::Api(status)) if status.code == 404 => return Ok(()),
+        Err(source) => return Err(failed(kind, name, source)),
+    };
+    if let Some(uid) = uid {
+        let gone = kube::runtime::wait::conditions::is_deleted(&uid);
+        let waited = tokio::time::timeout(
+            Duration::from_secs(10),
+            kube::runtime::wait::await_condition(api, name, gone),
+        );
+        if waited.await.is_err() {
+            tracing::warn!(
+                kind,
+                name,
+                "the fault was deleted but its finalizer is still there after 10 s"
+            );
+        }
+    }
+    Ok(())
 }
 
 /// The object with a duration, where its kind has one and it says none.

@@ -21,6 +21,13 @@ pub struct LoadedScenario {
     pub faults: BTreeMap<String, Vec<Value>>,
 }
 
+impl LoadedScenario {
+    /// The objects of a fault file; none for a file that the scenario does not name.
+    pub fn fault(&self, file: &str) -> &[Value] {
+        self.faults.get(file).map(Vec::as_slice).unwrap_or_default()
+    }
+}
+
 /// Why a scenario was not loaded.
 #[derive(Debug, thiserror::Error)]
 pub enum LibraryError {

@@ -148,11 +148,7 @@ impl Prover {
     async fn inject(&self) -> Result<(), String> {
         let scenario = self.session.scenario.clone();
         for inject in &scenario.scenario.inject {
-            let objects = scenario
-                .faults
-                .get(&inject.apply)
-                .map(Vec::as_slice)
-                .unwrap_or_default();
+            let objects = scenario.fault(&inject.apply);
             let object = self
                 .host
                 .faults
@@ -168,11 +164,7 @@ impl Prover {
         for inject in &scenario.scenario.inject {
             let Some(lasts) = inject.lasts else { continue };
             tokio::time::sleep(lasts.get()).await;
-            let objects = scenario
-                .faults
-                .get(&inject.apply)
-                .map(Vec::as_slice)
-                .unwrap_or_default();
+            let objects = scenario.fault(&inject.apply);
             self.host
                 .faults
                 .take_out(objects)

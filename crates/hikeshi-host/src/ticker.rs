@@ -42,12 +42,7 @@ async fn tick(host: &Host, session: &Session) {
     }
     let now = Timestamp::now();
     for injection in session.with_state(|state| injections(state, &session.scenario.scenario)) {
-        let objects = session
-            .scenario
-            .faults
-            .get(&injection.file)
-            .map(Vec::as_slice)
-            .unwrap_or_default();
+        let objects = session.scenario.fault(&injection.file);
         let command = if !injection.done && injection.at <= now {
             let lasts = injection
                 .until

@@ -220,14 +220,6 @@ async fn go_on(running: &Running, paths: &Paths, fresh: bool) -> Result<(), Fail
     Ok(())
 }
 
-/// Written whole or not at all: half an id would be no drill's.
-fn mark_drilled(paths: &Paths, id: &str) -> Result<(), Failure> {
-    let (file, new) = (paths.drilled(), paths.drilled().with_extension("new"));
-    std::fs::write(&new, id)
-        .and_then(|()| std::fs::rename(&new, &file))
-        .component(format!("writing {}", file.display()))
-}
-
 async fn start_drill(
     running: &Arc<Running>,
     scenario: &str,
@@ -248,7 +240,8 @@ async fn start_drill(
             _ => Failure::component(error.to_string()),
         })?;
     let id = session.id().to_owned();
-    let result = match mark_drilled(&running.control.paths, &id) {
+    // Written whole or not at all: half an id would be no drill's.
+    let result = match seats::write_private(&running.control.paths.drilled(), &id) {
         Ok(()) => running.bring_up(&mut progress).await,
         Err(failure) => Err(failure),
     };
