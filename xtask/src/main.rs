@@ -11,6 +11,7 @@ mod bench;
 mod build;
 mod drill;
 mod layers;
+mod reasons;
 mod setup;
 mod steps;
 mod tally;

@@ -3,6 +3,7 @@
 use anyhow::Result;
 
 use crate::build::{self, Profile};
+use crate::reasons::Reasons;
 use crate::steps::Steps;
 use crate::tally::Tally;
 use crate::workspace::Workspace;
@@ -79,9 +80,11 @@ fn run_steps(workspace: &Workspace, quick: bool, steps: &mut Steps, tally: &mut 
     let clippy = ["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"];
     steps.command("cargo clippy", &mut cargo(&clippy), silent)?;
     // Every test binary, not only those up to the first failure: the tally then tells the whole.
+    let mut reasons = Reasons::default();
     let mut on_line = |line: &str| {
         let running = line.trim_start();
-        if tally.read(line) || running.starts_with("Running ") || running.ends_with("... FAILED") {
+        let head = running.starts_with("Running ") || running.ends_with("... FAILED");
+        if tally.read(line) || head || reasons.shows(line) {
             println!("    {running}");
         }
     };

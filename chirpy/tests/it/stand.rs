@@ -4,6 +4,7 @@ use std::net::TcpListener;
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
@@ -19,15 +20,18 @@ pub struct Stand {
     pub http: reqwest::Client,
 }
 
+/// A port nobody listens on and no other call of this process was given, its bus port (plus 10,000, for Redis) free too. Both
+/// are below the range from which the kernel takes ports for outgoing connections, so none of those can take it meanwhile.
 fn free_port() -> u16 {
-    // Below 55,536, so that the Redis bus (port + 10,000) has one too.
+    static NEXT: AtomicU16 = AtomicU16::new(0);
+    let start = u16::try_from(std::process::id() % 10_000).expect("below 10,000");
     loop {
-        let port = TcpListener::bind(("127.0.0.1", 0))
-            .expect("a port")
-            .local_addr()
-            .expect("bound")
-            .port();
-        if port < 55_000 && TcpListener::bind(("127.0.0.1", port + 10_000)).is_ok() {
+        let step = NEXT.fetch_add(1, Ordering::Relaxed);
+        let port = 12_000 + (start + step) % 10_000;
+        if [port, port + 10_000]
+            .iter()
+            .all(|port| TcpListener::bind(("127.0.0.1", *port)).is_ok())
+        {
             return port;
         }
     }
@@ -208,6 +212,18 @@ impl Stand {
             std::future::ready(create.output().is_ok_and(|made| made.status.success()))
         })
         .await;
+        // The nodes agree on the slots some moments before each of them serves.
+        for port in &ports {
+            self.until(&format!("Redis node {port} serves"), || {
+                let mut info = Command::new("redis-cli");
+                info.args(["-p", &port.to_string(), "cluster", "info"]);
+                let serves = info
+                    .output()
+                    .is_ok_and(|info| String::from_utf8_lossy(&info.stdout).contains("cluster_state:ok"));
+                std::future::ready(serves)
+            })
+            .await;
+        }
         nodes.join(",")
     }
 
