@@ -6,6 +6,7 @@
 //! never runs two reconciliations of one object at a time.
 
 mod chaos;
+mod cronjob;
 mod daemonset;
 mod deployment;
 mod endpoints;
@@ -50,6 +51,7 @@ pub async fn run(client: Client, shutdown: CancellationToken) -> Result<(), Cont
     manager.add(statefulset::StatefulSets);
     manager.add(daemonset::DaemonSets);
     manager.add(job::Jobs);
+    manager.add(cronjob::CronJobs);
     manager.add(endpoints::Endpoints);
     manager.add(gc::GarbageCollector::default());
     manager.add(chaos::ChaosController::http());

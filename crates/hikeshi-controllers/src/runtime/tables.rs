@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use k8s_openapi::api::apps::v1::{ControllerRevision, DaemonSet, Deployment, ReplicaSet, StatefulSet};
-use k8s_openapi::api::batch::v1::Job;
+use k8s_openapi::api::batch::v1::{CronJob, Job};
 use k8s_openapi::api::core::v1::{
     ConfigMap, Endpoints, Namespace, Node, PersistentVolumeClaim, Pod, Secret, Service,
 };
@@ -137,6 +137,7 @@ tables! {
     daemon_sets: DaemonSet,
     revisions: ControllerRevision,
     jobs: Job,
+    cron_jobs: CronJob,
 }
 
 impl Tables {
