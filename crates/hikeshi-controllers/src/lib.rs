@@ -11,6 +11,7 @@ mod daemonset;
 mod deployment;
 mod endpoints;
 mod gc;
+mod hpa;
 mod job;
 mod object;
 mod pods;
@@ -52,6 +53,7 @@ pub async fn run(client: Client, shutdown: CancellationToken) -> Result<(), Cont
     manager.add(daemonset::DaemonSets);
     manager.add(job::Jobs);
     manager.add(cronjob::CronJobs);
+    manager.add(hpa::Autoscalers::default());
     manager.add(endpoints::Endpoints);
     manager.add(gc::GarbageCollector::default());
     manager.add(chaos::ChaosController::http());

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use k8s_openapi::api::apps::v1::{ControllerRevision, DaemonSet, Deployment, ReplicaSet, StatefulSet};
+use k8s_openapi::api::autoscaling::v2::HorizontalPodAutoscaler;
 use k8s_openapi::api::batch::v1::{CronJob, Job};
 use k8s_openapi::api::core::v1::{
     ConfigMap, Endpoints, Namespace, Node, PersistentVolumeClaim, Pod, Secret, Service,
@@ -138,6 +139,7 @@ tables! {
     revisions: ControllerRevision,
     jobs: Job,
     cron_jobs: CronJob,
+    autoscalers: HorizontalPodAutoscaler,
 }
 
 impl Tables {
