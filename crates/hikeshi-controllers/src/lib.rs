@@ -9,6 +9,7 @@ mod chaos;
 mod cronjob;
 mod daemonset;
 mod deployment;
+mod disruption;
 mod endpoints;
 mod gc;
 mod hpa;
@@ -53,6 +54,7 @@ pub async fn run(client: Client, shutdown: CancellationToken) -> Result<(), Cont
     manager.add(daemonset::DaemonSets);
     manager.add(job::Jobs);
     manager.add(cronjob::CronJobs);
+    manager.add(disruption::Disruptions);
     manager.add(hpa::Autoscalers::default());
     manager.add(endpoints::Endpoints);
     manager.add(gc::GarbageCollector::default());

@@ -1,6 +1,7 @@
 //! The verbs on resources.
 
 mod delete;
+mod eviction;
 mod immutable;
 mod metrics;
 mod read;
@@ -51,7 +52,7 @@ pub(crate) async fn handle(app: &App, user: &User, call: Call, parts: Parts) -> 
         }
         (Some(sub), _) if call.resource.plural == "pods" => match sub {
             "binding" => sub::binding(app, &call),
-            "eviction" => sub::eviction(app, &call),
+            "eviction" => eviction::evict(app, &call),
             "log" => stream::log(app, &call).await,
             "exec" => stream::exec(app, &call, parts).await,
             "attach" => stream::attach(app, &call, parts).await,

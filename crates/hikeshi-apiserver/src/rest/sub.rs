@@ -1,4 +1,4 @@
-//! The subresources that write: scale, binding, eviction.
+//! The subresources that write: scale, binding.
 
 use std::sync::Arc;
 
@@ -6,17 +6,15 @@ use axum::response::Response;
 use http::Method;
 use serde_json::{Value, json};
 
-use super::delete::{Options, delete_object};
 use super::write::replace_object;
 use crate::app::App;
 use crate::patch::{self, PatchKind};
 use crate::request::Call;
-use crate::selector::object_selector_matches;
 use crate::status::{ApiError, ApiResult, json_response};
 use crate::store::View;
 use crate::tables::selector_text;
 
-fn current(view: &View, call: &Call) -> ApiResult<Arc<Value>> {
+pub(super) fn current(view: &View, call: &Call) -> ApiResult<Arc<Value>> {
     let found = view.get(&call.resource.store_key(), call.ns(), call.name());
     found
         .cloned()
@@ -114,55 +112,6 @@ pub(super) fn binding(app: &App, call: &Call) -> ApiResult<Response> {
         new["metadata"]["generation"] = generation.into();
         view.put(&call.resource.store_key(), call.ns(), call.name(), new)?;
         Ok(())
-    })?;
-    Ok(json_response(
-        201,
-        &json!({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "code": 201}),
-    ))
-}
-
-/// A deletion that asks the disruption budgets first.
-pub(super) fn eviction(app: &App, call: &Call) -> ApiResult<Response> {
-    if call.method != Method::POST {
-        return Err(ApiError::method_not_allowed());
-    }
-    let eviction = call.object()?;
-    let options = Options::from_object(&eviction["deleteOptions"]);
-    app.store.write(|view| {
-        let pod = current(view, call)?;
-        let budgets: Vec<Arc<Value>> = view
-            .list("poddisruptionbudgets.policy", call.namespace.as_deref())
-            .filter(|b| object_selector_matches(&b["spec"]["selector"], &pod["metadata"]["labels"]))
-            .cloned()
-            .collect();
-        let healthy = pod["status"]["conditions"]
-            .as_array()
-            .is_some_and(|c| c.iter().any(|c| c["type"] == "Ready" && c["status"] == "True"));
-        for budget in budgets.iter().filter(|_| healthy) {
-            let allowed = budget["status"]["disruptionsAllowed"].as_i64().unwrap_or(0);
-            if allowed <= 0 {
-                let mut error = ApiError::new(
-                    429,
-                    "TooManyRequests",
-                    "Cannot evict pod as it would violate the pod's disruption budget.",
-                );
-                let status = &budget["status"];
-                let message = format!(
-                    "The disruption budget {} needs {} healthy pods and has {} currently",
-                    budget["metadata"]["name"].as_str().unwrap_or_default(),
-                    status["desiredHealthy"].as_i64().unwrap_or(0),
-                    status["currentHealthy"].as_i64().unwrap_or(0)
-                );
-                error.details = json!({"causes": [{"reason": "DisruptionBudget", "message": message}]});
-                return Err(error);
-            }
-            // Counted down at once, so that two evictions do not share one allowance before the controller looks.
-            let mut budget = (**budget).clone();
-            budget["status"]["disruptionsAllowed"] = (allowed - 1).into();
-            let name = budget["metadata"]["name"].as_str().unwrap_or_default().to_owned();
-            view.put("poddisruptionbudgets.policy", call.ns(), &name, budget)?;
-        }
-        delete_object(view, &call.resource, &pod, &options)
     })?;
     Ok(json_response(
         201,

@@ -198,35 +198,87 @@ pub(super) fn printer(resource: &Resource) -> Option<&'static Printer> {
     })
 }
 
+/// As Kubernetes prints them: two metrics in full, then how many more there are.
 fn targets(hpa: &Value) -> String {
-    let current = |name: &Value| {
-        items(&hpa["status"]["currentMetrics"])
-            .find(|m| m["resource"]["name"] == *name)
-            .map(|m| m["resource"]["current"].clone())
-            .unwrap_or_default()
+    const SHOWN: usize = 2;
+    let all: Vec<String> = items(&hpa["spec"]["metrics"])
+        .map(|metric| target(metric, &hpa["status"]["currentMetrics"]))
+        .collect();
+    match all.len() {
+        0 => "<none>".into(),
+        n if n > SHOWN => format!("{} + {} more...", all[..SHOWN].join(", "), n - SHOWN),
+        _ => all.join(", "),
+    }
+}
+
+/// `cpu: 12%/80%`, `40/100 (avg)`: what one metric is and is to be.
+fn target(metric: &Value, status: &Value) -> String {
+    let (source, label) = match metric["type"].as_str() {
+        Some("ContainerResource") => ("containerResource", "name"),
+        Some("Pods") => ("pods", "metric"),
+        Some("External") => ("external", "metric"),
+        Some("Object") => ("object", "metric"),
+        _ => ("resource", "name"),
     };
-    let show = |metric: &Value| {
-        let resource = &metric["resource"];
-        let target = &resource["target"];
-        let now = current(&resource["name"]);
-        let name = text_or(&resource["name"], text_or(&metric["type"], ""));
-        match target["averageUtilization"].as_i64() {
-            Some(wanted) => {
-                let now = now["averageUtilization"]
-                    .as_i64()
-                    .map_or("<unknown>".to_owned(), |n| format!("{n}%"));
-                format!("{name}: {now}/{wanted}%")
-            }
-            None => {
-                let wanted = text_or(&target["averageValue"], text_or(&target["value"], "<auto>"));
-                format!("{name}: {}/{wanted}", text_or(&now["averageValue"], "<unknown>"))
-            }
+    let (spec, label) = (&metric[source], [label, "container"]);
+    let same = |other: &&Value| label.iter().all(|key| other[source][key] == spec[key]);
+    let now = items(status)
+        .find(same)
+        .map_or(&Value::Null, |found| &found[source]["current"]);
+    let wanted = &spec["target"];
+    let named = spec["name"]
+        .as_str()
+        .map_or(String::new(), |name| format!("{name}: "));
+    if let Some(percent) = wanted["averageUtilization"].as_i64() {
+        let now = now["averageUtilization"]
+            .as_i64()
+            .map_or("<unknown>".to_owned(), |n| format!("{n}%"));
+        return format!("{named}{now}/{percent}%");
+    }
+    match wanted["averageValue"].as_str() {
+        Some(each) => {
+            let average = if matches!(source, "external" | "object") {
+                " (avg)"
+            } else {
+                ""
+            };
+            format!(
+                "{named}{}/{each}{average}",
+                text_or(&now["averageValue"], "<unknown>")
+            )
         }
-    };
-    let all: Vec<String> = items(&hpa["spec"]["metrics"]).map(show).collect();
-    if all.is_empty() {
-        "<none>".into()
-    } else {
-        all.join(", ")
+        None => {
+            let whole = text_or(&wanted["value"], "<auto>");
+            format!("{named}{}/{whole}", text_or(&now["value"], "<unknown>"))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn an_autoscalers_targets_are_printed_as_by_kubernetes() {
+        let cpu =
+            json!({"type": "Resource", "resource": {"name": "cpu", "target": {"averageUtilization": 80}}});
+        let rps =
+            json!({"type": "Pods", "pods": {"metric": {"name": "rps"}, "target": {"averageValue": "10"}}});
+        let queue = json!({"type": "External", "external": {"metric": {"name": "queue"}, "target": {"averageValue": "30"}}});
+        let metrics = |list: &[&Value], status: Value| {
+            targets(&json!({"spec": {"metrics": list}, "status": {"currentMetrics": status}}))
+        };
+        assert_eq!(metrics(&[], json!(null)), "<none>");
+        assert_eq!(metrics(&[&cpu], json!(null)), "cpu: <unknown>/80%");
+        let seen = json!([{"type": "Resource", "resource": {"name": "cpu", "current": {"averageUtilization": 12}}},
+            {"type": "Pods", "pods": {"metric": {"name": "rps"}, "current": {"averageValue": "4500m"}}}]);
+        assert_eq!(metrics(&[&cpu, &rps], seen.clone()), "cpu: 12%/80%, 4500m/10");
+        assert_eq!(metrics(&[&queue], json!(null)), "<unknown>/30 (avg)");
+        assert_eq!(
+            metrics(&[&cpu, &rps, &queue], seen),
+            "cpu: 12%/80%, 4500m/10 + 1 more..."
+        );
     }
 }

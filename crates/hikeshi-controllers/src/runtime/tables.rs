@@ -9,6 +9,7 @@ use k8s_openapi::api::core::v1::{
     ConfigMap, Endpoints, Namespace, Node, PersistentVolumeClaim, Pod, Secret, Service,
 };
 use k8s_openapi::api::discovery::v1::EndpointSlice;
+use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use kube::api::{ApiResource, DynamicObject, ObjectMeta};
 use kube::core::GroupVersionKind;
 use kube::{Api, Client, Resource};
@@ -139,6 +140,7 @@ tables! {
     revisions: ControllerRevision,
     jobs: Job,
     cron_jobs: CronJob,
+    budgets: PodDisruptionBudget,
     autoscalers: HorizontalPodAutoscaler,
 }
 
