@@ -1,6 +1,6 @@
 //! Every request passes here: who is asking, may they, what is the answer, and what goes into the audit.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
 use axum::body::Body;
@@ -18,6 +18,7 @@ use tokio_util::sync::CancellationToken;
 use crate::audit::AuditEvent;
 use crate::authz::{Attributes, Decision, User, authorize, refusal};
 use crate::kubelet::Kubelet;
+use crate::metric_source::MetricSource;
 use crate::pki::Pki;
 use crate::registry::{self, Resource};
 use crate::request::{Address, Call, Params, body, verb};
@@ -37,6 +38,8 @@ pub(crate) struct App {
     pub store: Arc<Store>,
     pub pki: Arc<Pki>,
     pub kubelet: Arc<dyn Kubelet>,
+    /// Set once the system has a Prometheus.
+    pub metrics: Arc<OnceLock<Arc<dyn MetricSource>>>,
     pub audit: mpsc::UnboundedSender<AuditEvent>,
     /// The namespace of the system under drill.
     pub home: String,
@@ -136,8 +139,23 @@ impl App {
             }
         }
         let address = address.ok_or_else(ApiError::no_such_path)?;
-        let resource = self.resource(address).ok_or_else(ApiError::no_such_path)?;
         let params = Params::of(&parts.uri)?;
+        if rest::is_metric(address) {
+            let question = Attributes {
+                verb: verb(&parts.method, address, &params),
+                group: &address.group,
+                resource: &address.plural,
+                subresource: address.sub.as_deref(),
+                namespace: address.namespace.as_deref(),
+                name: address.name.as_deref(),
+                namespaced: true,
+            };
+            return match authorize(user, &question, &self.home) {
+                Decision::Deny => Err(ApiError::forbidden(refusal(user, &question))),
+                _ => rest::metric(self, address, &parts.method, &params).await,
+            };
+        }
+        let resource = self.resource(address).ok_or_else(ApiError::no_such_path)?;
         let placed = resource.namespaced || address.namespace.is_none();
         // Objects of a namespace are addressed through it; only lists and watches may span all.
         let spans = address.namespace.is_none() && parts.method == Method::GET && address.name.is_none();

@@ -97,7 +97,7 @@ pub(crate) fn authorize(user: &User, ask: &Attributes<'_>, home: &str) -> Decisi
     if ask.group == "authorization.k8s.io" || ask.group == "authentication.k8s.io" {
         return allow(ask.resource.starts_with("selfsubject"));
     }
-    let connect = matches!(ask.subresource, Some("exec" | "attach" | "portforward"));
+    let connect = matches!(ask.subresource, Some("exec" | "attach" | "portforward" | "proxy"));
     let reads = matches!(ask.verb, "get" | "list" | "watch") && !connect;
     if user.is_in("system:serviceaccounts") {
         let known = matches!(

@@ -7,6 +7,7 @@ use http::HeaderMap;
 use serde_json::{Value, json};
 
 use crate::registry::Resource;
+use crate::rest::METRIC_GROUPS;
 use crate::status::json_response;
 
 /// Groups in registry order, each with its versions (the preferred first).
@@ -24,6 +25,9 @@ fn groups(resources: &[Arc<Resource>]) -> Vec<(String, Vec<String>)> {
         if !versions.iter().any(|v| *v == resource.version) {
             versions.push(resource.version.to_string());
         }
+    }
+    for (group, version) in METRIC_GROUPS {
+        groups.push((group.to_owned(), vec![version.to_owned()]));
     }
     groups
 }
@@ -69,7 +73,8 @@ pub(crate) fn answer(path: &str, headers: &HeaderMap, resources: &[Arc<Resource>
         ["apis", group, version] => {
             let known = resources
                 .iter()
-                .any(|r| r.group == *group && r.version == *version);
+                .any(|r| r.group == *group && r.version == *version)
+                || METRIC_GROUPS.contains(&(*group, *version));
             known.then(|| json_response(200, &resource_list(group, version, resources)))
         }
         _ => None,

@@ -7,9 +7,10 @@ use bytes::Bytes;
 use futures::stream::BoxStream;
 use jiff::Timestamp;
 use serde_json::Value;
+use tokio::net::TcpStream;
 use tokio::sync::mpsc;
 
-/// The node agent behind `logs`, `exec`, `attach` and the metrics API.
+/// The node agent behind `logs`, `exec`, `attach`, `port-forward`, `proxy` and the metrics API.
 #[async_trait]
 pub trait Kubelet: Send + Sync + 'static {
     /// The log of one container, oldest line first. With `follow` the stream goes on until the container ends.
@@ -21,6 +22,10 @@ pub trait Kubelet: Send + Sync + 'static {
 
     /// Runs a command in a container until it ends; the result is its exit code.
     async fn exec(&self, pod: &Value, options: ExecOptions, io: ExecIo) -> Result<i32, KubeletError>;
+
+    /// A connection to `127.0.0.1:PORT` inside the pod's own network namespace. A refusal names what happened in the
+    /// words of connect(2), such as `connection refused`.
+    async fn connect(&self, pod: &Value, port: u16) -> Result<TcpStream, KubeletError>;
 
     /// Usage of every running pod, measured over `window_seconds` up to `at`.
     async fn pod_usage(&self) -> Vec<PodUsage>;

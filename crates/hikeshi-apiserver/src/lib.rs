@@ -8,9 +8,11 @@ mod convert;
 mod defaults;
 mod discovery;
 mod kubelet;
+mod metric_source;
 mod openapi;
 mod patch;
 mod pki;
+mod promql;
 mod protobuf;
 mod registry;
 mod request;
@@ -18,6 +20,7 @@ mod rest;
 mod sd;
 mod selector;
 mod server;
+mod spdy;
 mod status;
 mod store;
 mod tables;
@@ -27,6 +30,7 @@ pub use audit::AuditEvent;
 pub use kubelet::{
     ContainerUsage, ExecIo, ExecOptions, Kubelet, KubeletError, LogOptions, NodeUsage, PodUsage,
 };
+pub use metric_source::{MetricSample, MetricSource, MetricSourceError};
 pub use pki::{ClientIdentity, Pki, PkiError};
 pub use server::{ApiServerConfig, ApiServerHandle, ServeError, serve};
 pub use store::StoreError;

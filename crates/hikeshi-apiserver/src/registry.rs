@@ -95,6 +95,7 @@ impl Resource {
     pub fn subresources(&self) -> Vec<Subresource> {
         const RW: &[&str] = &["get", "patch", "update"];
         const CONNECT: &[&str] = &["create", "get"];
+        const PROXY: &[&str] = &["create", "delete", "get", "patch", "update"];
         let mut list = Vec::new();
         if self.status != Status::None {
             list.push(Subresource {
@@ -126,6 +127,15 @@ impl Resource {
             list.push(sub("exec", "PodExecOptions", None, CONNECT));
             list.push(sub("log", "Pod", None, &["get"]));
             list.push(sub("portforward", "PodPortForwardOptions", None, CONNECT));
+            list.push(sub("proxy", "PodProxyOptions", None, PROXY));
+        }
+        if self.group.is_empty() && self.plural == "services" {
+            list.push(Subresource {
+                name: "proxy",
+                kind: "ServiceProxyOptions".into(),
+                gv: None,
+                verbs: PROXY,
+            });
         }
         list
     }

@@ -85,6 +85,10 @@ impl Address {
             ["namespaces", namespace, plural] => (*plural, own(namespace), None, None),
             ["namespaces", namespace, plural, name] => (*plural, own(namespace), own(name), None),
             ["namespaces", namespace, plural, name, sub] => (*plural, own(namespace), own(name), own(sub)),
+            // Below `proxy` the path is the program's own.
+            ["namespaces", namespace, plural, name, sub @ "proxy", ..] => {
+                (*plural, own(namespace), own(name), own(sub))
+            }
             [plural] => (*plural, None, None, None),
             [plural, name] => (*plural, None, own(name), None),
             [plural, name, sub] => (*plural, None, own(name), own(sub)),

@@ -12,8 +12,9 @@ pub(crate) struct Selector {
     fields: Vec<(String, bool, String)>,
 }
 
+/// One requirement of a label selector: the label and the values it may (not) have.
 #[derive(Debug, Clone, PartialEq)]
-enum LabelTerm {
+pub(crate) enum LabelTerm {
     In(String, Vec<String>),
     NotIn(String, Vec<String>),
     Exists(String),
@@ -132,7 +133,8 @@ fn terms(text: &str) -> Vec<&str> {
         .collect()
 }
 
-fn parse_labels(text: &str) -> Result<Vec<LabelTerm>, ApiError> {
+/// The requirements of a `labelSelector` parameter.
+pub(crate) fn parse_labels(text: &str) -> Result<Vec<LabelTerm>, ApiError> {
     let bad = |term: &str| {
         ApiError::bad_request(format!(
             "unable to parse requirement: {term:?} is not a label selector"

@@ -4,7 +4,7 @@ use std::convert::Infallible;
 use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use axum::response::Response;
@@ -25,6 +25,7 @@ use crate::audit::AuditEvent;
 use crate::authz::User;
 use crate::bootstrap;
 use crate::kubelet::Kubelet;
+use crate::metric_source::MetricSource;
 use crate::pki::{Pki, PkiError, cert_subject};
 use crate::store::{Store, StoreError};
 
@@ -51,6 +52,15 @@ pub struct ApiServerHandle {
     pub addr: SocketAddr,
     /// Ends after the shutdown token is cancelled and connections are closed.
     pub task: JoinHandle<()>,
+    metrics: Arc<OnceLock<Arc<dyn MetricSource>>>,
+}
+
+impl ApiServerHandle {
+    /// From now on `custom.metrics.k8s.io` and `external.metrics.k8s.io` answer from this source (503 before). The source
+    /// of a server is given once: later ones are ignored.
+    pub fn serve_metrics_from(&self, source: Arc<dyn MetricSource>) {
+        let _ = self.metrics.set(source);
+    }
 }
 
 /// Why the server could not start.
@@ -82,7 +92,9 @@ pub async fn serve(
     let listener = TcpListener::bind(config.listen).await.map_err(failed)?;
     let addr = listener.local_addr().map_err(failed)?;
     bootstrap::run(&store, addr.port()).map_err(|e| ServeError::Bootstrap(e.message))?;
+    let metrics = Arc::new(OnceLock::new());
     let app = Arc::new(App {
+        metrics: Arc::clone(&metrics),
         store,
         pki: config.pki,
         kubelet,
@@ -91,7 +103,7 @@ pub async fn serve(
         shutdown,
     });
     let task = tokio::spawn(run(app, listener, TlsAcceptor::from(Arc::new(tls))));
-    Ok(ApiServerHandle { addr, task })
+    Ok(ApiServerHandle { addr, task, metrics })
 }
 
 async fn run(app: Arc<App>, listener: TcpListener, tls: TlsAcceptor) {

@@ -8,7 +8,7 @@ pub mod shim;
 
 pub use images::{ImageCheck, check_images};
 pub use kubelet::{
-    ContainerUsage, ExecError, Kubelet, KubeletConfig, KubeletError, LogError, LogRequest, NodeTemplate,
-    NodeUsage, PodUsage, destroy_all,
+    ConnectError, ContainerUsage, ExecError, Kubelet, KubeletConfig, KubeletError, LogError, LogRequest,
+    NodeTemplate, NodeUsage, PodUsage, destroy_all,
 };
 pub use shim::pod_init_main;

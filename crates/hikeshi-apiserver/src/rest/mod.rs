@@ -1,9 +1,12 @@
 //! The verbs on resources.
 
+mod custom_metrics;
 mod delete;
 mod eviction;
+mod forward;
 mod immutable;
 mod metrics;
+mod proxy;
 mod read;
 mod review;
 mod stream;
@@ -15,6 +18,7 @@ use axum::response::Response;
 use http::Method;
 use http::request::Parts;
 
+pub(crate) use custom_metrics::{GROUPS as METRIC_GROUPS, handle as metric, is_metric};
 pub(crate) use write::create_object;
 
 use crate::app::App;
@@ -56,13 +60,11 @@ pub(crate) async fn handle(app: &App, user: &User, call: Call, parts: Parts) -> 
             "log" => stream::log(app, &call).await,
             "exec" => stream::exec(app, &call, parts).await,
             "attach" => stream::attach(app, &call, parts).await,
-            "portforward" => Err(ApiError::new(
-                501,
-                "NotImplemented",
-                "port-forward is not served yet; use kubectl exec",
-            )),
+            "portforward" => forward::handle(app, &call, parts).await,
+            "proxy" => proxy::pod(app, &call, &parts).await,
             _ => Err(ApiError::no_such_path()),
         },
+        (Some("proxy"), _) if call.resource.plural == "services" => proxy::service(app, &call, &parts).await,
         (Some(_), _) => Err(ApiError::no_such_path()),
         _ => Err(ApiError::method_not_allowed()),
     }

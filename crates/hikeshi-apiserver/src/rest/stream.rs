@@ -29,7 +29,7 @@ const ERROR: u8 = 3;
 const RESIZE: u8 = 4;
 const CLOSE: u8 = 255;
 
-fn pod(app: &App, call: &Call) -> ApiResult<Arc<Value>> {
+pub(super) fn pod(app: &App, call: &Call) -> ApiResult<Arc<Value>> {
     app.store
         .get("pods", call.ns(), call.name())
         .ok_or_else(|| ApiError::not_found(&call.resource, call.name()))

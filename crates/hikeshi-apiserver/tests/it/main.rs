@@ -1,6 +1,8 @@
 //! The server as the real kubectl sees it.
 
 mod access;
+mod autoscaling;
+mod forward;
 mod objects;
 mod streams;
 mod support;

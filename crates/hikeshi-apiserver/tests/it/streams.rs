@@ -54,10 +54,6 @@ fn exec_carries_streams_and_exit_codes() {
             .contains("No such file")
     );
     assert!(k.fails(&["exec", "gone", "--", "true"]).contains("not found"));
-    assert!(
-        k.fails(&["port-forward", "web-1", "18080:80"])
-            .contains("not served")
-    );
 }
 
 #[test]

@@ -11,8 +11,8 @@ use bytes::Bytes;
 use futures::StreamExt;
 use futures::stream::{self, BoxStream};
 use hikeshi_apiserver::{
-    ApiServerConfig, AuditEvent, ContainerUsage, ExecIo, ExecOptions, Kubelet, KubeletError, LogOptions,
-    NodeUsage, Pki, PodUsage, serve,
+    ApiServerConfig, ApiServerHandle, AuditEvent, ContainerUsage, ExecIo, ExecOptions, Kubelet, KubeletError,
+    LogOptions, NodeUsage, Pki, PodUsage, serve,
 };
 use jiff::Timestamp;
 use serde_json::{Value, json};
@@ -28,6 +28,7 @@ pub struct Cluster {
     pub url: String,
     pub pki: Arc<Pki>,
     pub audit: Arc<Mutex<Vec<AuditEvent>>>,
+    pub handle: ApiServerHandle,
     shutdown: CancellationToken,
     runtime: Option<Runtime>,
 }
@@ -74,6 +75,7 @@ impl Cluster {
             url,
             pki,
             audit,
+            handle,
             shutdown,
             runtime: Some(runtime),
         }
@@ -318,6 +320,16 @@ impl Kubelet for FakeKubelet {
         let (out, err) = (child.stdout.take(), child.stderr.take());
         let (_, _, status) = tokio::join!(pump(out, io.stdout), pump(err, io.stderr), child.wait());
         Ok(status.map_err(failed)?.code().unwrap_or(137))
+    }
+
+    async fn connect(&self, _pod: &Value, port: u16) -> Result<tokio::net::TcpStream, KubeletError> {
+        tokio::net::TcpStream::connect(("127.0.0.1", port))
+            .await
+            .map_err(|e| KubeletError {
+                code: 400,
+                reason: "BadRequest".into(),
+                message: format!("failed to connect to localhost:{port}: {e}"),
+            })
     }
 
     async fn pod_usage(&self) -> Vec<PodUsage> {

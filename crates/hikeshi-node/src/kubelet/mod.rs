@@ -5,6 +5,7 @@ mod adopt;
 mod backoff;
 mod caches;
 mod claims;
+mod connect;
 mod destroy;
 mod ending;
 mod env;
@@ -42,6 +43,7 @@ use tokio_util::task::TaskTracker;
 use crate::images::{ImageError, Images};
 use caches::{Caches, Watches};
 
+pub use connect::ConnectError;
 pub use destroy::destroy_all;
 pub use exec::ExecError;
 pub use logs::{LogError, LogRequest};
@@ -401,6 +403,14 @@ impl Kubelet {
             resize,
         };
         exec::run(&self.pod_dir(uid), container, command, tty, streams).await
+    }
+
+    /// A connection to `127.0.0.1:port` inside the pod's network namespace.
+    ///
+    /// # Errors
+    /// The pod does not run, or nothing listens there.
+    pub async fn connect(&self, uid: &str, port: u16) -> Result<tokio::net::TcpStream, ConnectError> {
+        connect::connect(&self.pod_dir(uid), port).await
     }
 
     /// Every running pod's usage over the last window.

@@ -13,6 +13,7 @@ use hikeshi_node::{Kubelet, KubeletConfig, LogRequest, NodeTemplate, destroy_all
 use k8s_openapi::api::core::v1::{ConfigMap, Event, Node, Pod};
 use kube::api::{Api, DeleteParams, Patch, PatchParams, PostParams};
 use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
@@ -36,6 +37,14 @@ impl api::Kubelet for NoKubelet {
     }
 
     async fn exec(&self, _: &Value, _: api::ExecOptions, _: api::ExecIo) -> Result<i32, api::KubeletError> {
+        Err(api::KubeletError {
+            code: 503,
+            reason: "ServiceUnavailable".into(),
+            message: "no kubelet".into(),
+        })
+    }
+
+    async fn connect(&self, _: &Value, _: u16) -> Result<tokio::net::TcpStream, api::KubeletError> {
         Err(api::KubeletError {
             code: 503,
             reason: "ServiceUnavailable".into(),
@@ -248,6 +257,15 @@ async fn a_redis_pod_lives_is_adopted_and_ends() {
         .run(&pod, "redis", &["sh", "-c", "cat /data/mark; echo $LEVEL $IP; redis-cli config get maxclients; cat /var/run/secrets/kubernetes.io/serviceaccount/token"])
         .await;
     assert_eq!(code, 0);
+    // What port-forward and proxy stand on.
+    let uid = pod.metadata.uid.as_deref().unwrap();
+    let mut stream = node.kubelet.connect(uid, 6379).await.unwrap();
+    stream.write_all(b"PING\r\n").await.unwrap();
+    let mut answer = [0; 7];
+    within(stream.read_exact(&mut answer)).await.unwrap();
+    assert_eq!(&answer, b"+PONG\r\n");
+    let refused = node.kubelet.connect(uid, 6380).await.unwrap_err().to_string();
+    assert!(refused.ends_with("connect: connection refused"), "{refused}");
     let ip = status["podIP"].as_str().unwrap();
     assert_eq!(
         out,

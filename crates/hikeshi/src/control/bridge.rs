@@ -99,6 +99,10 @@ impl api::Kubelet for LateKubelet {
             .map_err(refused)
     }
 
+    async fn connect(&self, pod: &Value, port: u16) -> Result<tokio::net::TcpStream, api::KubeletError> {
+        self.get()?.connect(name_of(pod).uid, port).await.map_err(refused)
+    }
+
     async fn pod_usage(&self) -> Vec<api::PodUsage> {
         let Ok(kubelet) = self.get() else {
             return Vec::new();

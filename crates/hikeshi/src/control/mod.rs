@@ -8,6 +8,7 @@ pub mod ending;
 pub mod host_service;
 pub mod lock;
 pub mod manifests;
+mod metrics;
 pub mod namespaces;
 pub mod ports;
 pub mod process;
@@ -141,6 +142,7 @@ impl Control {
         );
         late.set(kubelet.clone());
         let (bound_tx, host_addresses) = watch::channel(BTreeMap::new());
+        api.serve_metrics_from(Arc::new(metrics::SystemMetrics::new(host_addresses.clone())));
         let agent = NetAgentConfig {
             state_dir: paths.home.clone(),
             dataplane_dir: paths.dataplane(),
