@@ -17,6 +17,7 @@ mod quantity;
 mod replicaset;
 mod revision;
 mod runtime;
+mod schedule;
 mod scheduler;
 mod selector;
 mod statefulset;

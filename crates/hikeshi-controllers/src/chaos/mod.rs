@@ -4,7 +4,7 @@
 //! records, patches each record's `phase`, and keeps the conditions AllInjected and AllRecovered. Everything else of
 //! the status is written here. Both write with the resource version they read, so neither undoes the other.
 
-mod duration;
+pub(crate) mod duration;
 mod plan;
 mod selector;
 mod spec;
