@@ -64,7 +64,9 @@ pub fn read(annotations: &Annotations) -> Result<Extensions, String> {
         one(annotations, PPM, quantity::ppm)?,
     );
     if percent.is_some() && ppm.is_some() {
-        return Err(format!("annotation {PPM}: says the same as {PERCENT}; keep one of them"));
+        return Err(format!(
+            "annotation {PPM}: says the same as {PERCENT}; keep one of them"
+        ));
     }
     Ok(Extensions {
         ppm: percent.or(ppm),
@@ -121,7 +123,9 @@ fn quantiles(text: &str) -> Result<Vec<(f64, u64)>, String> {
         .windows(2)
         .all(|pair| pair[0].0 < pair[1].0 && pair[0].1 <= pair[1].1);
     if !rising || points.iter().any(|(p, _)| !(0.0..=1.0).contains(p)) {
-        return Err(format!("{text:?}: the quantiles must rise, and lie between p0 and p100"));
+        return Err(format!(
+            "{text:?}: the quantiles must rise, and lie between p0 and p100"
+        ));
     }
     Ok(points)
 }
@@ -177,7 +181,10 @@ mod tests {
             SEED: "7", REQUEST_HEADERS: "Cookie=*user=ann*; x-tenant=a?c", "other.dev/x": "1", PAUSE: "true"});
         assert_eq!(found("HTTPChaos", annotations.clone()), Vec::<String>::new());
         let read = read(&serde_json::from_value(annotations).unwrap()).unwrap();
-        assert_eq!((read.ppm, read.jitter, read.seed), (Some(15_000), Some(50_000), Some(7)));
+        assert_eq!(
+            (read.ppm, read.jitter, read.seed),
+            (Some(15_000), Some(50_000), Some(7))
+        );
         assert_eq!(read.request_headers["cookie"], "*user=ann*");
         assert_eq!(read.quantiles, Some(vec![(0.5, 80_000), (0.99, 1_000_000)]));
     }
@@ -185,12 +192,20 @@ mod tests {
     #[test]
     fn wrong_ones_are_refused_with_a_suggestion() {
         for (kind, annotations, words) in [
-            ("HTTPChaos", json!({"hikeshi.dev/percnt": "1"}), "did you mean hikeshi.dev/percent?"),
+            (
+                "HTTPChaos",
+                json!({"hikeshi.dev/percnt": "1"}),
+                "did you mean hikeshi.dev/percent?",
+            ),
             ("HTTPChaos", json!({PERCENT: "1", PPM: "1"}), "keep one of them"),
             ("HTTPChaos", json!({PERCENT: "150"}), "between 0 and 100"),
             ("HTTPChaos", json!({QUANTILES: "p99=1s,p50=2s"}), "must rise"),
             ("HTTPChaos", json!({TO_TOTAL: "yes"}), "neither true nor false"),
-            ("HTTPChaos", json!({REQUEST_HEADERS: "ann"}), "is not like cookie="),
+            (
+                "HTTPChaos",
+                json!({REQUEST_HEADERS: "ann"}),
+                "is not like cookie=",
+            ),
             ("NetworkChaos", json!({PERCENT: "1"}), "hikeshi.dev/percent"),
             ("PodChaos", json!({SEED: "1"}), "has no meaning on PodChaos"),
             ("PodChaos", json!({PAUSE: "yes"}), "neither true nor false"),

@@ -55,7 +55,11 @@ impl Check {
             Ok(read) => Some(read),
             Err(error) => {
                 let path = error.path().to_string();
-                let field = if path == "." { at.to_owned() } else { format!("{at}.{path}") };
+                let field = if path == "." {
+                    at.to_owned()
+                } else {
+                    format!("{at}.{path}")
+                };
                 self.add(field, error.into_inner().to_string());
                 None
             }

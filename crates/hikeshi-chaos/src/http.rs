@@ -95,15 +95,28 @@ const FRAMING: [&str; 3] = ["content-length", "transfer-encoding", "connection"]
 
 pub(crate) fn check(check: &mut Check, at: &str, spec: &Value) {
     check.fields(at, spec, &[&FIELDS[..], &COMMON].concat());
-    check.refuse(at, spec, "tls", "pods speak plain HTTP to each other; TLS is not taken apart");
+    check.refuse(
+        at,
+        spec,
+        "tls",
+        "pods speak plain HTTP to each other; TLS is not taken apart",
+    );
     check_common(check, at, spec);
     check.fields(
         &format!("{at}.replace"),
         &spec["replace"],
         &["path", "method", "code", "body", "queries", "headers"],
     );
-    check.fields(&format!("{at}.patch"), &spec["patch"], &["body", "queries", "headers"]);
-    check.fields(&format!("{at}.patch.body"), &spec["patch"]["body"], &["type", "value"]);
+    check.fields(
+        &format!("{at}.patch"),
+        &spec["patch"],
+        &["body", "queries", "headers"],
+    );
+    check.fields(
+        &format!("{at}.patch.body"),
+        &spec["patch"]["body"],
+        &["type", "value"],
+    );
     if let Some(spec) = check.read::<Spec>(at, spec) {
         values(check, at, &spec);
     }
@@ -120,7 +133,11 @@ fn values(check: &mut Check, at: &str, spec: &Spec) {
         if spec.code.is_some_and(|code| code != 0) {
             check.add(format!("{at}.code"), unknown_yet);
         }
-        if spec.response_headers.as_ref().is_some_and(|headers| !headers.is_empty()) {
+        if spec
+            .response_headers
+            .as_ref()
+            .is_some_and(|headers| !headers.is_empty())
+        {
             check.add(format!("{at}.response_headers"), unknown_yet);
         }
     }
@@ -139,22 +156,41 @@ fn values(check: &mut Check, at: &str, spec: &Spec) {
 fn replaced(check: &mut Check, at: &str, replace: &Replace, on_request: bool) {
     match replace.code {
         Some(code) if on_request && code != 0 => {
-            check.add(format!("{at}.code"), format!("{code}: a request has no status code"));
+            check.add(
+                format!("{at}.code"),
+                format!("{code}: a request has no status code"),
+            );
         }
         Some(code) if code != 0 && !(200..=999).contains(&code) => {
-            check.add(format!("{at}.code"), format!("{code} is no final status code, 200 to 999"));
+            check.add(
+                format!("{at}.code"),
+                format!("{code} is no final status code, 200 to 999"),
+            );
         }
         _ => {}
     }
     let of_requests = [
         ("path", replace.path.is_some()),
         ("method", replace.method.is_some()),
-        ("queries", replace.queries.as_ref().is_some_and(|queries| !queries.is_empty())),
+        (
+            "queries",
+            replace
+                .queries
+                .as_ref()
+                .is_some_and(|queries| !queries.is_empty()),
+        ),
     ];
     for (name, _) in of_requests.iter().filter(|(_, said)| *said && !on_request) {
-        check.add(format!("{at}.{name}"), "an answer has none; this needs target Request");
+        check.add(
+            format!("{at}.{name}"),
+            "an answer has none; this needs target Request",
+        );
     }
-    if let Some(path) = replace.path.as_deref().filter(|path| !path.is_empty() && !path.starts_with('/')) {
+    if let Some(path) = replace
+        .path
+        .as_deref()
+        .filter(|path| !path.is_empty() && !path.starts_with('/'))
+    {
         check.add(format!("{at}.path"), format!("{path:?} must begin with /"));
     }
     check.take(format!("{at}.body"), replace.body());
@@ -163,13 +199,19 @@ fn replaced(check: &mut Check, at: &str, replace: &Replace, on_request: bool) {
 
 fn patched(check: &mut Check, at: &str, patch: &Patch, on_request: bool) {
     if !on_request && patch.queries.as_ref().is_some_and(|queries| !queries.is_empty()) {
-        check.add(format!("{at}.queries"), "an answer has none; this needs target Request");
+        check.add(
+            format!("{at}.queries"),
+            "an answer has none; this needs target Request",
+        );
     }
     if let Some(body) = &patch.body {
         if body.kind == "JSON" {
             check.take(format!("{at}.body.value"), body.merge());
         } else {
-            check.add(format!("{at}.body.type"), format!("{:?} is not known; it can be JSON", body.kind));
+            check.add(
+                format!("{at}.body.type"),
+                format!("{:?} is not known; it can be JSON", body.kind),
+            );
         }
     }
     framing(check, at, patch.headers.iter().flatten().map(|(name, _)| name));
@@ -212,22 +254,67 @@ mod tests {
     #[test]
     fn every_field_that_is_not_honoured_is_named() {
         for (spec, words) in [
-            (json!({"target": "Both", "port": 80, "abort": true}), "spec.target: "),
-            (json!({"target": "Request", "port": 70000, "abort": true}), "spec.port: "),
-            (json!({"target": "Request", "port": 80, "abort": true, "tls": {"secretName": "x"}}), "spec.tls: "),
+            (
+                json!({"target": "Both", "port": 80, "abort": true}),
+                "spec.target: ",
+            ),
+            (
+                json!({"target": "Request", "port": 70000, "abort": true}),
+                "spec.port: ",
+            ),
+            (
+                json!({"target": "Request", "port": 80, "abort": true, "tls": {"secretName": "x"}}),
+                "spec.tls: ",
+            ),
             (json!({"target": "Request", "port": 80}), "none of abort"),
-            (json!({"target": "Request", "port": 80, "delay": "soon"}), "spec.delay: \"soon\""),
-            (json!({"target": "Request", "port": 80, "abort": true, "code": 500}), "spec.code: "),
-            (json!({"target": "Request", "port": 80, "replace": {"code": 500}}), "spec.replace.code: "),
-            (json!({"target": "Response", "port": 80, "replace": {"body": "%"}}), "spec.replace.body: "),
-            (json!({"target": "Response", "port": 80, "replace": {"bdy": "x"}}), "did you mean body?"),
-            (json!({"target": "Response", "port": 80, "replace": {"path": "/"}}), "spec.replace.path: "),
-            (json!({"target": "Response", "port": 80, "patch": {"queries": [["a", "b"]]}}), "spec.patch.queries"),
-            (json!({"target": "Response", "port": 80, "patch": {"body": {"type": "XML", "value": ""}}}), "patch.body.type"),
-            (json!({"target": "Response", "port": 80, "patch": {"headers": [["Content-Length", "1"]]}}), "[Content-Length]"),
-            (json!({"target": "Request", "port": 80, "abort": true, "selector": {"nods": []}}), "did you mean nodes?"),
-            (json!({"target": "Request", "port": 80, "abort": true, "mode": "some"}), "spec.mode: "),
-            (json!({"target": "Request", "port": 80, "abort": true, "duration": 5}), "spec.duration: "),
+            (
+                json!({"target": "Request", "port": 80, "delay": "soon"}),
+                "spec.delay: \"soon\"",
+            ),
+            (
+                json!({"target": "Request", "port": 80, "abort": true, "code": 500}),
+                "spec.code: ",
+            ),
+            (
+                json!({"target": "Request", "port": 80, "replace": {"code": 500}}),
+                "spec.replace.code: ",
+            ),
+            (
+                json!({"target": "Response", "port": 80, "replace": {"body": "%"}}),
+                "spec.replace.body: ",
+            ),
+            (
+                json!({"target": "Response", "port": 80, "replace": {"bdy": "x"}}),
+                "did you mean body?",
+            ),
+            (
+                json!({"target": "Response", "port": 80, "replace": {"path": "/"}}),
+                "spec.replace.path: ",
+            ),
+            (
+                json!({"target": "Response", "port": 80, "patch": {"queries": [["a", "b"]]}}),
+                "spec.patch.queries",
+            ),
+            (
+                json!({"target": "Response", "port": 80, "patch": {"body": {"type": "XML", "value": ""}}}),
+                "patch.body.type",
+            ),
+            (
+                json!({"target": "Response", "port": 80, "patch": {"headers": [["Content-Length", "1"]]}}),
+                "[Content-Length]",
+            ),
+            (
+                json!({"target": "Request", "port": 80, "abort": true, "selector": {"nods": []}}),
+                "did you mean nodes?",
+            ),
+            (
+                json!({"target": "Request", "port": 80, "abort": true, "mode": "some"}),
+                "spec.mode: ",
+            ),
+            (
+                json!({"target": "Request", "port": 80, "abort": true, "duration": 5}),
+                "spec.duration: ",
+            ),
         ] {
             let found = found(spec.clone()).join("; ");
             assert!(found.contains(words), "{spec}: {found} does not say {words}");

@@ -12,6 +12,7 @@ pub mod pod;
 pub mod quantity;
 pub mod schedule;
 pub mod selector;
+pub mod status;
 pub mod stress;
 pub mod time;
 pub mod workflow;
@@ -108,7 +109,10 @@ mod tests {
     #[test]
     fn another_experiment_is_refused_by_name() {
         let found = problems("IOChaos", &json!({"spec": {"action": "latency"}}));
-        assert!(found[0].message.contains("IOChaos cannot be carried out"), "{found:?}");
+        assert!(
+            found[0].message.contains("IOChaos cannot be carried out"),
+            "{found:?}"
+        );
         assert!(problems("Pod", &json!({"spec": {}})).is_empty());
     }
 

@@ -65,7 +65,8 @@ pub struct Bandwidth {
 
 /// A correlation (a percentage as text, perhaps absent) in parts per million.
 pub fn correlation(text: Option<&str>) -> Result<u32, String> {
-    text.filter(|text| !text.is_empty()).map_or(Ok(0), quantity::percent)
+    text.filter(|text| !text.is_empty())
+        .map_or(Ok(0), quantity::percent)
 }
 
 const FIELDS: [&str; 13] = [
@@ -90,7 +91,12 @@ pub(crate) fn check(check: &mut Check, at: &str, spec: &Value) {
     let no_cards = "a pod's connections are relayed; it has no network card to choose";
     check.refuse(at, spec, "device", no_cards);
     check.refuse(at, spec, "targetDevice", no_cards);
-    check.refuse(at, spec, "rate", "use bandwidth, which says rate, limit and buffer");
+    check.refuse(
+        at,
+        spec,
+        "rate",
+        "use bandwidth, which says rate, limit and buffer",
+    );
     check.refuse(at, spec, "duplicate", "TCP hides duplicates from programs");
     let pods_only = "pods reach nothing outside the cluster; name the pods with target";
     check.refuse(at, spec, "externalTargets", pods_only);
@@ -163,7 +169,10 @@ fn values(check: &mut Check, at: &str, spec: &Spec) {
         );
     }
     if let Some(corrupt) = &spec.corrupt {
-        check.take(format!("{at}.corrupt.corrupt"), quantity::percent(&corrupt.corrupt));
+        check.take(
+            format!("{at}.corrupt.corrupt"),
+            quantity::percent(&corrupt.corrupt),
+        );
         check.take(
             format!("{at}.corrupt.correlation"),
             correlation(corrupt.correlation.as_deref()),
@@ -176,7 +185,10 @@ fn values(check: &mut Check, at: &str, spec: &Spec) {
 
 fn rated(check: &mut Check, at: &str, bandwidth: &Bandwidth) {
     if check.take(format!("{at}.rate"), quantity::rate(&bandwidth.rate)) == Some(0) {
-        check.add(format!("{at}.rate"), "must be more than 0; a partition stops everything");
+        check.add(
+            format!("{at}.rate"),
+            "must be more than 0; a partition stops everything",
+        );
     }
     for (name, value) in [("limit", bandwidth.limit), ("buffer", bandwidth.buffer)] {
         if value == 0 {
@@ -222,18 +234,45 @@ mod tests {
     #[test]
     fn what_cannot_be_honoured_is_named() {
         for (spec, words) in [
-            (json!({"action": "duplicate", "duplicate": {"duplicate": "1"}}), "spec.duplicate: cannot be honoured"),
-            (json!({"action": "delay", "delay": {"latency": "1ms", "reorder": {"gap": 1}}}), "spec.delay.reorder: "),
-            (json!({"action": "delay", "delay": {"latency": "fast"}}), "spec.delay.latency: "),
+            (
+                json!({"action": "duplicate", "duplicate": {"duplicate": "1"}}),
+                "spec.duplicate: cannot be honoured",
+            ),
+            (
+                json!({"action": "delay", "delay": {"latency": "1ms", "reorder": {"gap": 1}}}),
+                "spec.delay.reorder: ",
+            ),
+            (
+                json!({"action": "delay", "delay": {"latency": "fast"}}),
+                "spec.delay.latency: ",
+            ),
             (json!({"action": "delay"}), "spec.delay: is missing"),
-            (json!({"action": "partition", "externalTargets": ["example.com"]}), "spec.externalTargets: "),
-            (json!({"action": "partition", "direction": "up"}), "spec.direction: "),
+            (
+                json!({"action": "partition", "externalTargets": ["example.com"]}),
+                "spec.externalTargets: ",
+            ),
+            (
+                json!({"action": "partition", "direction": "up"}),
+                "spec.direction: ",
+            ),
             (json!({"action": "partition", "device": "eth0"}), "spec.device: "),
-            (json!({"action": "loss", "loss": {"loss": "500"}}), "spec.loss.loss: "),
+            (
+                json!({"action": "loss", "loss": {"loss": "500"}}),
+                "spec.loss.loss: ",
+            ),
             (json!({"action": "break"}), "spec.action: "),
-            (json!({"action": "bandwidth", "bandwidth": {"rate": "0bps", "limit": 1, "buffer": 1}}), "bandwidth.rate"),
-            (json!({"action": "bandwidth", "bandwidth": {"rate": "1bps", "limit": 1, "buffer": 1, "peakrate": 3}}), "minburst"),
-            (json!({"action": "partition", "target": {"selector": {}, "mode": "fixed", "value": "x"}}), "spec.target.value"),
+            (
+                json!({"action": "bandwidth", "bandwidth": {"rate": "0bps", "limit": 1, "buffer": 1}}),
+                "bandwidth.rate",
+            ),
+            (
+                json!({"action": "bandwidth", "bandwidth": {"rate": "1bps", "limit": 1, "buffer": 1, "peakrate": 3}}),
+                "minburst",
+            ),
+            (
+                json!({"action": "partition", "target": {"selector": {}, "mode": "fixed", "value": "x"}}),
+                "spec.target.value",
+            ),
         ] {
             let found = found(spec.clone()).join("; ");
             assert!(found.contains(words), "{spec}: {found} does not say {words}");

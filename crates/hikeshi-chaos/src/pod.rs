@@ -28,12 +28,19 @@ pub enum Action {
 }
 
 pub(crate) fn check(check: &mut Check, at: &str, spec: &Value) {
-    check.fields(at, spec, &[&["action", "gracePeriod", "containerNames"][..], &COMMON].concat());
+    check.fields(
+        at,
+        spec,
+        &[&["action", "gracePeriod", "containerNames"][..], &COMMON].concat(),
+    );
     check_common(check, at, spec);
     let Some(spec) = check.read::<Spec>(at, spec) else {
         return;
     };
-    let named = spec.container_names.as_ref().is_some_and(|names| !names.is_empty());
+    let named = spec
+        .container_names
+        .as_ref()
+        .is_some_and(|names| !names.is_empty());
     match (spec.action, named) {
         (Action::ContainerKill, false) => check.add(
             format!("{at}.containerNames"),
@@ -62,12 +69,27 @@ mod tests {
             (json!({"action": "pod-kill", "gracePeriod": 5}), ""),
             (json!({"action": "pod-failure"}), ""),
             (json!({"action": "container-kill", "containerNames": ["a"]}), ""),
-            (json!({"action": "container-kill"}), "spec.containerNames: is missing"),
-            (json!({"action": "pod-kill", "containerNames": ["a"]}), "spec.containerNames: only"),
-            (json!({"action": "pod-failure", "gracePeriod": 5}), "spec.gracePeriod: only"),
-            (json!({"action": "pod-kill", "gracePeriod": -5}), "spec.gracePeriod: "),
+            (
+                json!({"action": "container-kill"}),
+                "spec.containerNames: is missing",
+            ),
+            (
+                json!({"action": "pod-kill", "containerNames": ["a"]}),
+                "spec.containerNames: only",
+            ),
+            (
+                json!({"action": "pod-failure", "gracePeriod": 5}),
+                "spec.gracePeriod: only",
+            ),
+            (
+                json!({"action": "pod-kill", "gracePeriod": -5}),
+                "spec.gracePeriod: ",
+            ),
             (json!({"action": "pod-melt"}), "spec.action: "),
-            (json!({"action": "pod-kill", "containerName": "a"}), "did you mean containerNames?"),
+            (
+                json!({"action": "pod-kill", "containerName": "a"}),
+                "did you mean containerNames?",
+            ),
         ] {
             let mut spec = spec;
             spec["selector"] = json!({});
@@ -75,7 +97,10 @@ mod tests {
             let found = problems("PodChaos", &json!({"spec": spec}));
             let found: Vec<_> = found.iter().map(ToString::to_string).collect();
             assert_eq!(found.is_empty(), words.is_empty(), "{spec}: {found:?}");
-            assert!(found.join("; ").contains(words), "{spec}: {found:?} does not say {words}");
+            assert!(
+                found.join("; ").contains(words),
+                "{spec}: {found:?} does not say {words}"
+            );
         }
     }
 }

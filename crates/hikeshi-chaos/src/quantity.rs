@@ -23,7 +23,9 @@ pub fn signed_nanos(text: &str) -> Result<i64, String> {
     // 2^63 ns are 292 years; beyond them a cast would say something else than was asked.
     match nanos {
         Some(nanos) if nanos.abs() < 9.2e18 => Ok(nanos.round() as i64),
-        _ => Err(format!("{text:?} is no duration such as -10m or 1h30m (at most 292 years)")),
+        _ => Err(format!(
+            "{text:?} is no duration such as -10m or 1h30m (at most 292 years)"
+        )),
     }
 }
 

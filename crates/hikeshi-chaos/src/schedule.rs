@@ -48,7 +48,11 @@ pub fn embedded_field(kind: &str) -> Option<&'static str> {
 }
 
 pub(crate) fn check(check: &mut Check, at: &str, spec: &Value) {
-    let embedded: Vec<&str> = EXPERIMENTS.iter().map(|(_, field)| *field).chain(["workflow"]).collect();
+    let embedded: Vec<&str> = EXPERIMENTS
+        .iter()
+        .map(|(_, field)| *field)
+        .chain(["workflow"])
+        .collect();
     check.fields(at, spec, &[&FIELDS[..], &embedded].concat());
     // Chaos Mesh takes an empty policy for Forbid.
     let mut plain = spec.clone();
@@ -61,14 +65,26 @@ pub(crate) fn check(check: &mut Check, at: &str, spec: &Value) {
         return;
     };
     if read.schedule.trim().is_empty() {
-        check.add(format!("{at}.schedule"), "is empty; say a cron line or @every 30s");
+        check.add(
+            format!("{at}.schedule"),
+            "is empty; say a cron line or @every 30s",
+        );
     }
     let Some(field) = embedded_field(&read.kind) else {
-        let kinds: Vec<&str> = EXPERIMENTS.iter().map(|(kind, _)| *kind).chain(["Workflow"]).collect();
+        let kinds: Vec<&str> = EXPERIMENTS
+            .iter()
+            .map(|(kind, _)| *kind)
+            .chain(["Workflow"])
+            .collect();
         let near = nearest(&read.kind, &kinds).map(|near| format!(" (did you mean {near}?)"));
         check.add(
             format!("{at}.type"),
-            format!("{:?} cannot be scheduled; {}{}", read.kind, known_experiments(), near.unwrap_or_default()),
+            format!(
+                "{:?} cannot be scheduled; {}{}",
+                read.kind,
+                known_experiments(),
+                near.unwrap_or_default()
+            ),
         );
         return;
     };
@@ -78,7 +94,10 @@ pub(crate) fn check(check: &mut Check, at: &str, spec: &Value) {
         (embedded, "Workflow") => workflow::check(check, &here, embedded),
         (embedded, kind) => experiment(check, kind, &here, embedded),
     }
-    for other in embedded.iter().filter(|other| **other != field && !spec[**other].is_null()) {
+    for other in embedded
+        .iter()
+        .filter(|other| **other != field && !spec[**other].is_null())
+    {
         check.add(format!("{at}.{other}"), format!("is not of type {}", read.kind));
     }
 }
@@ -96,11 +115,23 @@ mod tests {
         for (change, words) in [
             (json!({}), ""),
             (json!({"concurrencyPolicy": ""}), ""),
-            (json!({"concurrencyPolicy": "Replace"}), "spec.concurrencyPolicy: "),
-            (json!({"type": "IOChaos"}), "spec.type: \"IOChaos\" cannot be scheduled"),
-            (json!({"podChaos": {"action": "pod-melt", "mode": "one", "selector": {}}}), "spec.podChaos.action: "),
+            (
+                json!({"concurrencyPolicy": "Replace"}),
+                "spec.concurrencyPolicy: ",
+            ),
+            (
+                json!({"type": "IOChaos"}),
+                "spec.type: \"IOChaos\" cannot be scheduled",
+            ),
+            (
+                json!({"podChaos": {"action": "pod-melt", "mode": "one", "selector": {}}}),
+                "spec.podChaos.action: ",
+            ),
             (json!({"type": "TimeChaos"}), "spec.timeChaos: is missing"),
-            (json!({"timeChaos": {}}), "spec.timeChaos: is not of type PodChaos"),
+            (
+                json!({"timeChaos": {}}),
+                "spec.timeChaos: is not of type PodChaos",
+            ),
             (json!({"historyLimits": 1}), "did you mean historyLimit?"),
             (json!({"schedule": ""}), "spec.schedule: is empty"),
         ] {
@@ -111,7 +142,10 @@ mod tests {
             let found = problems("Schedule", &json!({"spec": spec}));
             let found: Vec<_> = found.iter().map(ToString::to_string).collect();
             assert_eq!(found.is_empty(), words.is_empty(), "{change}: {found:?}");
-            assert!(found.join("; ").contains(words), "{change}: {found:?} does not say {words}");
+            assert!(
+                found.join("; ").contains(words),
+                "{change}: {found:?} does not say {words}"
+            );
         }
     }
 }

@@ -81,7 +81,10 @@ pub(crate) fn check(check: &mut Check, at: &str, spec: &Value) {
         "fixed" => check.add(at_value, format!("{value} must be a number of pods, as a text")),
         "fixed-percent" | "random-max-percent" if number.is_some_and(|n| n <= 100) => {}
         "fixed-percent" | "random-max-percent" => {
-            check.add(at_value, format!("{value} must be a percentage of the pods, \"0\" to \"100\""));
+            check.add(
+                at_value,
+                format!("{value} must be a percentage of the pods, \"0\" to \"100\""),
+            );
         }
         _ => check.add(
             format!("{at}.mode"),
@@ -98,7 +101,10 @@ pub(crate) fn check_common(check_: &mut Check, at: &str, spec: &Value) {
     if given(duration) {
         match duration.as_str() {
             Some(text) => drop(check_.duration(format!("{at}.duration"), Some(text))),
-            None => check_.add(format!("{at}.duration"), format!("{duration} is no text such as 40s")),
+            None => check_.add(
+                format!("{at}.duration"),
+                format!("{duration} is no text such as 40s"),
+            ),
         }
     }
 }
@@ -113,10 +119,16 @@ fn values(check: &mut Check, at: &str, selector: &Selector) {
         }
     }
     for expression in selector.expression_selectors.iter().flatten() {
-        if !matches!(expression.operator.as_str(), "In" | "NotIn" | "Exists" | "DoesNotExist") {
+        if !matches!(
+            expression.operator.as_str(),
+            "In" | "NotIn" | "Exists" | "DoesNotExist"
+        ) {
             check.add(
                 format!("{at}.expressionSelectors"),
-                format!("operator {:?} must be In, NotIn, Exists or DoesNotExist", expression.operator),
+                format!(
+                    "operator {:?} must be In, NotIn, Exists or DoesNotExist",
+                    expression.operator
+                ),
             );
         }
     }

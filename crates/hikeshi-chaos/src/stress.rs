@@ -59,7 +59,11 @@ pub(crate) fn check(check: &mut Check, at: &str, spec: &Value) {
     let stressors = &spec["stressors"];
     check.fields(&here, stressors, &["cpu", "memory"]);
     check.fields(&format!("{here}.cpu"), &stressors["cpu"], &["workers", "load"]);
-    check.fields(&format!("{here}.memory"), &stressors["memory"], &["workers", "size"]);
+    check.fields(
+        &format!("{here}.memory"),
+        &stressors["memory"],
+        &["workers", "size"],
+    );
     let Some(spec) = check.read::<Spec>(at, spec) else {
         return;
     };
@@ -75,7 +79,10 @@ pub(crate) fn check(check: &mut Check, at: &str, spec: &Value) {
     if let Some(cpu) = &spec.stressors.cpu {
         workers(check, "cpu", cpu.workers);
         if let Some(load) = cpu.load.filter(|load| *load > 100) {
-            check.add(format!("{here}.cpu.load"), format!("{load} must be a percentage, 0 to 100"));
+            check.add(
+                format!("{here}.cpu.load"),
+                format!("{load} must be a percentage, 0 to 100"),
+            );
         }
     }
     if let Some(memory) = &spec.stressors.memory {
@@ -93,15 +100,39 @@ mod tests {
     #[test]
     fn stressors_are_checked() {
         for (spec, words) in [
-            (json!({"stressors": {"cpu": {"workers": 1, "load": 50}, "memory": {"workers": 2, "size": "50%"}}}), ""),
-            (json!({"stressors": {"cpu": {"workers": 1}}, "containerNames": ["a"]}), ""),
-            (json!({"stressngStressors": "--vm 1", "stressors": {"cpu": {"workers": 1}}}), "spec.stressngStressors: "),
+            (
+                json!({"stressors": {"cpu": {"workers": 1, "load": 50}, "memory": {"workers": 2, "size": "50%"}}}),
+                "",
+            ),
+            (
+                json!({"stressors": {"cpu": {"workers": 1}}, "containerNames": ["a"]}),
+                "",
+            ),
+            (
+                json!({"stressngStressors": "--vm 1", "stressors": {"cpu": {"workers": 1}}}),
+                "spec.stressngStressors: ",
+            ),
             (json!({"stressors": {}}), "neither cpu nor memory"),
-            (json!({"stressors": {"cpu": {"workers": 0}}}), "spec.stressors.cpu.workers: "),
-            (json!({"stressors": {"cpu": {"workers": 1, "load": 101}}}), "spec.stressors.cpu.load: "),
-            (json!({"stressors": {"cpu": {"workers": 1, "options": ["-x"]}}}), "spec.stressors.cpu.options: "),
-            (json!({"stressors": {"memory": {"workers": 1, "size": "much"}}}), "spec.stressors.memory.size: "),
-            (json!({"stressors": {"memory": {"workers": 1}}}), "missing field `size`"),
+            (
+                json!({"stressors": {"cpu": {"workers": 0}}}),
+                "spec.stressors.cpu.workers: ",
+            ),
+            (
+                json!({"stressors": {"cpu": {"workers": 1, "load": 101}}}),
+                "spec.stressors.cpu.load: ",
+            ),
+            (
+                json!({"stressors": {"cpu": {"workers": 1, "options": ["-x"]}}}),
+                "spec.stressors.cpu.options: ",
+            ),
+            (
+                json!({"stressors": {"memory": {"workers": 1, "size": "much"}}}),
+                "spec.stressors.memory.size: ",
+            ),
+            (
+                json!({"stressors": {"memory": {"workers": 1}}}),
+                "missing field `size`",
+            ),
         ] {
             let mut spec = spec;
             spec["selector"] = json!({});
@@ -109,7 +140,10 @@ mod tests {
             let found = problems("StressChaos", &json!({"spec": spec}));
             let found: Vec<_> = found.iter().map(ToString::to_string).collect();
             assert_eq!(found.is_empty(), words.is_empty(), "{spec}: {found:?}");
-            assert!(found.join("; ").contains(words), "{spec}: {found:?} does not say {words}");
+            assert!(
+                found.join("; ").contains(words),
+                "{spec}: {found:?} does not say {words}"
+            );
         }
     }
 }

@@ -29,7 +29,11 @@ impl Spec {
 const REALTIME: &str = "CLOCK_REALTIME";
 
 pub(crate) fn check(check: &mut Check, at: &str, spec: &Value) {
-    check.fields(at, spec, &[&["timeOffset", "clockIds", "containerNames"][..], &COMMON].concat());
+    check.fields(
+        at,
+        spec,
+        &[&["timeOffset", "clockIds", "containerNames"][..], &COMMON].concat(),
+    );
     check_common(check, at, spec);
     let Some(spec) = check.read::<Spec>(at, spec) else {
         return;
@@ -52,10 +56,16 @@ mod tests {
     #[test]
     fn only_the_time_of_day_can_be_moved() {
         for (spec, words) in [
-            (json!({"timeOffset": "-10m", "clockIds": ["CLOCK_REALTIME"], "containerNames": ["a"]}), ""),
+            (
+                json!({"timeOffset": "-10m", "clockIds": ["CLOCK_REALTIME"], "containerNames": ["a"]}),
+                "",
+            ),
             (json!({"timeOffset": "1h30m"}), ""),
             (json!({"timeOffset": "soon"}), "spec.timeOffset: "),
-            (json!({"timeOffset": "1h", "clockIds": ["CLOCK_MONOTONIC"]}), "CLOCK_MONOTONIC cannot be honoured"),
+            (
+                json!({"timeOffset": "1h", "clockIds": ["CLOCK_MONOTONIC"]}),
+                "CLOCK_MONOTONIC cannot be honoured",
+            ),
             (json!({}), "missing field `timeOffset`"),
         ] {
             let mut spec = spec;
@@ -64,7 +74,10 @@ mod tests {
             let found = problems("TimeChaos", &json!({"spec": spec}));
             let found: Vec<_> = found.iter().map(ToString::to_string).collect();
             assert_eq!(found.is_empty(), words.is_empty(), "{spec}: {found:?}");
-            assert!(found.join("; ").contains(words), "{spec}: {found:?} does not say {words}");
+            assert!(
+                found.join("; ").contains(words),
+                "{spec}: {found:?} does not say {words}"
+            );
         }
     }
 }

@@ -133,9 +133,16 @@ impl Http {
         let rest: Vec<&str> = parts.collect();
         let numeric = service.chars().all(|c| c.is_ascii_digit());
         if numeric || !(rest.is_empty() || rest == ["svc"] || rest == ["svc", "cluster", "local"]) {
-            return Err(format!("{}; only the cluster's own Services can be asked", wrong()));
+            return Err(format!(
+                "{}; only the cluster's own Services can be asked",
+                wrong()
+            ));
         }
-        let path = if path.starts_with('/') { path.to_owned() } else { format!("/{path}") };
+        let path = if path.starts_with('/') {
+            path.to_owned()
+        } else {
+            format!("/{path}")
+        };
         Ok(ServiceUrl {
             service: service.to_owned(),
             namespace,
@@ -148,9 +155,22 @@ impl Http {
 impl Criteria {
     /// The status codes that are well, both ends included.
     pub fn codes(&self) -> Result<(u16, u16), String> {
-        let wrong = || format!("{:?} is neither a status code nor a range such as 200-299", self.status_code);
-        let code = |text: &str| text.trim().parse::<u16>().ok().filter(|code| (100..=999).contains(code));
-        let (low, high) = self.status_code.split_once('-').unwrap_or((&self.status_code, &self.status_code));
+        let wrong = || {
+            format!(
+                "{:?} is neither a status code nor a range such as 200-299",
+                self.status_code
+            )
+        };
+        let code = |text: &str| {
+            text.trim()
+                .parse::<u16>()
+                .ok()
+                .filter(|code| (100..=999).contains(code))
+        };
+        let (low, high) = self
+            .status_code
+            .split_once('-')
+            .unwrap_or((&self.status_code, &self.status_code));
         match (code(low), code(high)) {
             (Some(low), Some(high)) if low <= high => Ok((low, high)),
             _ => Err(wrong()),
@@ -176,21 +196,31 @@ pub(crate) fn check(check: &mut Check, at: &str, spec: &Value) {
     let Some(read) = check.read::<Spec>(at, spec) else {
         return;
     };
-    let names: Vec<&str> = read.templates.iter().map(|template| template.name.as_str()).collect();
+    let names: Vec<&str> = read
+        .templates
+        .iter()
+        .map(|template| template.name.as_str())
+        .collect();
     if !names.contains(&read.entry.as_str()) {
         check.add(format!("{at}.entry"), unknown(&read.entry, &names));
     }
     for (index, template) in read.templates.iter().enumerate() {
         let here = format!("{at}.templates[{index}]");
         if template.name.is_empty() || names[..index].contains(&template.name.as_str()) {
-            check.add(format!("{here}.name"), format!("{:?} must be a name of its own", template.name));
+            check.add(
+                format!("{here}.name"),
+                format!("{:?} must be a name of its own", template.name),
+            );
         }
         one(check, &here, template, &spec["templates"][index], &names);
     }
     if check.problems.is_empty()
         && let Some(name) = cycle(&read)
     {
-        check.add(format!("{at}.templates"), format!("{name} is inside itself: it would never end"));
+        check.add(
+            format!("{at}.templates"),
+            format!("{name} is inside itself: it would never end"),
+        );
     }
 }
 
@@ -207,17 +237,35 @@ fn one(check: &mut Check, at: &str, template: &Template, value: &Value, names: &
     let own = own_field(kind);
     for field in embedded
         .iter()
-        .chain(&["children", "task", "conditionalBranches", "statusCheck", "schedule", "abortWithStatusCheck"])
+        .chain(&[
+            "children",
+            "task",
+            "conditionalBranches",
+            "statusCheck",
+            "schedule",
+            "abortWithStatusCheck",
+        ])
         .filter(|field| !own.contains(field) && given(&value[**field]))
     {
-        check.add(format!("{at}.{field}"), format!("has no meaning for templateType {kind}"));
+        check.add(
+            format!("{at}.{field}"),
+            format!("has no meaning for templateType {kind}"),
+        );
     }
     let missing = |check: &mut Check, field: &str| {
-        check.add(format!("{at}.{field}"), format!("is missing; templateType {kind} needs it"));
+        check.add(
+            format!("{at}.{field}"),
+            format!("is missing; templateType {kind} needs it"),
+        );
     };
     match kind {
         "Serial" | "Parallel" => {
-            for child in template.children.iter().flatten().filter(|name| !names.contains(&name.as_str())) {
+            for child in template
+                .children
+                .iter()
+                .flatten()
+                .filter(|name| !names.contains(&name.as_str()))
+            {
                 check.add(format!("{at}.children"), unknown(child, names));
             }
         }
@@ -254,11 +302,18 @@ fn one(check: &mut Check, at: &str, template: &Template, value: &Value, names: &
                 Some(spec) => experiment(check, kind, &format!("{at}.{field}"), spec),
             },
             None => {
-                let kinds: Vec<&str> = TYPES.into_iter().chain(EXPERIMENTS.map(|(kind, _)| kind)).collect();
+                let kinds: Vec<&str> = TYPES
+                    .into_iter()
+                    .chain(EXPERIMENTS.map(|(kind, _)| kind))
+                    .collect();
                 let near = nearest(kind, &kinds).map(|near| format!(" (did you mean {near}?)"));
                 check.add(
                     format!("{at}.templateType"),
-                    format!("{kind:?} cannot be carried out; it can be {}{}", kinds.join(", "), near.unwrap_or_default()),
+                    format!(
+                        "{kind:?} cannot be carried out; it can be {}{}",
+                        kinds.join(", "),
+                        near.unwrap_or_default()
+                    ),
                 );
             }
         },
@@ -281,7 +336,10 @@ fn branches(check: &mut Check, at: &str, template: &Template, names: &[&str]) {
         if !names.contains(&branch.target.as_str()) {
             check.add(format!("{here}.target"), unknown(&branch.target, names));
         }
-        check.take(format!("{here}.expression"), Expression::parse(&branch.expression));
+        check.take(
+            format!("{here}.expression"),
+            Expression::parse(&branch.expression),
+        );
     }
 }
 
@@ -302,7 +360,10 @@ fn probed(check: &mut Check, at: &str, probe: &StatusCheck, value: &Value) {
         ],
     );
     if probe.kind != "HTTP" {
-        check.add(format!("{at}.type"), format!("{:?} is not known; it can be HTTP", probe.kind));
+        check.add(
+            format!("{at}.type"),
+            format!("{:?} is not known; it can be HTTP", probe.kind),
+        );
     }
     check.duration(format!("{at}.duration"), probe.duration.as_deref());
     let Some(http) = &probe.http else {
@@ -310,18 +371,38 @@ fn probed(check: &mut Check, at: &str, probe: &StatusCheck, value: &Value) {
         return;
     };
     let here = format!("{at}.http");
-    check.fields(&here, &value["http"], &["url", "method", "headers", "body", "criteria"]);
-    check.fields(&format!("{here}.criteria"), &value["http"]["criteria"], &["statusCode"]);
+    check.fields(
+        &here,
+        &value["http"],
+        &["url", "method", "headers", "body", "criteria"],
+    );
+    check.fields(
+        &format!("{here}.criteria"),
+        &value["http"]["criteria"],
+        &["statusCode"],
+    );
     check.take(format!("{here}.url"), http.service());
     check.take(format!("{here}.criteria.statusCode"), http.criteria.codes());
-    if let Some(method) = http.method.as_deref().filter(|method| !matches!(*method, "" | "GET" | "POST")) {
-        check.add(format!("{here}.method"), format!("{method:?} must be GET or POST"));
+    if let Some(method) = http
+        .method
+        .as_deref()
+        .filter(|method| !matches!(*method, "" | "GET" | "POST"))
+    {
+        check.add(
+            format!("{here}.method"),
+            format!("{method:?} must be GET or POST"),
+        );
     }
 }
 
 /// A template that is reached from itself.
 fn cycle(spec: &Spec) -> Option<&str> {
-    fn visit<'a>(spec: &'a Spec, name: &'a str, path: &mut Vec<&'a str>, done: &mut Vec<&'a str>) -> Option<&'a str> {
+    fn visit<'a>(
+        spec: &'a Spec,
+        name: &'a str,
+        path: &mut Vec<&'a str>,
+        done: &mut Vec<&'a str>,
+    ) -> Option<&'a str> {
         if path.contains(&name) {
             return Some(name);
         }
@@ -331,7 +412,11 @@ fn cycle(spec: &Spec) -> Option<&str> {
         path.push(name);
         let template = spec.template(name)?;
         let children = template.children.iter().flatten().map(String::as_str);
-        let targets = template.conditional_branches.iter().flatten().map(|branch| branch.target.as_str());
+        let targets = template
+            .conditional_branches
+            .iter()
+            .flatten()
+            .map(|branch| branch.target.as_str());
         for next in children.chain(targets) {
             if let Some(found) = visit(spec, next, path, done) {
                 return Some(found);

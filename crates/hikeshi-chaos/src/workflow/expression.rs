@@ -51,11 +51,17 @@ impl Expression {
         if tokens.is_empty() {
             return Ok(Self::Always(true));
         }
-        let mut parser = Parser { tokens: &tokens, at: 0 };
+        let mut parser = Parser {
+            tokens: &tokens,
+            at: 0,
+        };
         let read = parser.or()?;
         match parser.tokens.get(parser.at) {
             None => Ok(read),
-            Some(left) => Err(format!("{} is not understood after a whole expression", shown(left))),
+            Some(left) => Err(format!(
+                "{} is not understood after a whole expression",
+                shown(left)
+            )),
         }
     }
 
@@ -219,7 +225,9 @@ impl Parser<'_> {
             Comparison::Contains | Comparison::StartsWith | Comparison::EndsWith
         );
         if is_text(&left) != is_text(&right) || of_texts && !is_text(&left) {
-            return Err("exitCode is a number and stdout a text: they compare with their like only".to_owned());
+            return Err(
+                "exitCode is a number and stdout a text: they compare with their like only".to_owned(),
+            );
         }
         Ok(Expression::Compare(left, comparison, right))
     }
@@ -258,8 +266,13 @@ impl Parser<'_> {
         }
         let names = known.map(|(spelling, _)| spelling).join(", ");
         match self.tokens.get(self.at) {
-            Some(token) => Err(format!("{} is not supported; a comparison can be {names}", shown(token))),
-            None => Err(format!("the expression ends too early; a comparison can be {names}")),
+            Some(token) => Err(format!(
+                "{} is not supported; a comparison can be {names}",
+                shown(token)
+            )),
+            None => Err(format!(
+                "the expression ends too early; a comparison can be {names}"
+            )),
         }
     }
 }
@@ -283,7 +296,11 @@ mod tests {
             ("stdout endsWith 'x' || exitCode == -1", -1, "y", true),
             ("!(exitCode == 0) or false", 0, "", false),
         ] {
-            assert_eq!(Expression::parse(text).unwrap().holds(code, stdout), holds, "{text}");
+            assert_eq!(
+                Expression::parse(text).unwrap().holds(code, stdout),
+                holds,
+                "{text}"
+            );
         }
     }
 

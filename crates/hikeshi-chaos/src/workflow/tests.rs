@@ -32,21 +32,73 @@ fn a_good_one_has_no_problems() {
 #[test]
 fn every_problem_is_named() {
     for (pointer, value, words) in [
-        ("/entry", json!("al"), "spec.entry: no template is called \"al\" (did you mean all?)"),
-        ("/templates/0/children", json!(["kil"]), "spec.templates[0].children: no template"),
+        (
+            "/entry",
+            json!("al"),
+            "spec.entry: no template is called \"al\" (did you mean all?)",
+        ),
+        (
+            "/templates/0/children",
+            json!(["kil"]),
+            "spec.templates[0].children: no template",
+        ),
         ("/templates/1/children", json!(["all"]), "is inside itself"),
-        ("/templates/2/templateType", json!("IOChaos"), "spec.templates[2].templateType: \"IOChaos\" cannot"),
-        ("/templates/2/podChaos/action", json!("melt"), "spec.templates[2].podChaos.action: "),
-        ("/templates/2/podChaos/duration", json!("1s"), "spec.templates[2].podChaos.duration: is said twice"),
-        ("/templates/3/deadline", Value::Null, "spec.templates[3].deadline: is missing"),
+        (
+            "/templates/2/templateType",
+            json!("IOChaos"),
+            "spec.templates[2].templateType: \"IOChaos\" cannot",
+        ),
+        (
+            "/templates/2/podChaos/action",
+            json!("melt"),
+            "spec.templates[2].podChaos.action: ",
+        ),
+        (
+            "/templates/2/podChaos/duration",
+            json!("1s"),
+            "spec.templates[2].podChaos.duration: is said twice",
+        ),
+        (
+            "/templates/3/deadline",
+            Value::Null,
+            "spec.templates[3].deadline: is missing",
+        ),
         ("/templates/3/name", json!("kill"), "spec.templates[3].name: "),
-        ("/templates/4/conditionalBranches/0/expression", json!("foo()"), "expression: foo is not supported"),
-        ("/templates/4/task/container/image", json!(""), "spec.templates[4].task.container.image: is missing"),
-        ("/templates/5/statusCheck/type", json!("TCP"), "spec.templates[5].statusCheck.type: "),
-        ("/templates/5/statusCheck/http/url", json!("https://x"), "spec.templates[5].statusCheck.http.url: "),
-        ("/templates/5/statusCheck/http/url", json!("http://example.com.au/"), "only the cluster's own"),
-        ("/templates/5/statusCheck/http/criteria/statusCode", json!("2xx"), "neither a status code"),
-        ("/templates/6/schedule/podChaos/mode", json!("some"), "spec.templates[6].schedule.podChaos.mode: "),
+        (
+            "/templates/4/conditionalBranches/0/expression",
+            json!("foo()"),
+            "expression: foo is not supported",
+        ),
+        (
+            "/templates/4/task/container/image",
+            json!(""),
+            "spec.templates[4].task.container.image: is missing",
+        ),
+        (
+            "/templates/5/statusCheck/type",
+            json!("TCP"),
+            "spec.templates[5].statusCheck.type: ",
+        ),
+        (
+            "/templates/5/statusCheck/http/url",
+            json!("https://x"),
+            "spec.templates[5].statusCheck.http.url: ",
+        ),
+        (
+            "/templates/5/statusCheck/http/url",
+            json!("http://example.com.au/"),
+            "only the cluster's own",
+        ),
+        (
+            "/templates/5/statusCheck/http/criteria/statusCode",
+            json!("2xx"),
+            "neither a status code",
+        ),
+        (
+            "/templates/6/schedule/podChaos/mode",
+            json!("some"),
+            "spec.templates[6].schedule.podChaos.mode: ",
+        ),
     ] {
         let mut spec = workflow();
         let target = match spec.pointer_mut(pointer) {
@@ -65,15 +117,36 @@ fn every_problem_is_named() {
 #[test]
 fn a_url_names_a_service() {
     let service = |url: &str| {
-        let criteria = Criteria { status_code: "200".into() };
-        Http { url: url.into(), method: None, headers: None, body: None, criteria }.service()
+        let criteria = Criteria {
+            status_code: "200".into(),
+        };
+        Http {
+            url: url.into(),
+            method: None,
+            headers: None,
+            body: None,
+            criteria,
+        }
+        .service()
     };
     let full = service("http://web.shop.svc.cluster.local:8080/a/b?c=d").unwrap();
-    assert_eq!((full.service.as_str(), full.namespace.as_deref()), ("web", Some("shop")));
+    assert_eq!(
+        (full.service.as_str(), full.namespace.as_deref()),
+        ("web", Some("shop"))
+    );
     assert_eq!((full.port, full.path.as_str()), (8080, "/a/b?c=d"));
     let short = service("http://web").unwrap();
-    assert_eq!((short.namespace, short.port, short.path.as_str()), (None, 80, "/"));
-    for wrong in ["ftp://web", "http://127.0.0.1/", "http://web.a.example.com", "http://:80/", "http://web:http/"] {
+    assert_eq!(
+        (short.namespace, short.port, short.path.as_str()),
+        (None, 80, "/")
+    );
+    for wrong in [
+        "ftp://web",
+        "http://127.0.0.1/",
+        "http://web.a.example.com",
+        "http://:80/",
+        "http://web:http/",
+    ] {
         assert!(service(wrong).is_err(), "{wrong}");
     }
 }
