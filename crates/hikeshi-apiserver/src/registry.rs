@@ -197,6 +197,7 @@ const TABLE: &[Row] = &[
     ("chaos-mesh.org", "v1alpha1", "schedules", "Schedule", "", "nox"),
     ("chaos-mesh.org", "v1alpha1", "stresschaos", "StressChaos", "", "nox"),
     ("chaos-mesh.org", "v1alpha1", "timechaos", "TimeChaos", "", "nox"),
+    ("chaos-mesh.org", "v1alpha1", "workflownodes", "WorkflowNode", "wfn", "nox"),
     ("chaos-mesh.org", "v1alpha1", "workflows", "Workflow", "wf", "nox"),
     ("coordination.k8s.io", "v1", "leases", "Lease", "", "n"),
     ("discovery.k8s.io", "v1", "endpointslices", "EndpointSlice", "", "n"),

@@ -1,5 +1,6 @@
 //! Refuses what Kubernetes refuses: unknown fields, wrong types, impossible names and the commonest invalid values.
 
+mod chaos;
 mod pod;
 
 use k8s_openapi::api;
@@ -11,6 +12,7 @@ use crate::registry::Resource;
 use crate::selector::object_selector_matches;
 use crate::status::{ApiError, ApiResult};
 
+pub(crate) use chaos::experiments;
 pub(crate) use pod::host_paths;
 
 /// The `fieldValidation` parameter.

@@ -58,8 +58,8 @@ pub async fn run(client: Client, shutdown: CancellationToken) -> Result<(), Cont
     manager.add(hpa::Autoscalers::default());
     manager.add(endpoints::Endpoints);
     manager.add(gc::GarbageCollector::default());
-    manager.add(chaos::ChaosController::http());
-    manager.add(chaos::ChaosController::network());
-    manager.add(chaos::ChaosController::pod());
+    for controller in chaos::controllers() {
+        manager.add(controller);
+    }
     manager.run().await
 }

@@ -81,9 +81,8 @@ impl Schedule {
             None => TimeZone::UTC,
         };
         if let Some(every) = text.strip_prefix("@every") {
-            let every = crate::chaos::duration::parse(every.trim()).ok_or_else(|| {
-                wrong("expected a duration after @every, as in \"@every 1h30m\"".to_owned())
-            })?;
+            let every = hikeshi_chaos::quantity::duration(every.trim())
+                .map_err(|_| wrong("expected a duration after @every, as in \"@every 1h30m\"".to_owned()))?;
             return Ok(Self::Every(Duration::from_secs(every.as_secs().max(1))));
         }
         if let Some(why) = foreign(text) {

@@ -4,11 +4,10 @@
 //! [`world`], [`network_chaos`], [`http_chaos`] and [`status`] are pure; [`agent`] does the talking.
 
 mod agent;
-mod chaos;
+pub(crate) mod chaos;
 mod http_chaos;
 mod network_chaos;
-mod quantity;
-mod status;
+pub(crate) mod status;
 mod stores;
 mod world;
 

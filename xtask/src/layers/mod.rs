@@ -13,6 +13,7 @@ use crate::workspace::Workspace;
 /// Crates of the workspace and those of it they may depend on. Upwards never; sideways only where ARCHITECTURE.md says.
 const LAYERS: &[(&str, &[&str])] = &[
     // pure
+    ("hikeshi-chaos", &[]),
     ("hikeshi-scenario", &[]),
     ("hikeshi-slo", &["hikeshi-scenario"]),
     ("hikeshi-drill", &["hikeshi-scenario"]),
@@ -24,6 +25,7 @@ const LAYERS: &[(&str, &[&str])] = &[
         "hikeshi-node",
         &[
             "hikeshi-proxy",
+            "hikeshi-chaos",
             "hikeshi-scenario",
             "hikeshi-slo",
             "hikeshi-drill",
@@ -51,6 +53,7 @@ const LAYERS: &[(&str, &[&str])] = &[
             "hikeshi-node",
             "hikeshi-proxy",
             "hikeshi-load",
+            "hikeshi-chaos",
             "hikeshi-scenario",
             "hikeshi-slo",
             "hikeshi-drill",
@@ -62,7 +65,7 @@ const LAYERS: &[(&str, &[&str])] = &[
 ];
 
 /// No IO, no clock, no randomness.
-const PURE: &[&str] = &["hikeshi-scenario", "hikeshi-slo", "hikeshi-drill"];
+const PURE: &[&str] = &["hikeshi-chaos", "hikeshi-scenario", "hikeshi-slo", "hikeshi-drill"];
 
 /// What would give a pure crate the outside world.
 const IMPURE: &[&str] = &[

@@ -148,6 +148,7 @@ pub(crate) fn create_object(
     }
     defaults::fill(resource, &mut object, view);
     validate::values(resource, &object)?;
+    validate::experiments(resource, None, &object)?;
     if dry_run {
         return Ok(Arc::new(object));
     }
@@ -289,6 +290,7 @@ pub(super) fn replace_object(
     defaults::fill(resource, &mut new, view);
     if !status {
         validate::values(resource, &new)?;
+        validate::experiments(resource, Some(old), &new)?;
         let causes = immutable::causes(resource, old, &new);
         if !causes.is_empty() {
             return Err(ApiError::invalid(resource, name, &causes));

@@ -1,13 +1,11 @@
 //! Chaos Mesh experiments: who is hit, whether the fault should be on, and pod kills.
 //!
-//! For HTTPChaos and NetworkChaos the network agent applies the fault: it reads `status.experiment.desiredPhase` and the
-//! records, patches each record's `phase`, and keeps the conditions AllInjected and AllRecovered. Everything else of
-//! the status is written here. Both write with the resource version they read, so neither undoes the other.
+//! Pods are killed here. Every other fault is applied by the node's agents: they read `status.experiment.desiredPhase` and
+//! the records, patch each record's `phase`, and keep the conditions AllInjected and AllRecovered. Everything else of the
+//! status is written here. Both write with the resource version they read, so neither undoes the other.
 
-pub(crate) mod duration;
 mod plan;
 mod selector;
-mod spec;
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -22,32 +20,27 @@ use crate::object::{created, name_of};
 use crate::runtime::{Context, Error, EventType, Key, Outcome, Reconciler, Tables, Wiring};
 use plan::Observed;
 
-/// The reconciler of one of the three kinds.
+/// The reconciler of one kind of experiment.
 pub(crate) struct ChaosController {
     kind: &'static str,
+    name: &'static str,
 }
 
-impl ChaosController {
-    pub(crate) fn http() -> Self {
-        Self { kind: "HTTPChaos" }
-    }
-
-    pub(crate) fn network() -> Self {
-        Self { kind: "NetworkChaos" }
-    }
-
-    pub(crate) fn pod() -> Self {
-        Self { kind: "PodChaos" }
-    }
+/// One reconciler for each kind.
+pub(crate) fn controllers() -> [ChaosController; 5] {
+    [
+        ("HTTPChaos", "httpchaos-controller"),
+        ("NetworkChaos", "networkchaos-controller"),
+        ("PodChaos", "podchaos-controller"),
+        ("StressChaos", "stresschaos-controller"),
+        ("TimeChaos", "timechaos-controller"),
+    ]
+    .map(|(kind, name)| ChaosController { kind, name })
 }
 
 impl Reconciler for ChaosController {
     fn name(&self) -> &'static str {
-        match self.kind {
-            "HTTPChaos" => "httpchaos-controller",
-            "NetworkChaos" => "networkchaos-controller",
-            _ => "podchaos-controller",
-        }
+        self.name
     }
 
     fn wire(&self, wiring: &mut Wiring<'_>) {

@@ -4,20 +4,20 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use hikeshi_chaos::annotations::PAUSE;
+use hikeshi_chaos::quantity;
+use hikeshi_chaos::status::{self, is_injected, records, set_condition, settle, text};
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{Node, Pod};
 use kube::api::DynamicObject;
 use serde_json::{Value, json};
 
-use super::{duration, selector, spec};
+use super::selector;
 use crate::object::{annotation, created, name_of};
 use crate::runtime::EventType;
 
 /// Held by every experiment until all that it did is undone.
 const FINALIZER: &str = "chaos-mesh/records";
-const PAUSE: &str = "experiment.chaos-mesh.org/pause";
-const NOT_INJECTED: &str = "Not Injected";
-const INJECTED: &str = "Injected";
 
 /// Whether a pod of this namespace and name, if missing, will be made again under the same name.
 type ComesBack<'a> = Box<dyn Fn(&str, &str) -> bool + Send + Sync + 'a>;
@@ -45,23 +45,36 @@ pub(super) struct Plan {
     pub recheck: Option<Duration>,
 }
 
-fn records(status: &Value) -> &[Value] {
-    status
-        .pointer("/experiment/containerRecords")
-        .and_then(Value::as_array)
-        .map_or(&[], Vec::as_slice)
+/// How an experiment is carried out.
+#[derive(Debug, Clone, Copy)]
+struct Manner {
+    /// Here, by deleting pods. The node carries out every other, and tells it in the records.
+    here: bool,
+    /// Whom it hits is decided once: it does something to them and is done.
+    once: bool,
+    /// Its records are of containers.
+    containers: bool,
 }
 
-fn text<'a>(record: &'a Value, field: &str) -> &'a str {
-    record.get(field).and_then(Value::as_str).unwrap_or_default()
+impl Manner {
+    fn of(kind: &str, spec: &Value) -> Self {
+        let action = match kind {
+            "PodChaos" => text(spec, "action"),
+            _ => "",
+        };
+        Self {
+            here: action == "pod-kill",
+            once: matches!(action, "pod-kill" | "container-kill"),
+            containers: action == "container-kill" || matches!(kind, "StressChaos" | "TimeChaos"),
+        }
+    }
 }
 
-fn is_injected(record: &Value) -> bool {
-    text(record, "phase") == INJECTED
-}
-
-fn split_id(id: &str) -> (&str, &str) {
-    id.split_once('/').unwrap_or(("", id))
+fn problems(observed: &Observed<'_>, spec: &Value) -> Vec<String> {
+    let annotations = &observed.object.metadata.annotations;
+    let object = json!({"metadata": {"annotations": annotations}, "spec": spec});
+    let found = hikeshi_chaos::problems(observed.kind, &object);
+    found.iter().map(ToString::to_string).collect()
 }
 
 pub(super) fn plan(observed: &Observed<'_>) -> Plan {
@@ -84,25 +97,26 @@ pub(super) fn plan(observed: &Observed<'_>) -> Plan {
         return plan;
     }
 
-    let problems = spec::problems(observed.kind, spec);
+    let problems = problems(observed, spec);
     let paused = annotation(&object.metadata, PAUSE) == Some("true");
     let limit = spec
         .get("duration")
         .and_then(Value::as_str)
-        .and_then(duration::parse);
+        .and_then(|text| quantity::duration(text).ok());
     let age = Duration::try_from(observed.now.duration_since(created(&object.metadata))).unwrap_or_default();
     let expired = limit.is_some_and(|limit| age >= limit);
     let run = problems.is_empty() && !paused && !expired && !leaving;
-    let once = observed.kind == "PodChaos";
+    let manner = Manner::of(observed.kind, spec);
+    let now = format!("{:.0}", observed.now);
 
     let mut kept: Vec<Value> = records(&before).to_vec();
-    if run && (!once || kept.is_empty()) {
-        kept = resolve(observed, spec, &kept);
+    if run && (!manner.once || kept.is_empty()) {
+        kept = resolve(observed, spec, manner, &kept);
     }
     if !run {
-        undo_vanished(observed, &mut kept);
+        undo_vanished(observed, &mut kept, &now);
     }
-    if once {
+    if manner.here {
         if run {
             plan.kill = kept
                 .iter()
@@ -110,10 +124,9 @@ pub(super) fn plan(observed: &Observed<'_>) -> Plan {
                 .map(|r| text(r, "id").to_owned())
                 .collect();
         }
-        kept.iter_mut()
-            .for_each(|record| move_to(record, if run { INJECTED } else { NOT_INJECTED }));
+        kept.iter_mut().for_each(|record| settle(record, run, &now));
     }
-    if leaving && held && kept.iter().all(|record| text(record, "phase") == NOT_INJECTED) {
+    if leaving && held && !kept.iter().any(is_injected) {
         plan.finalizers = Some(finalizers.into_iter().filter(|name| name != FINALIZER).collect());
         return plan;
     }
@@ -124,13 +137,9 @@ pub(super) fn plan(observed: &Observed<'_>) -> Plan {
         .cloned()
         .unwrap_or_default();
     let selected = !kept.is_empty();
-    set(
-        &mut conditions,
-        "Selected",
-        selected,
-        if selected { "" } else { "no pod is selected" },
-    );
-    set(&mut conditions, "Paused", paused, "");
+    let nobody = if selected { "" } else { "no pod is selected" };
+    set_condition(&mut conditions, "Selected", selected, nobody);
+    set_condition(&mut conditions, "Paused", paused, "");
     let refusal = problems.join("; ");
     let refused_before = conditions
         .iter()
@@ -138,32 +147,29 @@ pub(super) fn plan(observed: &Observed<'_>) -> Plan {
     if problems.is_empty() {
         conditions.retain(|condition| text(condition, "type") != "Supported");
     } else {
-        set(&mut conditions, "Supported", false, &refusal);
+        set_condition(&mut conditions, "Supported", false, &refusal);
         if !refused_before {
             plan.events.push((EventType::Warning, "Unsupported", refusal));
         }
     }
-    if once {
-        set(
-            &mut conditions,
-            "AllInjected",
-            selected && kept.iter().all(is_injected),
-            "",
-        );
-        set(
-            &mut conditions,
-            "AllRecovered",
-            selected && !kept.iter().any(is_injected),
-            "",
-        );
+    if manner.here {
+        let all = selected && kept.iter().all(is_injected);
+        set_condition(&mut conditions, "AllInjected", all, "");
+        let none = selected && !kept.iter().any(is_injected);
+        set_condition(&mut conditions, "AllRecovered", none, "");
     }
     let desired = if run { "Run" } else { "Stop" };
     let was = before.pointer("/experiment/desiredPhase").and_then(Value::as_str);
     if run && was != Some(desired) && selected {
+        let what = if manner.containers {
+            "container(s)"
+        } else {
+            "pod(s)"
+        };
         plan.events.push((
             EventType::Normal,
             "Started",
-            format!("{} pod(s) selected", kept.len()),
+            format!("{} {what} selected", kept.len()),
         ));
     }
     if run && !selected && was != Some(desired) {
@@ -198,7 +204,7 @@ fn merged(mut status: Value, desired: &str, records: Vec<Value>, conditions: Vec
 }
 
 /// The records of whom the experiment hits now; whoever is still hit keeps its record as it is.
-fn resolve(observed: &Observed<'_>, spec: &Value, known: &[Value]) -> Vec<Value> {
+fn resolve(observed: &Observed<'_>, spec: &Value, manner: Manner, known: &[Value]) -> Vec<Value> {
     let seed = observed.object.metadata.uid.as_deref().unwrap_or_default();
     let own_namespace = observed.object.metadata.namespace.as_deref().unwrap_or_default();
     let live: Vec<Arc<Pod>> = observed
@@ -211,78 +217,78 @@ fn resolve(observed: &Observed<'_>, spec: &Value, known: &[Value]) -> Vec<Value>
     let target = spec.get("target").filter(|target| target.is_object());
     for (key, part) in [(".", Some(spec)), (".Target", target)] {
         let Some(part) = part else { continue };
-        let kept: Vec<String> = known
-            .iter()
-            .filter(|r| text(r, "selectorKey") == key)
-            .map(|r| text(r, "id").to_owned())
-            .collect();
+        let mine: Vec<&Value> = known.iter().filter(|r| text(r, "selectorKey") == key).collect();
+        let mut kept: Vec<String> = mine.iter().map(|r| pod_id(text(r, "id"))).collect();
+        kept.dedup();
         let mut candidates = selector::candidates(part, own_namespace, &live, &observed.nodes);
         // A pod of a StatefulSet that is being made again stays selected while it is away.
         for id in &kept {
-            let (namespace, name) = split_id(id);
+            let (namespace, name, _) = status::parts(id);
             let away = !live.iter().any(|pod| is(pod, id));
             if away && !candidates.contains(id) && (observed.comes_back)(namespace, name) {
                 candidates.push(id.clone());
             }
         }
         candidates.sort();
-        for id in selector::choose(part, candidates, &kept, &format!("{seed}{key}")) {
-            let same = known
-                .iter()
-                .find(|r| text(r, "selectorKey") == key && text(r, "id") == id);
-            found.push(same.cloned().unwrap_or_else(|| {
-                json!({"id": id, "selectorKey": key, "phase": NOT_INJECTED, "injectedCount": 0, "recoveredCount": 0})
-            }));
+        for pod in selector::choose(part, candidates, &kept, &format!("{seed}{key}")) {
+            let ids = match live.iter().find(|one| is(one, &pod)) {
+                Some(one) if manner.containers => containers(one, spec, &pod),
+                None if manner.containers => {
+                    let ids = mine.iter().map(|r| text(r, "id"));
+                    ids.filter(|id| pod_id(id) == pod).map(str::to_owned).collect()
+                }
+                _ => vec![pod],
+            };
+            for id in ids {
+                let same = mine.iter().find(|r| text(r, "id") == id);
+                found.push(same.map_or_else(|| status::record(&id, key), |r| (*r).clone()));
+            }
         }
     }
     found
 }
 
+/// The pod of a record's id, which may be a container's.
+fn pod_id(id: &str) -> String {
+    let (namespace, pod, _) = status::parts(id);
+    format!("{namespace}/{pod}")
+}
+
+/// The ids of a pod's containers that `spec.containerNames` names; without names, of the first, as in Chaos Mesh.
+fn containers(pod: &Pod, spec: &Value, id: &str) -> Vec<String> {
+    let of_pod = pod.spec.iter().flat_map(|spec| &spec.containers);
+    let names = spec.get("containerNames").and_then(Value::as_array);
+    match names.filter(|names| !names.is_empty()) {
+        Some(names) => of_pod
+            .filter(|container| names.iter().any(|name| *name == container.name.as_str()))
+            .map(|container| format!("{id}/{}", container.name))
+            .collect(),
+        None => of_pod
+            .take(1)
+            .map(|container| format!("{id}/{}", container.name))
+            .collect(),
+    }
+}
+
 fn is(pod: &Pod, id: &str) -> bool {
-    let (namespace, name) = split_id(id);
+    let (namespace, name, _) = status::parts(id);
     pod.metadata.namespace.as_deref() == Some(namespace) && name_of(pod) == name
 }
 
 /// Nothing is left to undo on a pod that is gone: without this a deleted experiment could wait for it forever.
-fn undo_vanished(observed: &Observed<'_>, records: &mut [Value]) {
+fn undo_vanished(observed: &Observed<'_>, records: &mut [Value], now: &str) {
     for record in records {
         let gone = !observed.pods.iter().any(|pod| is(pod, text(record, "id")));
         if gone {
-            move_to(record, NOT_INJECTED);
+            settle(record, false, now);
         }
-    }
-}
-
-fn move_to(record: &mut Value, phase: &str) {
-    if text(record, "phase") == phase {
-        return;
-    }
-    record["phase"] = json!(phase);
-    let counter = if phase == INJECTED {
-        "injectedCount"
-    } else {
-        "recoveredCount"
-    };
-    let count = record.get(counter).and_then(Value::as_i64).unwrap_or(0);
-    record[counter] = json!(count + 1);
-}
-
-fn set(conditions: &mut Vec<Value>, type_: &str, status: bool, reason: &str) {
-    let mut next = json!({"type": type_, "status": if status { "True" } else { "False" }});
-    if !reason.is_empty() {
-        next["reason"] = json!(reason);
-    }
-    match conditions
-        .iter_mut()
-        .find(|condition| text(condition, "type") == type_)
-    {
-        Some(condition) => *condition = next,
-        None => conditions.push(next),
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use hikeshi_chaos::status::{INJECTED, NOT_INJECTED};
+
     use super::*;
     use crate::pods::testing::{merge, pod};
 
@@ -290,7 +296,7 @@ mod tests {
         let mut base = json!({"apiVersion": "chaos-mesh.org/v1alpha1", "kind": "NetworkChaos", "metadata": {
             "namespace": "ns", "name": "slow", "uid": "u1", "creationTimestamp": "2026-01-01T00:00:00Z",
             "finalizers": [FINALIZER]},
-            "spec": {"action": "delay", "mode": "all", "selector": {"labelSelectors": {"app": "web"}}, "duration": "40s"}});
+            "spec": {"action": "delay", "delay": {"latency": "1s"}, "mode": "all", "selector": {"labelSelectors": {"app": "web"}}, "duration": "40s"}});
         merge(&mut base, &extra);
         serde_json::from_value(base).expect("an object")
     }
@@ -421,7 +427,7 @@ mod tests {
             [(
                 EventType::Warning,
                 "Unsupported",
-                "spec.device is not supported".to_owned()
+                "spec.device: cannot be honoured: a pod's connections are relayed; it has no network card to choose".to_owned()
             )]
         );
         assert!(
@@ -458,5 +464,35 @@ mod tests {
         );
         assert!(after.kill.is_empty(), "neither again nor another");
         assert_eq!(after.status, first.status);
+    }
+
+    #[test]
+    fn a_fault_of_containers_has_a_record_of_each() {
+        let mut object = experiment(json!({}));
+        let stress = |names: Value| json!({"mode": "all", "selector": {}, "containerNames": names, "stressors": {"cpu": {"workers": 1}}});
+        let two = json!({"spec": {"containers": [{"name": "a"}, {"name": "b"}]}});
+        let observed = |object: &DynamicObject| {
+            plan(&Observed {
+                kind: "StressChaos",
+                object,
+                pods: vec![Arc::new(pod("web-0", "o", &two))],
+                nodes: HashMap::new(),
+                comes_back: Box::new(|_, _| false),
+                now: created(&object.metadata),
+            })
+        };
+        object.data["spec"] = stress(json!(["b", "c"]));
+        assert_eq!(ids(&observed(&object)), ["ns/web-0/b"]);
+        object.data["spec"] = stress(Value::Null);
+        let first = observed(&object);
+        assert_eq!(ids(&first), ["ns/web-0/a"], "the first, as in Chaos Mesh");
+        assert_eq!(
+            first.status["experiment"]["containerRecords"][0]["phase"], NOT_INJECTED,
+            "the node does it"
+        );
+        let mut status = first.status;
+        status["experiment"]["containerRecords"][0]["phase"] = json!(INJECTED);
+        let again = observed(&with_status(&object, &status));
+        assert!(is_injected(&records(&again.status)[0]), "a known record stays");
     }
 }

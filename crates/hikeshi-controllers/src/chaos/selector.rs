@@ -3,9 +3,8 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
+use hikeshi_chaos::selector::Selector;
 use k8s_openapi::api::core::v1::{Node, Pod};
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelectorRequirement;
-use serde::Deserialize;
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
@@ -14,42 +13,6 @@ use crate::pods::phase;
 use crate::selector::{contains, holds};
 
 type Labels = BTreeMap<String, String>;
-
-/// `spec.selector`. What is absent does not restrict.
-#[derive(Debug, Default, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-struct Selector {
-    #[serde(default)]
-    namespaces: Option<Vec<String>>,
-    #[serde(default)]
-    field_selectors: Option<Labels>,
-    #[serde(default)]
-    label_selectors: Option<Labels>,
-    #[serde(default)]
-    expression_selectors: Option<Vec<LabelSelectorRequirement>>,
-    #[serde(default)]
-    annotation_selectors: Option<Labels>,
-    #[serde(default)]
-    nodes: Option<Vec<String>>,
-    #[serde(default)]
-    pods: Option<BTreeMap<String, Vec<String>>>,
-    #[serde(default)]
-    node_selectors: Option<Labels>,
-    #[serde(default)]
-    pod_phase_selectors: Option<Vec<String>>,
-}
-
-const FIELDS: [&str; 9] = [
-    "namespaces",
-    "fieldSelectors",
-    "labelSelectors",
-    "expressionSelectors",
-    "annotationSelectors",
-    "nodes",
-    "pods",
-    "nodeSelectors",
-    "podPhaseSelectors",
-];
 
 /// The fields of a pod that a field selector may name.
 fn field<'a>(pod: &'a Pod, name: &str) -> Option<&'a str> {
@@ -72,64 +35,6 @@ fn field<'a>(pod: &'a Pod, name: &str) -> Option<&'a str> {
             .unwrap_or_default(),
         _ => return None,
     })
-}
-
-/// The problems of `at`.selector, `at`.mode and `at`.value.
-pub(super) fn problems(at: &str, spec: &Value) -> Vec<String> {
-    let mut found = Vec::new();
-    match spec.get("selector") {
-        None | Some(Value::Null) => found.push(format!("{at}.selector is missing")),
-        Some(selector) => {
-            let unknown: Vec<_> = selector
-                .as_object()
-                .into_iter()
-                .flatten()
-                .filter(|(name, _)| !FIELDS.contains(&name.as_str()))
-                .map(|(name, _)| format!("{at}.selector.{name} is not supported"))
-                .collect();
-            if unknown.is_empty() {
-                match serde_json::from_value::<Selector>(selector.clone()) {
-                    Ok(selector) => found.extend(values(at, &selector)),
-                    Err(error) => found.push(format!("{at}.selector: {error}")),
-                }
-            }
-            found.extend(unknown);
-        }
-    }
-    let mode = spec.get("mode").and_then(Value::as_str).unwrap_or_default();
-    let value = spec.get("value").cloned().unwrap_or_default();
-    let number = value.as_str().and_then(|value| value.parse::<u32>().ok());
-    match mode {
-        "one" | "all" => {}
-        "fixed" if number.is_some() => {}
-        "fixed" => found.push(format!("{at}.value {value} must be a number")),
-        "fixed-percent" | "random-max-percent" if number.is_some_and(|n| n <= 100) => {}
-        "fixed-percent" | "random-max-percent" => {
-            found.push(format!("{at}.value {value} must be a percentage, 0 to 100"))
-        }
-        _ => found.push(format!(
-            "{at}.mode {mode:?} must be one, all, fixed, fixed-percent or random-max-percent"
-        )),
-    }
-    found
-}
-
-fn values(at: &str, selector: &Selector) -> Vec<String> {
-    let nobody = Pod::default();
-    let fields = selector.field_selectors.iter().flatten();
-    let unknown_fields = fields
-        .filter(|(name, _)| field(&nobody, name).is_none())
-        .map(|(name, _)| format!("{at}.selector.fieldSelectors: {name} is not supported"));
-    let expressions = selector.expression_selectors.iter().flatten();
-    let unknown_operators = expressions
-        .filter(|e| !matches!(e.operator.as_str(), "In" | "NotIn" | "Exists" | "DoesNotExist"))
-        .map(|e| {
-            format!(
-                "{at}.selector.expressionSelectors: operator {:?} does not exist",
-                e.operator
-            )
-        });
-    unknown_fields.chain(unknown_operators).collect()
 }
 
 fn selects(selector: &Selector, own_namespace: &str, pod: &Pod, nodes: &HashMap<String, Arc<Node>>) -> bool {

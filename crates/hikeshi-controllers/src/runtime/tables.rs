@@ -44,9 +44,8 @@ macro_rules! tables {
         #[derive(Default)]
         pub(crate) struct Tables {
             $(pub $field: Table<$kind>,)*
-            pub http_chaos: Table<DynamicObject>,
-            pub network_chaos: Table<DynamicObject>,
-            pub pod_chaos: Table<DynamicObject>,
+            /// In the order of [`CHAOS_KINDS`].
+            chaos: [Table<DynamicObject>; CHAOS_KINDS.len()],
         }
 
         $(impl Cached for $kind {
@@ -56,13 +55,19 @@ macro_rules! tables {
         })*
 
         impl Tables {
-            /// The metadata of every cached object of a kind known at compile time.
+            /// The metadata of every cached object.
             pub(crate) fn metadata(&self) -> Vec<Metadata> {
                 let mut found = Vec::new();
                 $(found.extend(self.$field.all().into_iter().map(|object| Metadata {
                     resource: api_resource::<$kind>(),
                     meta: object.metadata.clone(),
                 }));)*
+                for (kind, _) in CHAOS_KINDS {
+                    found.extend(self.chaos(kind).all().into_iter().map(|object| Metadata {
+                        resource: chaos_api_resource(kind),
+                        meta: object.metadata.clone(),
+                    }));
+                }
                 found
             }
 
@@ -74,10 +79,14 @@ macro_rules! tables {
                         meta: object.metadata.clone(),
                     });
                 })*
-                None
+                let (kind, _) = CHAOS_KINDS.iter().find(|(known, _)| *known == kind)?;
+                self.chaos(kind).get(key).map(|object| Metadata {
+                    resource: chaos_api_resource(kind),
+                    meta: object.metadata.clone(),
+                })
             }
 
-            /// Calls `changed(kind, old, new)` on every change of an object of a kind known at compile time.
+            /// Calls `changed(kind, old, new)` on every change of a cached object.
             pub(crate) fn listen_metadata(
                 &self,
                 changed: impl Fn(&Tables, &str, Option<&ObjectMeta>, Option<&ObjectMeta>) + Send + Sync + Clone + 'static,
@@ -88,7 +97,16 @@ macro_rules! tables {
                         changed(tables, &<$kind as Resource>::kind(&()), old.map(|o| &o.metadata), new.map(|o| &o.metadata));
                     }));
                 })*
-                vec![$(self.$field.synced()),*]
+                let mut synced = vec![$(self.$field.synced()),*];
+                for (kind, _) in CHAOS_KINDS {
+                    let changed = changed.clone();
+                    let table = self.chaos(kind);
+                    table.listen(Box::new(move |tables, old, new| {
+                        changed(tables, kind, old.map(|o| &o.metadata), new.map(|o| &o.metadata));
+                    }));
+                    synced.push(table.synced());
+                }
+                synced
             }
 
             /// Starts the watches.
@@ -117,10 +135,15 @@ macro_rules! tables {
 }
 
 /// Kind and plural of the Chaos Mesh kinds that have a reconciler here.
-const CHAOS_KINDS: [(&str, &str); 3] = [
+const CHAOS_KINDS: [(&str, &str); 8] = [
     ("HTTPChaos", "httpchaos"),
     ("NetworkChaos", "networkchaos"),
     ("PodChaos", "podchaos"),
+    ("Schedule", "schedules"),
+    ("StressChaos", "stresschaos"),
+    ("TimeChaos", "timechaos"),
+    ("Workflow", "workflows"),
+    ("WorkflowNode", "workflownodes"),
 ];
 
 tables! {
@@ -145,18 +168,15 @@ tables! {
 }
 
 impl Tables {
-    /// The table of a Chaos Mesh kind; `PodChaos` for a name that is not one of the three.
+    /// The table of one of [`CHAOS_KINDS`]; the first for a name that is none of them.
     pub(crate) fn chaos(&self, kind: &str) -> &Table<DynamicObject> {
-        match kind {
-            "HTTPChaos" => &self.http_chaos,
-            "NetworkChaos" => &self.network_chaos,
-            _ => &self.pod_chaos,
-        }
+        let at = CHAOS_KINDS.iter().position(|(known, _)| *known == kind);
+        &self.chaos[at.unwrap_or(0)]
     }
 }
 
 /// The API resource of one of [`CHAOS_KINDS`].
 pub(crate) fn chaos_api_resource(kind: &str) -> ApiResource {
-    let plural = kind.to_lowercase();
-    chaos_resource(kind, &plural)
+    let plural = CHAOS_KINDS.iter().find(|(known, _)| *known == kind);
+    chaos_resource(kind, plural.map_or("", |(_, plural)| plural))
 }

@@ -171,7 +171,11 @@ impl Agent {
         let mut written = true;
         for experiment in &experiments {
             let outcome = outcome(experiment, &applied);
-            if let Some(patch) = status::patch(&experiment.object, &outcome, &links, Timestamp::now()) {
+            let of = |record: &serde_json::Value| match &outcome {
+                Outcome::InForce if chaos::pod_of(record, &links).is_none() => Outcome::Lifted,
+                outcome => outcome.clone(),
+            };
+            if let Some(patch) = status::patch(&experiment.object, of, Timestamp::now()) {
                 written &= self.write_status(experiment, &patch).await;
             }
         }

@@ -1,19 +1,17 @@
 //! What HTTPChaos and NetworkChaos objects have in common.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
+use hikeshi_chaos::annotations::{self, Extensions};
+use hikeshi_chaos::{quantity, status};
 use hikeshi_proxy::PodLink;
 use hikeshi_proxy::faults::{Fault, PodSet};
 use jiff::Timestamp;
 use kube::ResourceExt;
 use kube::api::DynamicObject;
-use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use serde_json::{Value, json};
 
-use super::{http_chaos, network_chaos, quantity};
-
-/// Extension: seed of the experiment's random choices; without it, its name is the seed.
-const SEED: &str = "hikeshi.dev/seed";
+use super::{http_chaos, network_chaos};
 
 /// The selector keys of `containerRecords`.
 const SELECTED: &str = ".";
@@ -41,38 +39,11 @@ impl Kind {
     }
 }
 
-/// One pod that the controller selected.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", default)]
-pub(super) struct Record {
-    /// `NS/POD`, or `NS/POD/CONTAINER`.
-    pub id: String,
-    pub selector_key: String,
-    pub phase: String,
-    pub injected_count: u64,
-    pub recovered_count: u64,
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub events: Vec<Value>,
-    #[serde(flatten)]
-    pub rest: BTreeMap<String, Value>,
-}
-
-impl Record {
-    fn pod<'a>(&self, pods: &'a [PodLink]) -> Option<&'a PodLink> {
-        let mut parts = self.id.split('/');
-        let (namespace, name) = (parts.next()?, parts.next()?);
-        pods.iter()
-            .find(|pod| pod.namespace == namespace && pod.name == name)
-    }
-
-    pub fn is_there(&self, pods: &[PodLink]) -> bool {
-        self.pod(pods).is_some()
-    }
-}
-
-pub(super) fn records(object: &DynamicObject) -> Vec<Record> {
-    let records = &object.data["status"]["experiment"]["containerRecords"];
-    serde_json::from_value(records.clone()).unwrap_or_default()
+/// The pod that a record names.
+pub(super) fn pod_of<'a>(record: &Value, pods: &'a [PodLink]) -> Option<&'a PodLink> {
+    let (namespace, name, _) = status::parts(status::text(record, "id"));
+    pods.iter()
+        .find(|pod| pod.namespace == namespace && pod.name == name)
 }
 
 /// Whether the experiment should be in force now. One that is being deleted should not, nor one whose time is up: the
@@ -99,12 +70,12 @@ pub(super) struct Selection<'a> {
 
 impl<'a> Selection<'a> {
     fn of(object: &DynamicObject, pods: &'a [PodLink]) -> Self {
-        let records = records(object);
+        let records = status::records(&object.data["status"]);
         let with_key = |key: &str| -> Vec<&'a PodLink> {
             records
                 .iter()
-                .filter(|record| record.selector_key == key)
-                .filter_map(|r| r.pod(pods))
+                .filter(|record| status::text(record, "selectorKey") == key)
+                .filter_map(|record| pod_of(record, pods))
                 .collect()
         };
         let has_target = object.data["spec"].get("target").is_some_and(Value::is_object);
@@ -123,7 +94,7 @@ pub(super) fn pod_set(pods: &[&PodLink]) -> PodSet {
 pub(super) struct Context<'a> {
     pub id: String,
     pub seed: u64,
-    pub annotations: &'a BTreeMap<String, String>,
+    pub extensions: Extensions,
     pub selection: Selection<'a>,
 }
 
@@ -136,19 +107,20 @@ pub(super) fn compile(kind: Kind, object: &DynamicObject, pods: &[PodLink]) -> R
         object.namespace().unwrap_or_default(),
         object.name_any()
     );
-    let seed = match annotations.get(SEED) {
-        Some(text) => text
-            .parse()
-            .map_err(|_| format!("annotation {SEED}: {text:?} is no whole number"))?,
-        None => fnv(&id),
-    };
+    let spec = &object.data["spec"];
+    let whole = json!({"metadata": {"annotations": annotations}, "spec": spec});
+    let problems = hikeshi_chaos::problems(kind.name(), &whole);
+    if !problems.is_empty() {
+        let words: Vec<String> = problems.iter().map(ToString::to_string).collect();
+        return Err(words.join("; "));
+    }
+    let extensions = annotations::read(annotations)?;
     let context = Context {
-        seed,
-        annotations,
+        seed: extensions.seed.unwrap_or_else(|| fnv(&id)),
+        extensions,
         selection: Selection::of(object, pods),
         id,
     };
-    let spec = object.data["spec"].clone();
     let faults = match kind {
         Kind::Http => vec![http_chaos::compile(spec, &context)?],
         Kind::Network => network_chaos::compile(spec, &context)?,
@@ -239,11 +211,5 @@ pub(super) mod tests {
         assert!(!should_run(&object, at("2026-01-01T00:01:30Z")));
         object.data["spec"]["duration"] = Value::Null;
         assert!(should_run(&object, at("2027-01-01T00:00:00Z")));
-    }
-
-    #[test]
-    fn a_records_unknown_fields_are_kept() {
-        let record: Record = serde_json::from_value(json!({"id": "a/b", "new": 1})).unwrap();
-        assert_eq!(serde_json::to_value(record).unwrap()["new"], 1);
     }
 }

@@ -1,108 +1,46 @@
 //! HTTPChaos -> a fault on requests.
 
-use std::collections::BTreeMap;
-
-use base64::Engine;
+use hikeshi_chaos::annotations::{Extensions, JITTER, QUANTILES, TO_TOTAL};
+use hikeshi_chaos::http::{self, Spec, Target};
+use hikeshi_chaos::quantity;
 use hikeshi_proxy::AppProtocol;
 use hikeshi_proxy::faults::delay::DelayLength;
 use hikeshi_proxy::faults::percent::WHOLE;
 use hikeshi_proxy::faults::{
     Delay, Fault, FaultKind, HttpAction, HttpFault, HttpMatch, HttpTarget, Patch, Percent, PodSet, Replace,
 };
-use serde::Deserialize;
 use serde_json::Value;
 
 use super::chaos::{Context, pod_set};
-use super::quantity;
 
-/// Extension: the share of the matching requests, e.g. `"1.5"`.
-const PERCENT: &str = "hikeshi.dev/percent";
-/// Extension: the delay is uniform within +- this.
-const JITTER: &str = "hikeshi.dev/delay-jitter";
-/// Extension: the delay's distribution instead of `spec.delay`'s constant, e.g. `"p50=80ms,p99=1s"`.
-const QUANTILES: &str = "hikeshi.dev/delay-quantiles";
-/// Extension: `"true"` pads the exchange to the delay instead of adding it (`target: Response`).
-const TO_TOTAL: &str = "hikeshi.dev/delay-to-total";
-
-#[derive(Debug, Deserialize)]
-struct Spec {
-    target: HttpTarget,
-    port: u16,
-    path: Option<String>,
-    method: Option<String>,
-    code: Option<u16>,
-    #[serde(default)]
-    request_headers: BTreeMap<String, String>,
-    #[serde(default)]
-    response_headers: BTreeMap<String, String>,
-    #[serde(default)]
-    abort: bool,
-    delay: Option<String>,
-    replace: Option<ReplaceSpec>,
-    patch: Option<PatchSpec>,
-    tls: Option<Value>,
-}
-
-#[derive(Debug, Deserialize)]
-struct ReplaceSpec {
-    path: Option<String>,
-    method: Option<String>,
-    code: Option<u16>,
-    /// Base64.
-    body: Option<String>,
-    #[serde(default)]
-    queries: BTreeMap<String, String>,
-    #[serde(default)]
-    headers: BTreeMap<String, String>,
-}
-
-#[derive(Debug, Deserialize)]
-struct PatchSpec {
-    body: Option<PatchBody>,
-    #[serde(default)]
-    queries: Vec<(String, String)>,
-    #[serde(default)]
-    headers: Vec<(String, String)>,
-}
-
-#[derive(Debug, Deserialize)]
-struct PatchBody {
-    #[serde(rename = "type")]
-    kind: String,
-    /// JSON text.
-    value: String,
-}
-
-pub(super) fn compile(spec: Value, context: &Context<'_>) -> Result<Fault, String> {
-    let spec: Spec = serde_json::from_value(spec).map_err(|error| format!("spec: {error}"))?;
-    if spec.tls.as_ref().is_some_and(|tls| !tls.is_null()) {
-        return Err("spec.tls: cannot be honoured here".into());
-    }
+pub(super) fn compile(spec: &Value, context: &Context<'_>) -> Result<Fault, String> {
+    let spec: Spec = serde::Deserialize::deserialize(spec).map_err(|error| format!("spec: {error}"))?;
     check_port(spec.port, context)?;
     let action = HttpAction {
-        abort: spec.abort,
-        delay: delay(&spec, context)?,
+        abort: spec.abort.unwrap_or(false),
+        delay: delay(&spec, &context.extensions, context.seed)?,
         replace: spec.replace.as_ref().map(replace).transpose()?,
         patch: spec.patch.as_ref().map(patch).transpose()?,
     };
-    if action == HttpAction::default() {
-        return Err("spec: none of abort, delay, replace and patch is given".into());
-    }
-    let ppm = annotation(context, PERCENT, quantity::percent)?.unwrap_or(WHOLE);
+    let given = |text: &Option<String>| text.clone().filter(|text| !text.is_empty());
     let http = HttpFault {
         pods: pod_set(&context.selection.selected),
         sources: PodSet::Any,
         port: Some(spec.port),
-        target: spec.target,
+        target: match spec.target {
+            Target::Request => HttpTarget::Request,
+            Target::Response => HttpTarget::Response,
+        },
         matches: HttpMatch {
-            path: spec.path,
-            method: spec.method,
-            code: spec.code,
-            request_headers: spec.request_headers,
-            response_headers: spec.response_headers,
+            path: given(&spec.path),
+            method: given(&spec.method),
+            code: spec.code.filter(|code| *code != 0),
+            request_headers: spec.request_headers.clone().unwrap_or_default(),
+            request_patterns: context.extensions.request_headers.clone(),
+            response_headers: spec.response_headers.clone().unwrap_or_default(),
         },
         percent: Percent {
-            ppm,
+            ppm: context.extensions.ppm.unwrap_or(WHOLE),
             seed: context.seed,
         },
         action,
@@ -113,115 +51,81 @@ pub(super) fn compile(spec: Value, context: &Context<'_>) -> Result<Fault, Strin
     })
 }
 
-fn annotation<T>(
-    context: &Context<'_>,
-    name: &str,
-    read: impl Fn(&str) -> Result<T, String>,
-) -> Result<Option<T>, String> {
-    let text = context.annotations.get(name);
-    text.map(|text| read(text).map_err(|error| format!("annotation {name}: {error}")))
-        .transpose()
-}
-
 /// A fault on a port whose bytes are not read as HTTP would never hit anything.
 fn check_port(port: u16, context: &Context<'_>) -> Result<(), String> {
     let selected = &context.selection.selected;
-    let speaks = |hint: AppProtocol| hint == AppProtocol::Http;
     let any = selected.iter().any(|pod| {
         pod.ports
             .iter()
-            .any(|p| p.port == port && speaks(p.protocol_hint))
+            .any(|p| p.port == port && p.protocol_hint == AppProtocol::Http)
     });
     if any || selected.is_empty() {
         return Ok(());
     }
     Err(format!(
-        "spec.port: {port} is no HTTP port of the selected pods (a port is one when its name begins with http)"
+        "spec.port: {port} is no HTTP port of the selected pods; give the containers' port a name that begins with http"
     ))
 }
 
-fn delay(spec: &Spec, context: &Context<'_>) -> Result<Option<Delay>, String> {
-    let fixed = spec
-        .delay
-        .as_deref()
-        .filter(|text| !text.is_empty())
-        .map(quantity::micros)
-        .transpose();
+fn delay(spec: &Spec, extensions: &Extensions, seed: u64) -> Result<Option<Delay>, String> {
+    let text = spec.delay.as_deref().filter(|text| !text.is_empty());
+    let fixed = text.map(quantity::micros).transpose();
     let fixed = fixed.map_err(|error| format!("spec.delay: {error}"))?;
-    let points = annotation(context, QUANTILES, quantiles)?;
-    let jitter = annotation(context, JITTER, quantity::micros)?;
-    let to_total = context
-        .annotations
-        .get(TO_TOTAL)
-        .is_some_and(|text| text == "true");
-    if to_total && spec.target == HttpTarget::Request {
+    if extensions.to_total && spec.target == Target::Request {
         return Err(format!(
             "annotation {TO_TOTAL}: needs target Response, which knows how long the system took"
         ));
     }
-    let length = match (fixed, points, jitter) {
-        (_, Some(points), _) => DelayLength::Quantiles { points },
+    let length = match (fixed, extensions.quantiles.clone(), extensions.jitter) {
+        (None, None, None) if !extensions.to_total => return Ok(None),
+        (_, Some(_), Some(_)) => {
+            return Err(format!(
+                "annotation {JITTER}: {QUANTILES} says the distribution already"
+            ));
+        }
+        (None, None, _) => {
+            return Err(format!(
+                "spec.delay: is missing; annotations {JITTER} and {TO_TOTAL} need it"
+            ));
+        }
+        (_, Some(points), None) => DelayLength::Quantiles { points },
         (Some(micros), None, Some(jitter)) => DelayLength::Jitter { micros, jitter },
         (Some(micros), None, None) => DelayLength::Fixed { micros },
-        (None, None, _) => return Ok(None),
     };
     Ok(Some(Delay {
         length,
-        to_total,
-        seed: context.seed,
+        to_total: extensions.to_total,
+        seed,
+        correlation: 0,
     }))
 }
 
-fn quantiles(text: &str) -> Result<Vec<(f64, u64)>, String> {
-    let wrong = || format!("{text:?} is not like p50=80ms,p99=1s");
-    text.split(',')
-        .map(|point| {
-            let (p, length) = point.trim().split_once('=').ok_or_else(wrong)?;
-            let p: f64 = p
-                .strip_prefix('p')
-                .and_then(|p| p.parse().ok())
-                .ok_or_else(wrong)?;
-            Ok((p / 100.0, quantity::micros(length)?))
-        })
-        .collect()
-}
-
-fn replace(spec: &ReplaceSpec) -> Result<Replace, String> {
-    let decode = |text: &String| base64::engine::general_purpose::STANDARD.decode(text);
-    let body = spec.body.as_ref().map(decode).transpose();
+fn replace(spec: &http::Replace) -> Result<Replace, String> {
+    let given = |text: &Option<String>| text.clone().filter(|text| !text.is_empty());
     Ok(Replace {
-        path: spec.path.clone(),
-        method: spec.method.clone(),
-        code: spec.code,
-        body: body.map_err(|error| format!("spec.replace.body: not base64: {error}"))?,
-        queries: spec.queries.clone(),
-        headers: spec.headers.clone(),
+        path: given(&spec.path),
+        method: given(&spec.method),
+        code: spec.code.filter(|code| *code != 0),
+        body: spec
+            .body()
+            .map_err(|error| format!("spec.replace.body: {error}"))?,
+        queries: spec.queries.clone().unwrap_or_default(),
+        headers: spec.headers.clone().unwrap_or_default(),
     })
 }
 
-fn patch(spec: &PatchSpec) -> Result<Patch, String> {
-    let body = match &spec.body {
-        None => None,
-        Some(body) if body.kind == "JSON" => Some(
-            serde_json::from_str(&body.value)
-                .map_err(|error| format!("spec.patch.body.value: not JSON: {error}"))?,
-        ),
-        Some(body) => {
-            return Err(format!(
-                "spec.patch.body.type: {:?} is not known, only JSON",
-                body.kind
-            ));
-        }
-    };
+fn patch(spec: &http::Patch) -> Result<Patch, String> {
+    let body = spec.body.as_ref().map(http::PatchBody::merge).transpose();
     Ok(Patch {
-        body,
-        queries: spec.queries.clone(),
-        headers: spec.headers.clone(),
+        body: body.map_err(|error| format!("spec.patch.body.value: {error}"))?,
+        queries: spec.queries.clone().unwrap_or_default(),
+        headers: spec.headers.clone().unwrap_or_default(),
     })
 }
 
 #[cfg(test)]
 mod tests {
+    use hikeshi_chaos::annotations::{PERCENT, REQUEST_HEADERS};
     use serde_json::json;
 
     use super::super::chaos::tests::{experiment, pods};
@@ -230,6 +134,8 @@ mod tests {
 
     fn compiled(spec: Value, annotations: &[(&str, &str)]) -> Result<HttpFault, String> {
         let mut object = experiment(Kind::Http, spec, &["web-0"], &[]);
+        object.data["spec"]["selector"] = json!({});
+        object.data["spec"]["mode"] = json!("all");
         let annotations = annotations
             .iter()
             .map(|(name, value)| (name.to_string(), value.to_string()));
@@ -244,11 +150,12 @@ mod tests {
     fn a_delay_with_everything_that_narrows_it() {
         let spec = json!({"mode": "all", "selector": {}, "target": "Request", "port": 8080, "path": "/api/*",
             "method": "GET", "request_headers": {"x-user": "ann"}, "delay": "1s"});
-        let fault = compiled(spec, &[(PERCENT, "1.5")]).unwrap();
+        let fault = compiled(spec, &[(PERCENT, "1.5"), (REQUEST_HEADERS, "cookie=*user=ann*")]).unwrap();
         assert_eq!(fault.pods, PodSet::Pods(["uid-web-0".to_string()].into()));
         assert_eq!(fault.port, Some(8080));
         assert_eq!(fault.matches.path.as_deref(), Some("/api/*"));
         assert_eq!(fault.percent.ppm, 15_000);
+        assert_eq!(fault.matches.request_patterns["cookie"], "*user=ann*");
         assert_eq!(
             fault.action.delay.unwrap().sample(0),
             std::time::Duration::from_secs(1)
@@ -281,35 +188,34 @@ mod tests {
 
     #[test]
     fn what_cannot_be_honoured_is_named() {
-        for (spec, field) in [
-            (
-                json!({"target": "Request", "port": 8080, "abort": true, "tls": {"secretName": "x"}}),
-                "spec.tls",
-            ),
+        for (spec, annotations, field) in [
             (
                 json!({"target": "Request", "port": 6379, "abort": true}),
+                &[][..],
                 "spec.port",
             ),
-            (json!({"target": "Request", "port": 8080}), "none of abort"),
             (
                 json!({"target": "Request", "port": 8080, "delay": "soon"}),
+                &[],
                 "spec.delay",
             ),
             (
-                json!({"target": "Request", "port": 8080, "abort": true, "code": 500}),
-                "code",
+                json!({"target": "Request", "port": 8080, "delay": "1s"}),
+                &[(TO_TOTAL, "true")],
+                TO_TOTAL,
             ),
             (
-                json!({"target": "Request", "port": 8080, "replace": {"code": 500}}),
-                "replace.code",
+                json!({"target": "Request", "port": 8080, "abort": true}),
+                &[(JITTER, "1ms")],
+                "spec.delay",
             ),
             (
-                json!({"target": "Response", "port": 8080, "replace": {"body": "%"}}),
-                "spec.replace.body",
+                json!({"target": "Both", "port": 8080, "abort": true}),
+                &[],
+                "spec.target",
             ),
-            (json!({"target": "Both", "port": 8080, "abort": true}), "Both"),
         ] {
-            let error = compiled(spec, &[]).unwrap_err();
+            let error = compiled(spec, annotations).unwrap_err();
             assert!(error.contains(field), "{error} does not name {field}");
         }
     }

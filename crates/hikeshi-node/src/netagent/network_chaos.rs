@@ -1,80 +1,18 @@
 //! NetworkChaos -> faults on packets.
 
-use std::collections::BTreeMap;
-
+use hikeshi_chaos::network::{self, Action, Spec, correlation};
+use hikeshi_chaos::quantity;
 use hikeshi_proxy::faults::delay::DelayLength;
 use hikeshi_proxy::faults::{
     Bandwidth, Delay, Fault, FaultKind, Flow, Loss, NetworkEffect, NetworkFault, Percent, PodSet,
 };
-use serde::Deserialize;
 use serde_json::Value;
 
 use super::chaos::{Context, pod_set};
-use super::quantity;
 
-#[derive(Debug, Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct Spec {
-    action: String,
-    #[serde(default)]
-    direction: Option<String>,
-    delay: Option<DelaySpec>,
-    loss: Option<LossSpec>,
-    corrupt: Option<CorruptSpec>,
-    bandwidth: Option<BandwidthSpec>,
-    /// Everything else; what of it changes the fault is refused by name.
-    #[serde(flatten)]
-    rest: BTreeMap<String, Value>,
-}
-
-#[derive(Debug, Deserialize)]
-struct DelaySpec {
-    latency: String,
-    jitter: Option<String>,
-    correlation: Option<String>,
-    reorder: Option<Value>,
-}
-
-#[derive(Debug, Deserialize)]
-struct LossSpec {
-    loss: String,
-    correlation: Option<String>,
-}
-
-#[derive(Debug, Deserialize)]
-struct CorruptSpec {
-    corrupt: String,
-    correlation: Option<String>,
-}
-
-#[derive(Debug, Deserialize)]
-struct BandwidthSpec {
-    rate: String,
-    /// Bytes that may pass at once.
-    buffer: u64,
-    peakrate: Option<u64>,
-    minburst: Option<u64>,
-}
-
-/// Fields that the data plane cannot honour.
-const REFUSED: [&str; 6] = [
-    "duplicate",
-    "rate",
-    "device",
-    "targetDevice",
-    "externalTargets",
-    "remoteCluster",
-];
-
-pub(super) fn compile(spec: Value, context: &Context<'_>) -> Result<Vec<Fault>, String> {
-    let spec: Spec = serde_json::from_value(spec).map_err(|error| format!("spec: {error}"))?;
-    if let Some(field) = REFUSED
-        .into_iter()
-        .find(|field| spec.rest.get(*field).is_some_and(says_something))
-    {
-        return Err(format!("spec.{field}: cannot be honoured here"));
-    }
-    let flows = flows(spec.direction.as_deref().unwrap_or("to"), context)?;
+pub(super) fn compile(spec: &Value, context: &Context<'_>) -> Result<Vec<Fault>, String> {
+    let spec: Spec = serde::Deserialize::deserialize(spec).map_err(|error| format!("spec: {error}"))?;
+    let flows = flows(spec.direction.as_deref().unwrap_or_default(), context)?;
     let named = effects(&spec, context.seed)?;
     let fault = |(name, effect): (&str, NetworkEffect)| Fault {
         id: format!("{}/{name}", context.id),
@@ -84,15 +22,6 @@ pub(super) fn compile(spec: Value, context: &Context<'_>) -> Result<Vec<Fault>, 
         }),
     };
     Ok(named.into_iter().map(fault).collect())
-}
-
-fn says_something(value: &Value) -> bool {
-    match value {
-        Value::Null => false,
-        Value::String(text) => !text.is_empty(),
-        Value::Array(list) => !list.is_empty(),
-        _ => true,
-    }
 }
 
 /// Whose packets: the selected pods' toward the target (`to`), the target's toward them (`from`), or both.
@@ -112,107 +41,99 @@ fn flows(direction: &str, context: &Context<'_>) -> Result<Vec<Flow>, String> {
         to: selected,
     };
     match direction {
-        "to" => Ok(vec![to]),
+        "" | "to" => Ok(vec![to]),
         "from" => Ok(vec![from]),
         "both" => Ok(vec![to, from]),
         other => Err(format!("spec.direction: {other:?} is neither to, from nor both")),
     }
 }
 
-fn effects(spec: &Spec, seed: u64) -> Result<Vec<(&'static str, NetworkEffect)>, String> {
-    let missing = |field: &str| format!("spec.{field}: missing for action {}", spec.action);
-    let delay = || {
-        spec.delay
-            .as_ref()
-            .map(|delay| Ok(("delay", delay_effect(delay, seed)?)))
-    };
-    let loss = || {
-        spec.loss.as_ref().map(|loss| {
-            let percent = share("spec.loss", "loss", &loss.loss, loss.correlation.as_deref(), seed)?;
-            Ok(("loss", NetworkEffect::Loss(Loss { percent })))
-        })
-    };
-    // A corrupt packet fails its checksum and is dropped: to a program it is a lost one.
-    let corrupt = || {
-        spec.corrupt.as_ref().map(|corrupt| {
-            let percent = share(
-                "spec.corrupt",
-                "corrupt",
-                &corrupt.corrupt,
-                corrupt.correlation.as_deref(),
-                seed,
-            )?;
-            Ok(("corrupt", NetworkEffect::Loss(Loss { percent })))
-        })
-    };
-    let bandwidth = || {
-        spec.bandwidth
-            .as_ref()
-            .map(|bandwidth| Ok(("bandwidth", bandwidth_effect(bandwidth)?)))
-    };
-    match spec.action.as_str() {
-        "partition" => Ok(vec![("partition", NetworkEffect::Partition)]),
-        "delay" => Ok(vec![delay().ok_or_else(|| missing("delay"))??]),
-        "loss" => Ok(vec![loss().ok_or_else(|| missing("loss"))??]),
-        "corrupt" => Ok(vec![corrupt().ok_or_else(|| missing("corrupt"))??]),
-        "bandwidth" => Ok(vec![bandwidth().ok_or_else(|| missing("bandwidth"))??]),
-        "netem" => [delay(), loss(), corrupt(), bandwidth()]
-            .into_iter()
-            .flatten()
-            .collect(),
-        "duplicate" => Err("spec.action: duplicate cannot be honoured here (TCP hides duplicates)".into()),
-        other => Err(format!("spec.action: {other:?} is not known")),
+type Named = (&'static str, NetworkEffect);
+
+fn effects(spec: &Spec, seed: u64) -> Result<Vec<Named>, String> {
+    let all = spec.action == Action::Netem;
+    let mut found = Vec::new();
+    if spec.action == Action::Partition {
+        found.push(("partition", NetworkEffect::Partition));
     }
+    if let Some(delay) = spec
+        .delay
+        .as_ref()
+        .filter(|_| all || spec.action == Action::Delay)
+    {
+        found.push(("delay", delayed(delay, seed)?));
+    }
+    if let Some(loss) = spec.loss.as_ref().filter(|_| all || spec.action == Action::Loss) {
+        found.push((
+            "loss",
+            lost("spec.loss.loss", &loss.loss, loss.correlation.as_deref(), seed)?,
+        ));
+    }
+    // A corrupt packet fails its checksum and is dropped: to a program it is a lost one.
+    if let Some(corrupt) = spec
+        .corrupt
+        .as_ref()
+        .filter(|_| all || spec.action == Action::Corrupt)
+    {
+        let at = "spec.corrupt.corrupt";
+        found.push((
+            "corrupt",
+            lost(at, &corrupt.corrupt, corrupt.correlation.as_deref(), seed)?,
+        ));
+    }
+    if let Some(bandwidth) = spec
+        .bandwidth
+        .as_ref()
+        .filter(|_| all || spec.action == Action::Bandwidth)
+    {
+        found.extend(limited(bandwidth)?);
+    }
+    if found.is_empty() {
+        return Err(format!("spec: says nothing for action {:?}", spec.action).to_lowercase());
+    }
+    Ok(found)
 }
 
-fn delay_effect(spec: &DelaySpec, seed: u64) -> Result<NetworkEffect, String> {
-    if spec.reorder.as_ref().is_some_and(says_something) {
-        return Err("spec.delay.reorder: cannot be honoured here (TCP puts packets back in order)".into());
-    }
+fn delayed(spec: &network::Delay, seed: u64) -> Result<NetworkEffect, String> {
     let micros = quantity::micros(&spec.latency).map_err(|error| format!("spec.delay.latency: {error}"))?;
-    let jitter = spec.jitter.as_deref().map_or(Ok(0), quantity::micros);
-    let length = match jitter.map_err(|error| format!("spec.delay.jitter: {error}"))? {
-        0 => DelayLength::Fixed { micros },
-        jitter => {
-            no_correlation("spec.delay", spec.correlation.as_deref())?;
-            DelayLength::Jitter { micros, jitter }
-        }
-    };
+    let jitter = spec.jitter.as_deref().filter(|text| !text.is_empty());
+    let jitter = jitter.map_or(Ok(0), quantity::micros);
+    let correlation = correlation(spec.correlation.as_deref());
     Ok(NetworkEffect::Delay(Delay {
-        length,
+        length: match jitter.map_err(|error| format!("spec.delay.jitter: {error}"))? {
+            0 => DelayLength::Fixed { micros },
+            jitter => DelayLength::Jitter { micros, jitter },
+        },
         to_total: false,
         seed,
+        correlation: correlation.map_err(|error| format!("spec.delay.correlation: {error}"))?,
     }))
 }
 
-fn share(at: &str, field: &str, text: &str, correlation: Option<&str>, seed: u64) -> Result<Percent, String> {
-    no_correlation(at, correlation)?;
-    let ppm = quantity::percent(text).map_err(|error| format!("{at}.{field}: {error}"))?;
-    Ok(Percent { ppm, seed })
+fn lost(at: &str, share: &str, text: Option<&str>, seed: u64) -> Result<NetworkEffect, String> {
+    let ppm = quantity::percent(share).map_err(|error| format!("{at}: {error}"))?;
+    Ok(NetworkEffect::Loss(Loss {
+        percent: Percent { ppm, seed },
+        correlation: correlation(text).map_err(|error| format!("{at}, its correlation: {error}"))?,
+    }))
 }
 
-/// Exact shares and correlated ones exclude each other.
-fn no_correlation(at: &str, correlation: Option<&str>) -> Result<(), String> {
-    let ppm = correlation
-        .filter(|text| !text.is_empty())
-        .map_or(Ok(0), quantity::percent);
-    match ppm.map_err(|error| format!("{at}.correlation: {error}"))? {
-        0 => Ok(()),
-        _ => Err(format!(
-            "{at}.correlation: cannot be honoured here; leave it out or say \"0\""
-        )),
-    }
-}
-
-fn bandwidth_effect(spec: &BandwidthSpec) -> Result<NetworkEffect, String> {
-    if spec.peakrate.is_some_and(|rate| rate > 0) || spec.minburst.is_some_and(|burst| burst > 0) {
-        return Err("spec.bandwidth.peakrate and minburst: cannot be honoured here".into());
-    }
+/// As in tc's token bucket: the rate, and with a peak rate a second, smaller bucket before it.
+fn limited(spec: &network::Bandwidth) -> Result<Vec<Named>, String> {
     let rate = quantity::rate(&spec.rate).map_err(|error| format!("spec.bandwidth.rate: {error}"))?;
-    Ok(NetworkEffect::Bandwidth(Bandwidth {
-        rate,
-        burst: spec.buffer,
-    }))
+    let limit = |rate, burst| {
+        NetworkEffect::Bandwidth(Bandwidth {
+            rate,
+            burst,
+            queue: Some(spec.limit),
+        })
+    };
+    let peak = spec.peakrate.filter(|rate| *rate > 0);
+    let peak = peak.map(|rate| ("bandwidth-peak", limit(rate, spec.minburst.unwrap_or(1))));
+    Ok([("bandwidth", limit(rate, spec.buffer))]
+        .into_iter()
+        .chain(peak)
+        .collect())
 }
 
 #[cfg(test)]
@@ -226,11 +147,10 @@ mod tests {
     use super::*;
 
     fn compiled(spec: Value, selected: &[&str], target: &[&str]) -> Result<Vec<Fault>, String> {
-        compile(
-            Kind::Network,
-            &experiment(Kind::Network, spec, selected, target),
-            &pods(),
-        )
+        let mut object = experiment(Kind::Network, spec, selected, target);
+        object.data["spec"]["selector"] = json!({});
+        object.data["spec"]["mode"] = json!("all");
+        compile(Kind::Network, &object, &pods())
     }
 
     fn set(names: &[&str]) -> PodSet {
@@ -269,7 +189,8 @@ mod tests {
 
     #[test]
     fn a_partition_both_ways_has_a_flow_each_way() {
-        let spec = json!({"action": "partition", "direction": "both", "target": {"mode": "all"}});
+        let spec =
+            json!({"action": "partition", "direction": "both", "target": {"mode": "all", "selector": {}}});
         let faults = compiled(spec, &["redis-0"], &["redis-1", "web-0"]).unwrap();
         let (one, two) = (set(&["redis-0"]), set(&["redis-1", "web-0"]));
         let flows = [
@@ -285,7 +206,7 @@ mod tests {
     #[test]
     fn a_target_that_selects_nobody_is_not_everybody() {
         let faults = compiled(
-            json!({"action": "partition", "target": {"mode": "all"}}),
+            json!({"action": "partition", "target": {"mode": "all", "selector": {}}}),
             &["redis-0"],
             &[],
         )
@@ -295,51 +216,20 @@ mod tests {
 
     #[test]
     fn netem_composes() {
-        let spec = json!({"action": "netem", "delay": {"latency": "1ms"}, "loss": {"loss": "1.5", "correlation": "0"},
-            "bandwidth": {"rate": "1mbps", "limit": 1, "buffer": 10000}});
+        let spec = json!({"action": "netem", "delay": {"latency": "1ms"}, "loss": {"loss": "1.5", "correlation": "25"},
+            "bandwidth": {"rate": "1mbps", "limit": 50000, "buffer": 10000, "peakrate": 2_000_000, "minburst": 1500}});
         let faults = compiled(spec, &["redis-0"], &[]).unwrap();
-        assert_eq!(faults.len(), 3);
+        assert_eq!(faults.len(), 4, "a peak rate is a second bucket");
         let NetworkEffect::Loss(loss) = &network(&faults[1]).effect else {
             panic!("{faults:?}")
         };
-        assert_eq!(loss.percent.ppm, 15_000);
+        assert_eq!((loss.percent.ppm, loss.correlation), (15_000, 250_000));
         let NetworkEffect::Bandwidth(limit) = &network(&faults[2]).effect else {
             panic!("{faults:?}")
         };
-        assert_eq!((limit.rate, limit.burst), (1_000_000, 10_000));
-    }
-
-    #[test]
-    fn what_cannot_be_honoured_is_named() {
-        for (spec, field) in [
-            (
-                json!({"action": "duplicate", "duplicate": {"duplicate": "1"}}),
-                "spec.duplicate",
-            ),
-            (
-                json!({"action": "delay", "delay": {"latency": "1ms", "reorder": {"gap": 1}}}),
-                "spec.delay.reorder",
-            ),
-            (
-                json!({"action": "delay", "delay": {"latency": "fast"}}),
-                "spec.delay.latency",
-            ),
-            (json!({"action": "delay"}), "spec.delay"),
-            (
-                json!({"action": "loss", "loss": {"loss": "5", "correlation": "10"}}),
-                "spec.loss.correlation",
-            ),
-            (
-                json!({"action": "partition", "externalTargets": ["example.com"]}),
-                "spec.externalTargets",
-            ),
-            (
-                json!({"action": "partition", "direction": "up"}),
-                "spec.direction",
-            ),
-        ] {
-            let error = compiled(spec, &["redis-0"], &[]).unwrap_err();
-            assert!(error.contains(field), "{error} does not name {field}");
-        }
+        assert_eq!(
+            (limit.rate, limit.burst, limit.queue),
+            (1_000_000, 10_000, Some(50_000))
+        );
     }
 }

@@ -1,117 +1,78 @@
 //! What became of an experiment, written into its status the way Chaos Mesh does.
 
-use hikeshi_proxy::PodLink;
+use hikeshi_chaos::annotations::PAUSE;
+use hikeshi_chaos::status::{fail, is_injected, records, set_condition, settle};
 use jiff::Timestamp;
 use kube::ResourceExt;
 use kube::api::DynamicObject;
 use serde_json::{Value, json};
 
-use super::chaos::{Record, records};
-
-const INJECTED: &str = "Injected";
-const NOT_INJECTED: &str = "Not Injected";
-const PAUSE: &str = "experiment.chaos-mesh.org/pause";
-
-/// What the data plane did with an experiment.
+/// What became of an experiment on one of those that its records name.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Outcome {
-    /// Its faults are in force.
+pub(crate) enum Outcome {
+    /// It is in force.
     InForce,
-    /// Its spec cannot be honoured; the words name the field.
+    /// It cannot be honoured; the words name the field.
     Refused(String),
-    /// It has no faults (any more).
+    /// It is not in force: not yet, no more, or nobody is there.
     Lifted,
 }
 
 /// The merge patch that makes the status true; `None` when it is already, or before the controller has selected pods.
-/// It carries the object's resourceVersion, so that it never overwrites what the controller has written since.
-pub(super) fn patch(
+/// `outcome` says what became of a record. The patch carries the object's resourceVersion, so that it never overwrites
+/// what the controller has written since.
+pub(crate) fn patch(
     object: &DynamicObject,
-    outcome: &Outcome,
-    pods: &[PodLink],
+    outcome: impl Fn(&Value) -> Outcome,
     now: Timestamp,
 ) -> Option<Value> {
-    object.data["status"]["experiment"].get("desiredPhase")?;
-    let before = records(object);
-    let after: Vec<Record> = before
-        .iter()
-        .map(|record| next(record, outcome, pods, now))
-        .collect();
-    let (old, new) = (
-        &object.data["status"]["conditions"],
-        conditions(object, outcome, &after),
+    let status = &object.data["status"];
+    status["experiment"].get("desiredPhase")?;
+    let before = records(status);
+    let now = format!("{now:.0}");
+    let (mut after, mut refusal) = (before.to_vec(), None);
+    for record in &mut after {
+        let outcome = outcome(record);
+        settle(record, outcome == Outcome::InForce, &now);
+        if let Outcome::Refused(message) = outcome {
+            fail(record, &message, &now);
+            refusal = Some(message);
+        }
+    }
+    let mut conditions = status["conditions"].as_array().cloned().unwrap_or_default();
+    let injected = after.iter().filter(|record| is_injected(record)).count();
+    let all = !after.is_empty() && injected == after.len();
+    let paused = object.annotations().get(PAUSE).is_some_and(|text| text == "true");
+    set_condition(
+        &mut conditions,
+        "AllInjected",
+        all,
+        refusal.as_deref().unwrap_or_default(),
     );
-    if before == after && *old == new {
+    set_condition(&mut conditions, "AllRecovered", injected == 0, "");
+    set_condition(&mut conditions, "Paused", paused, "");
+    if before == after && status["conditions"].as_array() == Some(&conditions) {
         return None;
     }
     Some(json!({
         "metadata": {"resourceVersion": object.resource_version()},
-        "status": {"conditions": new, "experiment": {"containerRecords": after}},
+        "status": {"conditions": conditions, "experiment": {"containerRecords": after}},
     }))
-}
-
-fn next(record: &Record, outcome: &Outcome, pods: &[PodLink], now: Timestamp) -> Record {
-    let mut next = record.clone();
-    let injected = *outcome == Outcome::InForce && record.is_there(pods);
-    match (record.phase == INJECTED, injected) {
-        (false, true) => next.injected_count += 1,
-        (true, false) => next.recovered_count += 1,
-        _ => {}
-    }
-    next.phase = if injected { INJECTED } else { NOT_INJECTED }.to_string();
-    if let Outcome::Refused(message) = outcome {
-        let told = record
-            .events
-            .last()
-            .is_some_and(|event| event["message"] == message.as_str());
-        if !told {
-            next.events.push(json!({
-                "type": "Failed", "operation": "Apply", "message": message, "timestamp": now.to_string(),
-            }));
-        }
-    }
-    next
-}
-
-/// Ours are replaced, others stay as they are.
-fn conditions(object: &DynamicObject, outcome: &Outcome, records: &[Record]) -> Value {
-    let injected = records.iter().filter(|record| record.phase == INJECTED).count();
-    let paused = object.annotations().get(PAUSE).is_some_and(|text| text == "true");
-    let mut conditions: Vec<Value> = object.data["status"]["conditions"]
-        .as_array()
-        .cloned()
-        .unwrap_or_default();
-    let mut set = |kind: &str, holds: bool, reason: &str| {
-        let status = if holds { "True" } else { "False" };
-        let condition = match reason {
-            "" => json!({"type": kind, "status": status}),
-            reason => json!({"type": kind, "status": status, "reason": reason}),
-        };
-        match conditions.iter_mut().find(|condition| condition["type"] == kind) {
-            Some(known) => *known = condition,
-            None => conditions.push(condition),
-        }
-    };
-    let reason = match outcome {
-        Outcome::Refused(message) => message.as_str(),
-        Outcome::InForce | Outcome::Lifted => "",
-    };
-    set("Selected", !records.is_empty(), "");
-    set(
-        "AllInjected",
-        !records.is_empty() && injected == records.len(),
-        reason,
-    );
-    set("AllRecovered", injected == 0, "");
-    set("Paused", paused, "");
-    Value::Array(conditions)
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::chaos::Kind;
     use super::super::chaos::tests::{experiment, pods};
+    use super::super::chaos::{Kind, pod_of};
     use super::*;
+
+    fn patch(object: &DynamicObject, outcome: &Outcome, now: Timestamp) -> Option<Value> {
+        let of = |record: &Value| match outcome {
+            Outcome::InForce if pod_of(record, &pods()).is_none() => Outcome::Lifted,
+            outcome => outcome.clone(),
+        };
+        super::patch(object, of, now)
+    }
 
     fn after(object: &DynamicObject, patch: &Value) -> DynamicObject {
         let mut object = object.clone();
@@ -139,7 +100,7 @@ mod tests {
             &[],
         );
         let now = Timestamp::UNIX_EPOCH;
-        let injected = patch(&object, &Outcome::InForce, &pods(), now).unwrap();
+        let injected = patch(&object, &Outcome::InForce, now).unwrap();
         assert_eq!(injected["metadata"]["resourceVersion"], "7");
         let records = &injected["status"]["experiment"]["containerRecords"];
         assert_eq!(records[1]["phase"], "Injected");
@@ -148,8 +109,8 @@ mod tests {
         assert_eq!(condition(&injected, "AllRecovered"), "False");
 
         let object = after(&object, &injected);
-        assert_eq!(patch(&object, &Outcome::InForce, &pods(), now), None);
-        let lifted = patch(&object, &Outcome::Lifted, &pods(), now).unwrap();
+        assert_eq!(patch(&object, &Outcome::InForce, now), None);
+        let lifted = patch(&object, &Outcome::Lifted, now).unwrap();
         let records = &lifted["status"]["experiment"]["containerRecords"];
         assert_eq!(records[0]["phase"], "Not Injected");
         assert_eq!(
@@ -157,10 +118,7 @@ mod tests {
             (&json!(1), &json!(1))
         );
         assert_eq!(condition(&lifted, "AllRecovered"), "True");
-        assert_eq!(
-            patch(&after(&object, &lifted), &Outcome::Lifted, &pods(), now),
-            None
-        );
+        assert_eq!(patch(&after(&object, &lifted), &Outcome::Lifted, now), None);
     }
 
     #[test]
@@ -171,7 +129,7 @@ mod tests {
             &["redis-0", "gone"],
             &[],
         );
-        let patch = patch(&object, &Outcome::InForce, &pods(), Timestamp::UNIX_EPOCH).unwrap();
+        let patch = patch(&object, &Outcome::InForce, Timestamp::UNIX_EPOCH).unwrap();
         assert_eq!(
             patch["status"]["experiment"]["containerRecords"][1]["phase"],
             "Not Injected"
@@ -183,7 +141,7 @@ mod tests {
     fn a_refusal_says_why_and_only_once() {
         let object = experiment(Kind::Network, json!({"action": "duplicate"}), &["redis-0"], &[]);
         let refused = Outcome::Refused("spec.action: no".into());
-        let first = patch(&object, &refused, &pods(), Timestamp::UNIX_EPOCH).unwrap();
+        let first = patch(&object, &refused, Timestamp::UNIX_EPOCH).unwrap();
         let event = &first["status"]["experiment"]["containerRecords"][0]["events"][0];
         assert_eq!(event["message"], "spec.action: no");
         assert!(
@@ -194,7 +152,7 @@ mod tests {
                 .any(|c| c["reason"] == "spec.action: no")
         );
         assert_eq!(
-            patch(&after(&object, &first), &refused, &pods(), Timestamp::UNIX_EPOCH),
+            patch(&after(&object, &first), &refused, Timestamp::UNIX_EPOCH),
             None
         );
     }
@@ -203,9 +161,6 @@ mod tests {
     fn before_the_controller_has_spoken_there_is_nothing_to_say() {
         let mut object = experiment(Kind::Network, json!({"action": "partition"}), &[], &[]);
         object.data["status"] = json!({});
-        assert_eq!(
-            patch(&object, &Outcome::Lifted, &pods(), Timestamp::UNIX_EPOCH),
-            None
-        );
+        assert_eq!(patch(&object, &Outcome::Lifted, Timestamp::UNIX_EPOCH), None);
     }
 }

@@ -69,7 +69,7 @@ fn workload(pod: &Pod) -> String {
 fn ports(pod: &Pod, services: &[&Service]) -> Vec<PodPort> {
     let mut ports: Vec<PodPort> = declared(pod)
         .map(|(name, port)| {
-            let by_name = name.as_deref().is_some_and(names_http);
+            let by_name = name.as_deref().map_or(is_http_port(port), names_http);
             let by_service = || services.iter().any(|service| leads_by_http(service, pod, port));
             let http = by_name || by_service();
             let protocol_hint = if http { AppProtocol::Http } else { AppProtocol::Tcp };
@@ -99,6 +99,11 @@ fn declared(pod: &Pod) -> impl Iterator<Item = (Option<String>, u16)> {
         .filter_map(|port| Some((port.name.clone(), u16::try_from(port.container_port).ok()?)))
 }
 
+/// What a port without a name is for: HTTP's own two.
+fn is_http_port(port: u16) -> bool {
+    matches!(port, 80 | 8080)
+}
+
 fn names_http(name: &str) -> bool {
     name.starts_with("http") && !name.starts_with("https")
 }
@@ -106,7 +111,10 @@ fn names_http(name: &str) -> bool {
 fn speaks_http(port: &ServicePort) -> bool {
     match port.app_protocol.as_deref() {
         Some(protocol) => matches!(protocol, "http" | "kubernetes.io/ws"),
-        None => port.name.as_deref().is_some_and(names_http),
+        None => match port.name.as_deref() {
+            Some(name) => names_http(name),
+            None => u16::try_from(port.port).is_ok_and(is_http_port),
+        },
     }
 }
 

@@ -14,6 +14,9 @@ pub struct Bandwidth {
     pub rate: u64,
     /// Bytes that may pass at once after a quiet time.
     pub burst: u64,
+    /// Most bytes that wait for their turn; the sender waits then. Without it, a fifth of a second's worth.
+    #[serde(default)]
+    pub queue: Option<u64>,
 }
 
 impl Bandwidth {
@@ -35,11 +38,16 @@ impl Bandwidth {
             .clamp(512, 64 * 1024)
     }
 
-    /// Bytes that may queue before the sender waits: a fifth of a second's worth.
+    /// Bytes that may queue before the sender waits: `queue`, or a fifth of a second's worth. At least one piece, for less
+    /// would carry nothing.
     pub fn window(&self) -> usize {
-        usize::try_from(self.rate / 5)
-            .unwrap_or(usize::MAX)
-            .clamp(16 * 1024, WINDOW)
+        let usual = usize::try_from(self.rate / 5).unwrap_or(usize::MAX);
+        match self.queue {
+            Some(bytes) => usize::try_from(bytes)
+                .unwrap_or(usize::MAX)
+                .clamp(self.piece(), WINDOW),
+            None => usual.clamp(16 * 1024, WINDOW),
+        }
     }
 }
 
@@ -71,6 +79,7 @@ mod tests {
         let limit = Bandwidth {
             rate: 1_000,
             burst: 500,
+            queue: None,
         };
         let (mut bucket, now) = (Bucket::NEW, Instant::now());
         assert_eq!(bucket.reserve(&limit, now, 500), now);

@@ -1,14 +1,15 @@
 //! The board of the faults in force: swapped whole, read at every request and every chunk of bytes.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::time::Duration;
 
 use tokio::sync::watch;
 use tokio::time::Instant;
 
 use super::bandwidth::{Bandwidth, Bucket, WINDOW};
-use super::{Fault, FaultKind, HttpFault, NetworkEffect, NetworkFault};
+use super::{Delay, Fault, FaultKind, HttpFault, Loss, NetworkEffect, NetworkFault};
 
 /// A fault with what it remembers: how many draws it made, and its senders' token buckets.
 #[derive(Debug)]
@@ -16,6 +17,9 @@ pub(crate) struct ActiveFault {
     pub spec: Fault,
     draws: AtomicU64,
     lengths: AtomicU64,
+    /// Where in its distribution the last length lay: a float's bits.
+    last_place: AtomicU64,
+    last_lost: AtomicBool,
     buckets: Mutex<HashMap<Arc<str>, Bucket>>,
 }
 
@@ -25,6 +29,8 @@ impl ActiveFault {
             spec,
             draws: AtomicU64::new(0),
             lengths: AtomicU64::new(0),
+            last_place: AtomicU64::new(0.5f64.to_bits()),
+            last_lost: AtomicBool::new(false),
             buckets: Mutex::new(HashMap::new()),
         }
     }
@@ -37,6 +43,21 @@ impl ActiveFault {
     /// The number of the next delay; apart from [`Self::draw`], whose count must stay exact.
     pub fn draw_length(&self) -> u64 {
         self.lengths.fetch_add(1, Ordering::Relaxed)
+    }
+
+    /// The next length of a delay on packets.
+    fn next_length(&self, delay: &Delay) -> Duration {
+        let last = f64::from_bits(self.last_place.load(Ordering::Relaxed));
+        let (length, place) = delay.sample_after(self.draw_length(), last);
+        self.last_place.store(place.to_bits(), Ordering::Relaxed);
+        length
+    }
+
+    /// Whether the next packet is lost.
+    fn next_lost(&self, loss: &Loss) -> bool {
+        let lost = loss.hits(self.draw(), self.last_lost.load(Ordering::Relaxed));
+        self.last_lost.store(lost, Ordering::Relaxed);
+        lost
     }
 
     pub fn http(&self) -> Option<&HttpFault> {
@@ -83,12 +104,12 @@ impl Line {
 
     /// When bytes that arrived at `arrival` may go on.
     pub fn due(&self, arrival: Instant, bytes: usize) -> Instant {
-        let (mut sent, mut extra) = (arrival, std::time::Duration::ZERO);
+        let (mut sent, mut extra) = (arrival, Duration::ZERO);
         for fault in &self.faults {
             match fault.network().map(|network| &network.effect) {
-                Some(NetworkEffect::Delay(delay)) => extra += delay.sample(fault.draw_length()),
+                Some(NetworkEffect::Delay(delay)) => extra += fault.next_length(delay),
                 Some(NetworkEffect::Loss(loss)) if !loss.is_total() => {
-                    extra += loss.stall(bytes, || fault.draw())
+                    extra += loss.stall(bytes, || fault.next_lost(loss))
                 }
                 Some(NetworkEffect::Bandwidth(limit)) => {
                     let mut buckets = fault.buckets.lock().unwrap_or_else(PoisonError::into_inner);
@@ -220,9 +241,7 @@ impl FaultBoard {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
-    use super::super::{Delay, Flow, PodSet};
+    use super::super::{Flow, PodSet};
     use super::*;
 
     fn delay(id: &str, millis: u64, from: &str) -> Fault {

@@ -15,6 +15,10 @@ pub struct Delay {
     #[serde(default)]
     pub to_total: bool,
     pub seed: u64,
+    /// How much of each length is the one before, in parts per million, as netem's: lengths come in runs. Faults on
+    /// packets only.
+    #[serde(default)]
+    pub correlation: u32,
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -41,6 +45,7 @@ impl Delay {
             length: DelayLength::Fixed { micros },
             to_total: false,
             seed: 0,
+            correlation: 0,
         }
     }
 
@@ -57,16 +62,28 @@ impl Delay {
         Ok(())
     }
 
-    /// The length of delay number `n`.
+    /// The length of delay number `n`, without regard to others.
     pub fn sample(&self, n: u64) -> Duration {
+        self.at(percent::unit(self.seed, n))
+    }
+
+    /// The length of delay number `n` after one whose place in the distribution was `last`, and its own place.
+    pub(super) fn sample_after(&self, n: u64, last: f64) -> (Duration, f64) {
+        let share = f64::from(self.correlation) / f64::from(percent::WHOLE);
+        let place = percent::unit(self.seed, n) * (1.0 - share) + last * share;
+        (self.at(place), place)
+    }
+
+    /// The length at a place (0 to 1) of the distribution.
+    fn at(&self, place: f64) -> Duration {
         match &self.length {
             DelayLength::Fixed { micros } => Duration::from_micros(*micros),
             DelayLength::Jitter { micros, jitter } => {
                 let low = micros.saturating_sub(*jitter);
                 let span = micros.saturating_add(*jitter) - low;
-                Duration::from_micros(low + (percent::unit(self.seed, n) * span as f64) as u64)
+                Duration::from_micros(low + (place * span as f64) as u64)
             }
-            DelayLength::Quantiles { points } => quantile(points, percent::unit(self.seed, n)),
+            DelayLength::Quantiles { points } => quantile(points, place),
         }
     }
 }
@@ -93,7 +110,7 @@ mod tests {
     proptest! {
         #[test]
         fn jitter_stays_in_its_band(micros in 0u64..10_000_000, jitter in 0u64..10_000_000, seed: u64, n: u64) {
-            let delay = Delay { length: DelayLength::Jitter { micros, jitter }, to_total: false, seed };
+            let delay = Delay { length: DelayLength::Jitter { micros, jitter }, to_total: false, seed, correlation: 0 };
             let got = delay.sample(n).as_micros() as u64;
             prop_assert!(got >= micros.saturating_sub(jitter) && got <= micros + jitter);
         }
@@ -106,6 +123,7 @@ mod tests {
             length: DelayLength::Quantiles { points },
             to_total: false,
             seed: 3,
+            correlation: 0,
         };
         let mut all: Vec<_> = (0..20_000).map(|n| delay.sample(n).as_millis()).collect();
         all.sort_unstable();
@@ -120,10 +138,36 @@ mod tests {
             Delay {
                 length: DelayLength::Quantiles { points },
                 to_total: false,
-                seed: 0
+                seed: 0,
+                correlation: 0,
             }
             .validate()
             .is_err()
         );
+    }
+
+    #[test]
+    fn correlated_lengths_follow_each_other() {
+        let delay = |correlation| Delay {
+            length: DelayLength::Jitter {
+                micros: 100,
+                jitter: 100,
+            },
+            to_total: false,
+            seed: 5,
+            correlation,
+        };
+        let mean_step = |delay: Delay| {
+            let mut last = 0.5;
+            let mut steps = 0.0;
+            for n in 0..2_000 {
+                let (_, place) = delay.sample_after(n, last);
+                steps += (place - last).abs();
+                last = place;
+            }
+            steps / 2_000.0
+        };
+        let (free, bound) = (mean_step(delay(0)), mean_step(delay(900_000)));
+        assert!(bound < free / 4.0, "steps of {bound} against {free}");
     }
 }

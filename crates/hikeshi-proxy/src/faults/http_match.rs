@@ -17,6 +17,8 @@ pub struct HttpMatch {
     /// Status code of the answer.
     pub code: Option<u16>,
     pub request_headers: BTreeMap<String, String>,
+    /// As `request_headers`, with `*` and `?` in the values: one person by her session's cookie.
+    pub request_patterns: BTreeMap<String, String>,
     pub response_headers: BTreeMap<String, String>,
 }
 
@@ -34,6 +36,7 @@ impl HttpMatch {
             .is_none_or(|wanted| wanted.eq_ignore_ascii_case(method.as_str()))
             && self.path.as_ref().is_none_or(|pattern| wildcard(pattern, path))
             && has_all(headers, &self.request_headers)
+            && fits_all(headers, &self.request_patterns)
     }
 
     pub(crate) fn response(&self, status: StatusCode, headers: &HeaderMap) -> bool {
@@ -47,6 +50,15 @@ fn has_all(headers: &HeaderMap, wanted: &BTreeMap<String, String>) -> bool {
             .get_all(name.as_str())
             .iter()
             .any(|got| got.as_bytes() == value.as_bytes())
+    })
+}
+
+fn fits_all(headers: &HeaderMap, wanted: &BTreeMap<String, String>) -> bool {
+    wanted.iter().all(|(name, pattern)| {
+        let values = headers.get_all(name.as_str()).iter();
+        values
+            .filter_map(|value| value.to_str().ok())
+            .any(|value| wildcard(pattern, value))
     })
 }
 
@@ -133,5 +145,21 @@ mod tests {
         assert!(!wanted.request(&Method::GET, "/", &headers));
         headers.append("X-User", "ann".parse().unwrap());
         assert!(wanted.request(&Method::GET, "/", &headers));
+    }
+
+    #[test]
+    fn one_person_is_known_by_a_part_of_a_header() {
+        let wanted = HttpMatch {
+            request_patterns: [("cookie".into(), "*session=ann;*".into())].into(),
+            ..Default::default()
+        };
+        let of = |cookie: &'static str| {
+            let mut headers = HeaderMap::new();
+            headers.append("Cookie", http::HeaderValue::from_static(cookie));
+            wanted.request(&Method::GET, "/", &headers)
+        };
+        assert!(of("theme=dark; session=ann; lang=ja"));
+        assert!(!of("theme=dark; session=bob; lang=ja"));
+        assert!(!wanted.request(&Method::GET, "/", &HeaderMap::new()));
     }
 }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::percent::{Percent, WHOLE};
+use super::percent::{Percent, WHOLE, unit};
 
 /// Payload of one packet in bytes (Ethernet's 1,500 less the headers).
 pub const PACKET: usize = 1_448;
@@ -17,6 +17,9 @@ const MOST_DOUBLINGS: u32 = 9;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Loss {
     pub percent: Percent,
+    /// How much more likely a loss is after a loss, in parts per million: losses come in bursts, and the share stays.
+    #[serde(default)]
+    pub correlation: u32,
 }
 
 impl Loss {
@@ -24,12 +27,32 @@ impl Loss {
         self.percent.ppm >= WHOLE
     }
 
-    /// How long `bytes` stall. `draw` numbers the packets sent so far, retransmissions included.
-    pub fn stall(&self, bytes: usize, mut draw: impl FnMut() -> u64) -> Duration {
+    /// Whether packet number `n` is lost, when the one before was (`after_loss`) or was not. Without correlation the share
+    /// is exact; with it, losses are a chain of two states whose long-run share is `percent`, and whose neighbours
+    /// correlate by `correlation`: P(loss after loss) = p + c (1 - p), P(loss after none) = p (1 - c).
+    pub fn hits(&self, n: u64, after_loss: bool) -> bool {
+        if self.correlation == 0 {
+            return self.percent.hits(n);
+        }
+        let whole = f64::from(WHOLE);
+        let (p, c) = (
+            f64::from(self.percent.ppm) / whole,
+            f64::from(self.correlation) / whole,
+        );
+        let likely = if after_loss {
+            p + c * (1.0 - p)
+        } else {
+            p * (1.0 - c)
+        };
+        unit(self.percent.seed, n) < likely
+    }
+
+    /// How long `bytes` stall. `lost` tells of each packet in turn, retransmissions included, whether it is lost.
+    pub fn stall(&self, bytes: usize, mut lost: impl FnMut() -> bool) -> Duration {
         let mut longest = Duration::ZERO;
         for _ in 0..bytes.div_ceil(PACKET).max(1) {
             let (mut stall, mut losses) = (Duration::ZERO, 0);
-            while losses <= MOST_DOUBLINGS && self.percent.hits(draw()) {
+            while losses <= MOST_DOUBLINGS && lost() {
                 stall += RETRANSMIT * 2u32.pow(losses);
                 losses += 1;
             }
@@ -51,13 +74,14 @@ mod tests {
                 ppm: 100_000,
                 seed: 1,
             },
+            correlation: 0,
         };
         let mut sent = 0;
         let stalls: Vec<_> = (0..900)
             .map(|_| {
                 loss.stall(100, || {
                     sent += 1;
-                    sent - 1
+                    loss.hits(sent - 1, false)
                 })
             })
             .collect();
@@ -70,7 +94,30 @@ mod tests {
     fn without_loss_nothing_stalls() {
         let loss = Loss {
             percent: Percent { ppm: 0, seed: 1 },
+            correlation: 0,
         };
-        assert_eq!(loss.stall(1_000_000, || 0), Duration::ZERO);
+        assert_eq!(loss.stall(1_000_000, || loss.hits(0, false)), Duration::ZERO);
+    }
+
+    #[test]
+    fn correlated_losses_come_in_bursts_and_keep_their_share() {
+        let loss = Loss {
+            percent: Percent {
+                ppm: 100_000,
+                seed: 7,
+            },
+            correlation: 500_000,
+        };
+        let (mut last, mut losses, mut pairs) = (false, 0, 0);
+        for n in 0..100_000 {
+            let now = loss.hits(n, last);
+            losses += u32::from(now);
+            pairs += u32::from(now && last);
+            last = now;
+        }
+        assert!((9_000..11_000).contains(&losses), "{losses} of 100,000");
+        // P(loss after loss) is 0.55.
+        let share = f64::from(pairs) / f64::from(losses);
+        assert!((0.50..0.60).contains(&share), "{share}");
     }
 }

@@ -110,6 +110,7 @@ async fn bandwidth_paces_a_sender() {
     let limit = NetworkEffect::Bandwidth(Bandwidth {
         rate: 100_000,
         burst: 10_000,
+        queue: None,
     });
     world
         .with_faults(vec![network("thin", &world.app, PodSet::Any, limit)])
@@ -206,6 +207,7 @@ async fn lost_packets_stall_and_arrive() {
             ppm: 500_000,
             seed: 1,
         },
+        correlation: 0,
     });
     world
         .with_faults(vec![network("lossy", &world.app, PodSet::Any, half)])

@@ -1,0 +1,217 @@
+//! Hikeshi's extensions to Chaos Mesh's experiments: annotations, so that every manifest stays a valid one of Chaos Mesh.
+//!
+//! | annotation | on | meaning |
+//! |---|---|---|
+//! | `hikeshi.dev/percent` | HTTPChaos | share of the matching requests that is hit, `"1.5"`; always exact: 15 of every 1,000 |
+//! | `hikeshi.dev/ppm` | HTTPChaos | the same in parts per million, `"15000"` |
+//! | `hikeshi.dev/request-headers` | HTTPChaos | only requests whose headers fit these patterns (`*`, `?`), `"cookie=*user=ann*"`; several by `;` |
+//! | `hikeshi.dev/delay-jitter` | HTTPChaos | the delay is uniform within plus and minus this, `"50ms"` |
+//! | `hikeshi.dev/delay-quantiles` | HTTPChaos | the delay's distribution, `"p50=80ms,p99=1s"`: straight lines between, flat outside |
+//! | `hikeshi.dev/delay-to-total` | HTTPChaos | `"true"`: answers are held until the whole exchange has taken the delay |
+//! | `hikeshi.dev/seed` | HTTPChaos, NetworkChaos | whole number that places the random choices; else the object's name does |
+
+use std::collections::BTreeMap;
+
+use serde_json::Value;
+
+use crate::check::{Check, nearest};
+use crate::quantity;
+
+pub const PERCENT: &str = "hikeshi.dev/percent";
+pub const PPM: &str = "hikeshi.dev/ppm";
+pub const REQUEST_HEADERS: &str = "hikeshi.dev/request-headers";
+pub const JITTER: &str = "hikeshi.dev/delay-jitter";
+pub const QUANTILES: &str = "hikeshi.dev/delay-quantiles";
+pub const TO_TOTAL: &str = "hikeshi.dev/delay-to-total";
+pub const SEED: &str = "hikeshi.dev/seed";
+/// Chaos Mesh's own: `"true"` lifts the experiment until it is taken away.
+pub const PAUSE: &str = "experiment.chaos-mesh.org/pause";
+
+const PREFIX: &str = "hikeshi.dev/";
+const OF_HTTP: [&str; 7] = [PERCENT, PPM, REQUEST_HEADERS, JITTER, QUANTILES, TO_TOTAL, SEED];
+
+/// An object's annotations.
+pub type Annotations = BTreeMap<String, String>;
+
+/// The extensions of one experiment, read.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Extensions {
+    /// Parts per million of the matching requests.
+    pub ppm: Option<u32>,
+    /// Header name and pattern.
+    pub request_headers: BTreeMap<String, String>,
+    /// Microseconds.
+    pub jitter: Option<u64>,
+    /// Share (0 to 1) and microseconds.
+    pub quantiles: Option<Vec<(f64, u64)>>,
+    pub to_total: bool,
+    pub seed: Option<u64>,
+}
+
+/// Reads the extensions; the error names the annotation.
+pub fn read(annotations: &Annotations) -> Result<Extensions, String> {
+    fn one<T>(
+        annotations: &Annotations,
+        name: &str,
+        read: impl Fn(&str) -> Result<T, String>,
+    ) -> Result<Option<T>, String> {
+        let text = annotations.get(name);
+        text.map(|text| read(text).map_err(|error| format!("annotation {name}: {error}")))
+            .transpose()
+    }
+    let (percent, ppm) = (
+        one(annotations, PERCENT, quantity::percent)?,
+        one(annotations, PPM, quantity::ppm)?,
+    );
+    if percent.is_some() && ppm.is_some() {
+        return Err(format!(
+            "annotation {PPM}: says the same as {PERCENT}; keep one of them"
+        ));
+    }
+    Ok(Extensions {
+        ppm: percent.or(ppm),
+        request_headers: one(annotations, REQUEST_HEADERS, headers)?.unwrap_or_default(),
+        jitter: one(annotations, JITTER, quantity::micros)?,
+        quantiles: one(annotations, QUANTILES, quantiles)?,
+        to_total: one(annotations, TO_TOTAL, boolean)?.unwrap_or(false),
+        seed: one(annotations, SEED, |text| {
+            text.trim()
+                .parse()
+                .map_err(|_| format!("{text:?} is no whole number"))
+        })?,
+    })
+}
+
+fn boolean(text: &str) -> Result<bool, String> {
+    match text {
+        "true" => Ok(true),
+        "false" => Ok(false),
+        _ => Err(format!("{text:?} is neither true nor false")),
+    }
+}
+
+fn headers(text: &str) -> Result<BTreeMap<String, String>, String> {
+    let wrong = || format!("{text:?} is not like cookie=*user=ann*;x-tenant=a?c");
+    let parts = text.split(';').map(str::trim).filter(|part| !part.is_empty());
+    let read = parts.map(|part| {
+        let (name, pattern) = part.split_once('=').ok_or_else(wrong)?;
+        let name = name.trim();
+        let token = |c: char| c.is_ascii_alphanumeric() || "!#$%&'*+-.^_`|~".contains(c);
+        if name.is_empty() || !name.chars().all(token) {
+            return Err(wrong());
+        }
+        Ok((name.to_ascii_lowercase(), pattern.to_owned()))
+    });
+    let read: BTreeMap<_, _> = read.collect::<Result<_, String>>()?;
+    if read.is_empty() { Err(wrong()) } else { Ok(read) }
+}
+
+fn quantiles(text: &str) -> Result<Vec<(f64, u64)>, String> {
+    let wrong = || format!("{text:?} is not like p50=80ms,p99=1s");
+    let points: Vec<(f64, u64)> = text
+        .split(',')
+        .map(|point| {
+            let (p, length) = point.trim().split_once('=').ok_or_else(wrong)?;
+            let p: f64 = p
+                .strip_prefix('p')
+                .and_then(|p| p.parse().ok())
+                .ok_or_else(wrong)?;
+            Ok((p / 100.0, quantity::micros(length)?))
+        })
+        .collect::<Result<_, String>>()?;
+    let rising = points
+        .windows(2)
+        .all(|pair| pair[0].0 < pair[1].0 && pair[0].1 <= pair[1].1);
+    if !rising || points.iter().any(|(p, _)| !(0.0..=1.0).contains(p)) {
+        return Err(format!(
+            "{text:?}: the quantiles must rise, and lie between p0 and p100"
+        ));
+    }
+    Ok(points)
+}
+
+/// Refuses unknown extensions (with a suggestion) and unreadable ones.
+pub(crate) fn check(check: &mut Check, kind: &str, value: &Value) {
+    let texts = value.as_object().into_iter().flatten();
+    let annotations: Annotations = texts
+        .filter_map(|(name, text)| Some((name.clone(), text.as_str()?.to_owned())))
+        .collect();
+    let known: &[&str] = match kind {
+        "HTTPChaos" => &OF_HTTP,
+        "NetworkChaos" => &[SEED],
+        _ => &[],
+    };
+    let field = |name: &str| format!("metadata.annotations[{name}]");
+    for name in annotations.keys().filter(|name| name.starts_with(PREFIX)) {
+        if known.contains(&name.as_str()) {
+            continue;
+        }
+        let message = match nearest(name, known) {
+            Some(near) => format!("is not known on {kind} (did you mean {near}?)"),
+            None if OF_HTTP.contains(&name.as_str()) => format!("has no meaning on {kind}"),
+            None => format!("is not known on {kind}"),
+        };
+        check.add(field(name), message);
+    }
+    if let Some(text) = annotations.get(PAUSE)
+        && !matches!(text.as_str(), "" | "true" | "false")
+    {
+        check.add(field(PAUSE), format!("{text:?} is neither true nor false"));
+    }
+    if let Err(message) = read(&annotations) {
+        check.add("metadata.annotations", message);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn found(kind: &str, annotations: Value) -> Vec<String> {
+        let mut found = Check::default();
+        check(&mut found, kind, &annotations);
+        found.problems.iter().map(ToString::to_string).collect()
+    }
+
+    #[test]
+    fn good_ones_are_read() {
+        let annotations = json!({PPM: "15000", JITTER: "50ms", QUANTILES: "p50=80ms,p99=1s", TO_TOTAL: "true",
+            SEED: "7", REQUEST_HEADERS: "Cookie=*user=ann*; x-tenant=a?c", "other.dev/x": "1", PAUSE: "true"});
+        assert_eq!(found("HTTPChaos", annotations.clone()), Vec::<String>::new());
+        let read = read(&serde_json::from_value(annotations).unwrap()).unwrap();
+        assert_eq!(
+            (read.ppm, read.jitter, read.seed),
+            (Some(15_000), Some(50_000), Some(7))
+        );
+        assert_eq!(read.request_headers["cookie"], "*user=ann*");
+        assert_eq!(read.quantiles, Some(vec![(0.5, 80_000), (0.99, 1_000_000)]));
+    }
+
+    #[test]
+    fn wrong_ones_are_refused_with_a_suggestion() {
+        for (kind, annotations, words) in [
+            (
+                "HTTPChaos",
+                json!({"hikeshi.dev/percnt": "1"}),
+                "did you mean hikeshi.dev/percent?",
+            ),
+            ("HTTPChaos", json!({PERCENT: "1", PPM: "1"}), "keep one of them"),
+            ("HTTPChaos", json!({PERCENT: "150"}), "between 0 and 100"),
+            ("HTTPChaos", json!({QUANTILES: "p99=1s,p50=2s"}), "must rise"),
+            ("HTTPChaos", json!({TO_TOTAL: "yes"}), "neither true nor false"),
+            (
+                "HTTPChaos",
+                json!({REQUEST_HEADERS: "ann"}),
+                "is not like cookie=",
+            ),
+            ("NetworkChaos", json!({PERCENT: "1"}), "hikeshi.dev/percent"),
+            ("PodChaos", json!({SEED: "1"}), "has no meaning on PodChaos"),
+            ("PodChaos", json!({PAUSE: "yes"}), "neither true nor false"),
+        ] {
+            let found = found(kind, annotations).join("; ");
+            assert!(found.contains(words), "{found} does not say {words}");
+        }
+    }
+}

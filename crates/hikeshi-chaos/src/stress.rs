@@ -1,0 +1,149 @@
+//! StressChaos: load inside a container, counted against its limits.
+
+use serde::Deserialize;
+use serde_json::Value;
+
+use crate::check::Check;
+use crate::quantity::{self, Size};
+use crate::selector::{COMMON, check_common};
+
+/// Most workers of one stressor: more would only fight each other.
+const MOST_WORKERS: u32 = 256;
+
+/// The part of a StressChaos' spec that says what happens.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Spec {
+    pub stressors: Stressors,
+    /// Without it, each pod's first container.
+    pub container_names: Option<Vec<String>>,
+}
+
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+pub struct Stressors {
+    pub cpu: Option<Cpu>,
+    pub memory: Option<Memory>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+pub struct Cpu {
+    pub workers: u32,
+    /// Percent of one CPU that each worker uses; 100 without it.
+    pub load: Option<u32>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+pub struct Memory {
+    pub workers: u32,
+    /// What all workers hold together.
+    pub size: String,
+}
+
+impl Memory {
+    pub fn size(&self) -> Result<Size, String> {
+        quantity::size(&self.size)
+    }
+}
+
+pub(crate) fn check(check: &mut Check, at: &str, spec: &Value) {
+    let own = ["stressors", "stressngStressors", "containerNames"];
+    check.fields(at, spec, &[&own[..], &COMMON].concat());
+    check.refuse(
+        at,
+        spec,
+        "stressngStressors",
+        "the load is Hikeshi's own, not stress-ng's; say it with stressors",
+    );
+    check_common(check, at, spec);
+    let here = format!("{at}.stressors");
+    let stressors = &spec["stressors"];
+    check.fields(&here, stressors, &["cpu", "memory"]);
+    check.fields(&format!("{here}.cpu"), &stressors["cpu"], &["workers", "load"]);
+    check.fields(
+        &format!("{here}.memory"),
+        &stressors["memory"],
+        &["workers", "size"],
+    );
+    let Some(spec) = check.read::<Spec>(at, spec) else {
+        return;
+    };
+    if spec.stressors.cpu.is_none() && spec.stressors.memory.is_none() {
+        check.add(&here, "says neither cpu nor memory");
+    }
+    let workers = |check: &mut Check, name: &str, workers: u32| {
+        if !(1..=MOST_WORKERS).contains(&workers) {
+            let message = format!("{workers} must be between 1 and {MOST_WORKERS}");
+            check.add(format!("{here}.{name}.workers"), message);
+        }
+    };
+    if let Some(cpu) = &spec.stressors.cpu {
+        workers(check, "cpu", cpu.workers);
+        if let Some(load) = cpu.load.filter(|load| *load > 100) {
+            check.add(
+                format!("{here}.cpu.load"),
+                format!("{load} must be a percentage, 0 to 100"),
+            );
+        }
+    }
+    if let Some(memory) = &spec.stressors.memory {
+        workers(check, "memory", memory.workers);
+        check.take(format!("{here}.memory.size"), memory.size());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use crate::problems;
+
+    #[test]
+    fn stressors_are_checked() {
+        for (spec, words) in [
+            (
+                json!({"stressors": {"cpu": {"workers": 1, "load": 50}, "memory": {"workers": 2, "size": "50%"}}}),
+                "",
+            ),
+            (
+                json!({"stressors": {"cpu": {"workers": 1}}, "containerNames": ["a"]}),
+                "",
+            ),
+            (
+                json!({"stressngStressors": "--vm 1", "stressors": {"cpu": {"workers": 1}}}),
+                "spec.stressngStressors: ",
+            ),
+            (json!({"stressors": {}}), "neither cpu nor memory"),
+            (
+                json!({"stressors": {"cpu": {"workers": 0}}}),
+                "spec.stressors.cpu.workers: ",
+            ),
+            (
+                json!({"stressors": {"cpu": {"workers": 1, "load": 101}}}),
+                "spec.stressors.cpu.load: ",
+            ),
+            (
+                json!({"stressors": {"cpu": {"workers": 1, "options": ["-x"]}}}),
+                "spec.stressors.cpu.options: ",
+            ),
+            (
+                json!({"stressors": {"memory": {"workers": 1, "size": "much"}}}),
+                "spec.stressors.memory.size: ",
+            ),
+            (
+                json!({"stressors": {"memory": {"workers": 1}}}),
+                "missing field `size`",
+            ),
+        ] {
+            let mut spec = spec;
+            spec["selector"] = json!({});
+            spec["mode"] = json!("one");
+            let found = problems("StressChaos", &json!({"spec": spec}));
+            let found: Vec<_> = found.iter().map(ToString::to_string).collect();
+            assert_eq!(found.is_empty(), words.is_empty(), "{spec}: {found:?}");
+            assert!(
+                found.join("; ").contains(words),
+                "{spec}: {found:?} does not say {words}"
+            );
+        }
+    }
+}
