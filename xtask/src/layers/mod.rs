@@ -16,6 +16,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("hikeshi-scenario", &[]),
     ("hikeshi-slo", &["hikeshi-scenario"]),
     ("hikeshi-drill", &["hikeshi-scenario"]),
+    ("hikeshi-experiment", &["hikeshi-scenario", "hikeshi-slo"]),
     // engines
     ("hikeshi-apiserver", PURE),
     ("hikeshi-controllers", PURE),
@@ -39,6 +40,7 @@ const LAYERS: &[(&str, &[&str])] = &[
             "hikeshi-scenario",
             "hikeshi-slo",
             "hikeshi-drill",
+            "hikeshi-experiment",
         ],
     ),
     (
@@ -54,6 +56,7 @@ const LAYERS: &[(&str, &[&str])] = &[
             "hikeshi-scenario",
             "hikeshi-slo",
             "hikeshi-drill",
+            "hikeshi-experiment",
         ],
     ),
     // apart: the system under drill knows nothing of Hikeshi, and the tasks must build in seconds
@@ -62,7 +65,12 @@ const LAYERS: &[(&str, &[&str])] = &[
 ];
 
 /// No IO, no clock, no randomness.
-const PURE: &[&str] = &["hikeshi-scenario", "hikeshi-slo", "hikeshi-drill"];
+const PURE: &[&str] = &[
+    "hikeshi-scenario",
+    "hikeshi-slo",
+    "hikeshi-drill",
+    "hikeshi-experiment",
+];
 
 /// What would give a pure crate the outside world.
 const IMPURE: &[&str] = &[
