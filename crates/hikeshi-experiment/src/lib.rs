@@ -3,5 +3,17 @@
 
 pub mod annotations;
 pub mod api;
+mod check;
+pub mod duration;
+mod effect;
+pub mod manifest;
+mod node;
+mod schema;
+pub mod selector;
+mod validate;
 
 pub use annotations::Role;
+pub use check::{Check, Misread, Op};
+pub use effect::effect;
+pub use manifest::{Manifest, Reading};
+pub use schema::plural;
