@@ -11,6 +11,6 @@ pub mod windows;
 
 pub use budget::{budget_left, budget_words, burn_rate, detection_seconds};
 pub use cujs::{BUCKETS, Cuj, Cujs, Sli, Slo, lint, parse};
-pub use queries::{JourneyQuery, Objectives, journey_queries};
+pub use queries::{JourneyQuery, Objectives, error_ratio, journey_queries};
 pub use rules::generate_rules;
 pub use windows::{ALERTS, BurnAlert};

@@ -124,7 +124,7 @@ fn budget(cuj: &Cuj, slo: &Slo, slo_clock: f64) -> String {
 }
 
 /// Bad over all, 0..1; no sample without traffic, so never NaN.
-pub(crate) fn error_ratio(journey: &str, sli: Sli, window: &str) -> String {
+pub fn error_ratio(journey: &str, sli: Sli, window: &str) -> String {
     let total = format!("sum(rate({}[{window}]))", total(journey, sli));
     let bad = bad(journey, sli)
         .iter()

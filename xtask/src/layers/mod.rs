@@ -17,6 +17,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("hikeshi-scenario", &[]),
     ("hikeshi-slo", &["hikeshi-scenario"]),
     ("hikeshi-drill", &["hikeshi-scenario"]),
+    ("hikeshi-experiment", &["hikeshi-scenario", "hikeshi-slo"]),
     // engines
     ("hikeshi-apiserver", PURE),
     ("hikeshi-controllers", PURE),
@@ -41,6 +42,7 @@ const LAYERS: &[(&str, &[&str])] = &[
             "hikeshi-scenario",
             "hikeshi-slo",
             "hikeshi-drill",
+            "hikeshi-experiment",
         ],
     ),
     (
@@ -57,6 +59,7 @@ const LAYERS: &[(&str, &[&str])] = &[
             "hikeshi-scenario",
             "hikeshi-slo",
             "hikeshi-drill",
+            "hikeshi-experiment",
         ],
     ),
     // apart: the system under drill knows nothing of Hikeshi, and the tasks must build in seconds
@@ -65,7 +68,13 @@ const LAYERS: &[(&str, &[&str])] = &[
 ];
 
 /// No IO, no clock, no randomness.
-const PURE: &[&str] = &["hikeshi-chaos", "hikeshi-scenario", "hikeshi-slo", "hikeshi-drill"];
+const PURE: &[&str] = &[
+    "hikeshi-chaos",
+    "hikeshi-scenario",
+    "hikeshi-slo",
+    "hikeshi-drill",
+    "hikeshi-experiment",
+];
 
 /// What would give a pure crate the outside world.
 const IMPURE: &[&str] = &[

@@ -1,0 +1,21 @@
+//! Experiments: an ordinary Chaos Mesh object, what it is to prove, what must not happen, and what came out. Pure: text
+//! and observations in, verdicts and files out.
+
+pub mod annotations;
+pub mod api;
+mod check;
+pub mod duration;
+mod effect;
+pub mod life;
+pub mod manifest;
+mod node;
+mod schema;
+pub mod selector;
+mod validate;
+
+pub use annotations::Role;
+pub use check::{Check, Misread, Op};
+pub use effect::effect;
+pub use life::{Action, Asked, Experiment, Seen, step};
+pub use manifest::{Manifest, Reading};
+pub use schema::plural;
