@@ -76,7 +76,7 @@ export function Chart({ figure, from, to, now }: Props) {
       </div>
       <div className="x-times-axis" aria-hidden="true" style={{ gridTemplateColumns: `${Math.max(0, x(from))}fr ${Math.max(1, x(until) - x(from))}fr ${Math.max(0, WIDTH - x(until))}fr` }}>
         <span>{x(from) > 50 ? t("x_before") : ""}</span>
-        <span>{t("x_during")}</span>
+        <span data-last={to === null || WIDTH - x(until) < 50}>{t("x_during")}</span>
         <span>{to !== null && WIDTH - x(until) > 50 ? t("x_after") : ""}</span>
       </div>
       <code className="x-asked">{query}</code>

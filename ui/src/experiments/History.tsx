@@ -32,7 +32,7 @@ export function History({ running, history }: { running: Summary[]; history: Sum
 }
 
 function Entry({ summary }: { summary: Summary }) {
-  const { t, lang, pick } = useLocale();
+  const { lang, pick } = useLocale();
   const at = new Intl.DateTimeFormat(lang === "ja" ? "ja-JP" : "en-GB", { month: "short", day: "numeric", hour: "2-digit", minute: "2-digit" });
   const took = summary.ended_at ? (Date.parse(summary.ended_at) - Date.parse(summary.started_at)) / 1000 : null;
   return (
@@ -48,9 +48,7 @@ function Entry({ summary }: { summary: Summary }) {
         <span className="help x-entry-facts">
           <time dateTime={summary.started_at}>{at.format(new Date(summary.started_at))}</time>
           {took !== null && <span>{span(took, lang)}</span>}
-          <span>
-            {summary.hit} {t("x_hit")}
-          </span>
+          <span>{lang === "ja" ? `Pod ${summary.hit} 個` : `${summary.hit} ${summary.hit === 1 ? "pod" : "pods"}`}</span>
           <span>{summary.by}</span>
         </span>
       </Link>

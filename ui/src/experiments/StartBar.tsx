@@ -37,7 +37,7 @@ export function StartBar({ previewed, problems, starting, onStart }: Props) {
       )}
       <button type="button" className="primary" disabled={why !== null || starting} onClick={onStart}>
         <span>{starting ? t("x_starting") : t("x_start")}</span>
-        {preview && !starting && <small>{promise(preview, lang, t("x_until_stopped"))}</small>}
+        <small>{preview && problems === 0 ? promise(preview, lang, t("x_until_stopped")) : "\u00a0"}</small>
       </button>
     </div>
   );
@@ -51,8 +51,10 @@ export function promise(preview: Preview, lang: "ja" | "en", forever: string): s
   const time = preview.duration_s;
   if (lang === "ja") {
     const whose = workloads.length > 1 ? `${first} ほか` : first;
-    return `${whose ? `${whose} の ` : ""}Pod ${of} 個のうち ${selected} 個に、${time === null ? `${forever}ずっと` : `${span(time, lang)}間`}`;
+    const which = of === 1 ? "Pod 1 個に" : selected === of ? `Pod ${of} 個すべてに` : `Pod ${of} 個のうち ${selected} 個に`;
+    return `${whose ? `${whose} の ` : ""}${which}、${time === null ? `${forever}ずっと` : `${span(time, lang)}間`}`;
   }
   const whose = workloads.length > 1 ? `${first} and others` : first;
-  return `${selected} of ${of} ${of === 1 ? "pod" : "pods"}${whose ? ` of ${whose}` : ""} ${time === null ? forever : `for ${span(time, lang)}`}`;
+  const which = of === 1 ? "the one pod" : selected === of ? `all ${of} pods` : `${selected} of ${of} pods`;
+  return `${which}${whose ? ` of ${whose}` : ""} ${time === null ? forever : `for ${span(time, lang)}`}`;
 }

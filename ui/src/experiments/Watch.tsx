@@ -84,7 +84,7 @@ function Shown({ experiment, now, lost, refresh, onAgain }: ShownProps) {
           ))}
         </ol>
       </section>
-      {experiment.phase === "ended" && <Outcome experiment={experiment} />}
+      <Outcome experiment={experiment} />
       <div className="x-columns">
         <section className="panel x-figures" aria-label={t("x_figures")}>
           <h2>{t("x_figures")}</h2>
