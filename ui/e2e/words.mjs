@@ -4,11 +4,15 @@ import { readFile } from "node:fs/promises";
 
 /** `[{key, ja, en}]`, read from the page's own source. */
 export async function dictionary() {
-  const source = await readFile(new URL("../src/i18n.ts", import.meta.url), "utf8");
   const entry = /^ {2}(\w+): \{\s*ja: "([^"]*)",\s*en: "([^"]*)",?\s*\},/gm;
-  const words = [...source.matchAll(entry)].map(([, key, ja, en]) => ({ key, ja, en }));
-  if (words.length < 100) throw new Error(`only ${words.length} words found in src/i18n.ts: has its shape changed?`);
-  return words;
+  const all = [];
+  for (const file of ["i18n.ts", "experiments/words.ts"]) {
+    const source = await readFile(new URL(`../src/${file}`, import.meta.url), "utf8");
+    const words = [...source.matchAll(entry)].map(([, key, ja, en]) => ({ key, ja, en }));
+    if (words.length < 100) throw new Error(`only ${words.length} words found in src/${file}: has its shape changed?`);
+    all.push(...words);
+  }
+  return all;
 }
 
 /**

@@ -1,5 +1,6 @@
 import { useState } from "react";
 import { get, send } from "./api";
+import { mayExperiment } from "./experiments/Page";
 import type { Folded } from "./fold";
 import { clock, duration, seatName, type Word, useLocale } from "./i18n";
 import { LangSwitch, Logo, ThemeSwitch, useToasts } from "./parts";
@@ -73,6 +74,11 @@ export function TopBar({ viewer, view, folded, now, lang, onLang, refresh }: Pro
         <button type="button" onClick={() => void invite()}>
           {t("invite")}
         </button>
+        {mayExperiment(viewer) && (
+          <a className="button" href="/experiments">
+            {t("x_title")}
+          </a>
+        )}
         <LangSwitch lang={lang} onLang={onLang} />
         <ThemeSwitch />
       </div>

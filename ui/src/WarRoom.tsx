@@ -2,6 +2,7 @@ import { useEffect, useRef, useState } from "react";
 import { Chat } from "./Chat";
 import { Centre } from "./Centre";
 import { useDrill, useJourneys, useNow } from "./drill";
+import { mayExperiment } from "./experiments/Page";
 import { groups, pages } from "./fold";
 import { type Word, useLocale } from "./i18n";
 import { Monitoring } from "./Monitoring";
@@ -37,7 +38,12 @@ export function WarRoom({ viewer, skew, lang, onLang, onExpired }: Props) {
   useTitle(firing, drill.view ? drill.view.title[lang] : "");
 
   if (!drill.known) return <Notice title={t("loading")} />;
-  if (!drill.view) return <Notice title={t("no_drill")}>{t("no_drill_help")}</Notice>;
+  if (!drill.view)
+    return (
+      <Notice title={t("no_drill")}>
+        {t("no_drill_help")} {mayExperiment(viewer) && <a href="/experiments">{t("x_title")}</a>}
+      </Notice>
+    );
   const view = drill.view;
   return (
     <div className="room" data-pane={pane}>

@@ -6,6 +6,8 @@ export class ApiError extends Error {
     message: string,
     readonly status: number,
     readonly ja: string = message,
+    /** The whole answer, where it says more. */
+    readonly body: unknown = null,
   ) {
     super(message);
   }
@@ -14,14 +16,15 @@ export class ApiError extends Error {
 async function refuse(response: Response): Promise<never> {
   let words = `${response.status} ${response.statusText}`;
   let ja: string | undefined;
+  let body: { error?: string; error_ja?: string } | null = null;
   try {
-    const body = (await response.json()) as { error?: string; error_ja?: string };
+    body = (await response.json()) as { error?: string; error_ja?: string };
     words = body.error ?? words;
     ja = body.error_ja;
   } catch {
     // Not JSON: the status has to do.
   }
-  throw new ApiError(words, response.status, ja);
+  throw new ApiError(words, response.status, ja, body);
 }
 
 export async function get<T>(path: string): Promise<T> {
@@ -36,14 +39,20 @@ export async function getText(path: string): Promise<string> {
   return response.text();
 }
 
-export async function post<T>(path: string, body: unknown): Promise<T | null> {
+export async function post<T>(path: string, body: unknown, signal: AbortSignal | null = null): Promise<T | null> {
   const response = await fetch(path, {
     method: "POST",
     headers: { "content-type": "application/json" },
     body: JSON.stringify(body),
+    signal,
   });
   if (!response.ok) await refuse(response);
   return response.status === 204 ? null : ((await response.json()) as T);
+}
+
+export async function remove(path: string): Promise<void> {
+  const response = await fetch(path, { method: "DELETE" });
+  if (!response.ok) await refuse(response);
 }
 
 export const send = (command: UiCommand) => post("/api/command", command);

@@ -1,4 +1,5 @@
 import { createContext, useContext } from "react";
+import { experimentWords } from "./experiments/words";
 import type { Lang, Text } from "./types";
 
 /** Every word of the page, in the users' own terms (障害, 検知, アサイン, 暫定復旧, 復旧, 指揮官 ...). */
@@ -205,6 +206,7 @@ const words = {
   never: { ja: "宣言なし", en: "not declared" },
   copy: { ja: "コピー", en: "Copy" },
   close: { ja: "閉じる", en: "Close" },
+  ...experimentWords,
 } satisfies Record<string, Text>;
 
 export type Word = keyof typeof words;

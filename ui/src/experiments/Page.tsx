@@ -1,0 +1,118 @@
+import { useEffect } from "react";
+import { useNow } from "../drill";
+import { seatName, useLocale } from "../i18n";
+import { LangSwitch, Logo, Notice, ThemeSwitch } from "../parts";
+import type { Lang, Viewer } from "../types";
+import { Compose } from "./Compose";
+import { useExperiments, useKnown } from "./data";
+import { useDraft } from "./draft";
+import { History, PhaseMark } from "./History";
+import { go, Link, usePath } from "./route";
+import { Watch } from "./Watch";
+
+interface Props {
+  viewer: Viewer;
+  skew: number;
+  lang: Lang;
+  onLang: (lang: Lang) => void;
+}
+
+/** Who may see experiments: for anyone else they would give a drill's answer away. */
+export const mayExperiment = (viewer: Viewer) => viewer.host || viewer.seat === "facilitator";
+
+export function ExperimentsPage({ viewer, skew, lang, onLang }: Props) {
+  const { t } = useLocale();
+  if (!mayExperiment(viewer)) return <Notice title={t("x_only_host")}>{t("x_only_host_help")}</Notice>;
+  return <Allowed viewer={viewer} skew={skew} lang={lang} onLang={onLang} />;
+}
+
+function Allowed({ viewer, skew, lang, onLang }: Props) {
+  const locale = useLocale();
+  const { t } = locale;
+  const now = useNow(skew);
+  const path = usePath();
+  const { answer, error, again } = useExperiments();
+  const draft = useDraft();
+  const known = useKnown();
+  const part = decodeURIComponent(/^\/experiments\/([^/]+)/.exec(path)?.[1] ?? "");
+  const watched = part !== "" && part !== "history" ? part : null;
+  const running = answer?.running ?? [];
+
+  useEffect(() => {
+    const before = document.title;
+    document.title = `${running.length > 0 ? `(${running.length}) ` : ""}${t("x_title")} · Hikeshi`;
+    return () => {
+      document.title = before;
+    };
+  }, [running.length, t]);
+
+  return (
+    <div className="x-page">
+      <header className="top">
+        <Logo />
+        <div className="title">
+          <h1>{t("x_title")}</h1>
+          <p>
+            <span className="me">
+              {viewer.name} · {seatName(locale, viewer.seat)}
+            </span>
+          </p>
+        </div>
+        <nav className="x-nav" aria-label={t("x_title")}>
+          <Link to="/experiments" current={part === ""}>
+            {t("x_compose")}
+          </Link>
+          <Link to="/experiments/history" current={part === "history"}>
+            {t("x_history")}
+          </Link>
+        </nav>
+        <div className="tools">
+          <a className="button" href="/">
+            {t("x_war_room")}
+          </a>
+          <LangSwitch lang={lang} onLang={onLang} />
+          <ThemeSwitch />
+        </div>
+      </header>
+      {error !== null && (
+        <p className="banner" role="status">
+          {t("reconnecting")}
+        </p>
+      )}
+      {running.some((one) => one.id !== watched) && part !== "history" && (
+        <nav className="x-running" aria-label={t("x_running_now")}>
+          <strong>{t("x_running_now")}</strong>
+          {running
+            .filter((one) => one.id !== watched)
+            .map((one) => (
+              <Link key={one.id} to={`/experiments/${encodeURIComponent(one.id)}`}>
+                <PhaseMark summary={one} /> <span lang="en">{one.name}</span>
+              </Link>
+            ))}
+        </nav>
+      )}
+      {part === "" && (
+        <Compose
+          draft={draft}
+          known={known}
+          onStarted={(id) => {
+            again();
+            go(`/experiments/${encodeURIComponent(id)}`);
+          }}
+        />
+      )}
+      {part === "history" && <History running={running} history={answer?.history ?? []} />}
+      {watched && (
+        <Watch
+          key={watched}
+          id={watched}
+          now={now}
+          onAgain={(manifest) => {
+            draft.onText(manifest);
+            go("/experiments");
+          }}
+        />
+      )}
+    </div>
+  );
+}
