@@ -23,10 +23,14 @@ pub mod podlink;
 mod process;
 pub mod protocol;
 mod relay;
+mod router;
 mod routes;
 mod server;
 mod wire;
 
 pub use client::{ClientError, DataplaneClient};
-pub use model::{AppProtocol, Applied, Backend, HostListener, PodLink, PodPort, Problem, Service, Snapshot};
+pub use model::{
+    AppProtocol, Applied, Backend, HostListener, IngressBackend, IngressRule, PathKind, PodLink, PodPort,
+    Problem, Service, Snapshot,
+};
 pub use server::{DataplaneError, dataplane_main};

@@ -54,13 +54,11 @@ pub(crate) fn accept(
 async fn serve(shared: &Arc<Shared>, source: Arc<Peer>, destination: Arc<Destination>, client: TcpStream) {
     // Nagle would add 40 ms to what was not delayed. An error means that the client has left already.
     let _ = client.set_nodelay(true);
-    let Some(target) = shared.routes().resolve(&destination) else {
-        relay::reset(&client);
-        return;
-    };
-    match target.protocol() {
-        AppProtocol::Http => l7::serve(shared.clone(), source, destination, client).await,
-        AppProtocol::Tcp => relay::relay(shared, source, target, client).await,
+    let routes = shared.routes();
+    match (routes.protocol(&destination), routes.resolve(&destination)) {
+        (Some(AppProtocol::Http), _) => l7::serve(shared.clone(), source, destination, client).await,
+        (_, Some(target)) => relay::relay(shared, source, target, client).await,
+        (_, None) => relay::reset(&client),
     }
 }
 

@@ -82,16 +82,57 @@ impl Backend {
     }
 }
 
-/// An entrance from the host (the ingress): a loopback address of the host that leads to a Service.
+/// An entrance from the host (the ingress): a loopback address of the host that leads to Services.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct HostListener {
     /// Names the listener in [`Applied::bound`], and is the `source` of its edges in the metrics.
     pub name: String,
     /// Port 0 asks for a free one.
     pub listen: SocketAddr,
+    /// Where a request goes that no rule is about, and every connection of a listener without rules. With an empty
+    /// `service` such a request is answered with 404.
     pub namespace: String,
     pub service: String,
     pub port: u16,
+    /// Looked at per request, in the order of [`IngressRule`]'s words, whatever their order here. A listener with rules
+    /// speaks HTTP. Changing them keeps the listener and its connections.
+    #[serde(default)]
+    pub rules: Vec<IngressRule>,
+}
+
+/// Where requests for a host and path go. Of several that match, the more exact host wins (a name before `*.` before
+/// none), then the longer path, then `Exact` before `Prefix`, then the one that stands first.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct IngressRule {
+    /// A name, compared without its case and without the request's port, or `*.example.com` (exactly one label in the
+    /// star's place, as the Ingress API has it). `None` is every host.
+    pub host: Option<String>,
+    /// Begins with `/`.
+    pub path: String,
+    pub kind: PathKind,
+    /// A request goes to one of them by weight. Without any weight above 0 it is answered with 503.
+    pub backends: Vec<IngressBackend>,
+}
+
+/// How a rule's path is compared, without the query.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum PathKind {
+    /// The whole path, its case included.
+    Exact,
+    /// Element by element: `/a` covers `/a`, `/a/` and `/a/b`, not `/ab`.
+    Prefix,
+}
+
+/// A Service's port and its share.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct IngressBackend {
+    pub namespace: String,
+    pub service: String,
+    pub port: u16,
+    /// 0 to 1,000, in proportion to the rule's other weights. Shares are exact: 1 beside 999 is one request in any 1,000
+    /// in a row.
+    pub weight: u16,
 }
 
 /// The answer to a snapshot: everything is in force except what `problems` lists. The next apply tries those again.

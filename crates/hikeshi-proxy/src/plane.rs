@@ -14,6 +14,7 @@ use crate::link::Listened;
 use crate::listener::{self, Accepting};
 use crate::metrics::Metrics;
 use crate::model::{Applied, HostListener, PodLink, Problem, Snapshot};
+use crate::router;
 use crate::routes::{Destination, Peer, Pod, Routes};
 
 /// What every connection needs.
@@ -40,20 +41,17 @@ struct PodEntry {
 }
 
 struct HostEntry {
-    spec: HostListener,
+    name: String,
+    asked: SocketAddr,
     bound: SocketAddr,
     _accepting: Accepting,
 }
 
 impl HostEntry {
-    /// Whether it is already what is wanted. Asking by the address that a free port became changes nothing.
+    /// Whether it is already what is wanted: where it leads is the routes' matter. Asking by the address that a free port
+    /// became changes nothing.
     fn serves(&self, wanted: &HostListener) -> bool {
-        let here = wanted.listen == self.spec.listen || wanted.listen == self.bound;
-        let asked = HostListener {
-            listen: wanted.listen,
-            ..self.spec.clone()
-        };
-        here && asked == *wanted
+        wanted.name == self.name && (wanted.listen == self.asked || wanted.listen == self.bound)
     }
 }
 
@@ -93,7 +91,12 @@ impl Plane {
         self.post_faults(snapshot.faults, &mut applied.problems);
         self.replace_pods(&snapshot.pods, &mut applied.problems);
         let pods = self.pods.values().map(|entry| entry.pod.clone());
-        let routes = Arc::new(Routes::new(pods, &snapshot.services, &self.shared.routes()));
+        let routes = Arc::new(Routes::new(
+            pods,
+            &snapshot.services,
+            &snapshot.host_listeners,
+            &self.shared.routes(),
+        ));
         *self.shared.routes.write().unwrap_or_else(PoisonError::into_inner) = routes.clone();
         self.shared.pool.prune();
         self.open_pod_listeners(&routes, &mut applied.problems).await;
@@ -178,18 +181,20 @@ impl Plane {
         self.host
             .retain(|_, entry| wanted.iter().any(|spec| entry.serves(spec)));
         for spec in wanted {
+            let refused = router::problems(spec).into_iter().map(|message| Problem {
+                subject: format!("listener/{}", spec.name),
+                message,
+            });
+            applied.problems.extend(refused);
             if !self.host.contains_key(&spec.name) {
                 let opened = TcpListener::bind(spec.listen).await.and_then(|listener| {
                     let bound = listener.local_addr()?;
-                    let destination = Destination::Named {
-                        namespace: spec.namespace.clone(),
-                        service: spec.service.clone(),
-                        port: spec.port,
-                    };
+                    let destination = Destination::Listener(spec.name.clone());
                     let source = Arc::new(Peer::host(&spec.name));
                     let accepting = listener::accept(self.shared.clone(), listener, source, destination);
                     Ok(HostEntry {
-                        spec: spec.clone(),
+                        name: spec.name.clone(),
+                        asked: spec.listen,
                         bound,
                         _accepting: accepting,
                     })

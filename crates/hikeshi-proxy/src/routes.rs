@@ -8,7 +8,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use tokio_util::sync::CancellationToken;
 
 use crate::link::Link;
-use crate::model::{AppProtocol, Backend, PodLink, Service};
+use crate::model::{AppProtocol, Backend, HostListener, PodLink, Service};
+use crate::router::{Routed, Router};
 
 /// One end of a connection.
 #[derive(Debug)]
@@ -157,6 +158,8 @@ impl Target {
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(crate) enum Destination {
     Address(SocketAddrV4),
+    /// A host listener, by its name.
+    Listener(String),
     Named {
         namespace: String,
         service: String,
@@ -164,19 +167,76 @@ pub(crate) enum Destination {
     },
 }
 
+/// A host listener's rules, and where the rest goes.
+#[derive(Debug)]
+struct Entrance {
+    router: Arc<Router>,
+    rest: Option<Destination>,
+}
+
+/// What a request is about; asked for only where rules look at it.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Asked<'a> {
+    /// The Host header's value, else empty.
+    pub host: &'a str,
+    /// Without the query.
+    pub path: &'a str,
+}
+
+/// Where a request goes.
+#[derive(Debug)]
+pub(crate) enum Resolved {
+    To(Target),
+    /// A Service that is not there, or a rule without weights; with what to call it.
+    Missing(String),
+    /// No rule is about it.
+    Unmatched,
+}
+
+impl Entrance {
+    fn new(spec: &HostListener, old: Option<&Self>) -> Self {
+        let same = old
+            .map(|old| &old.router)
+            .filter(|router| router.is_of(&spec.rules));
+        Self {
+            router: same.map_or_else(|| Arc::new(Router::new(&spec.rules)), Arc::clone),
+            rest: (!spec.service.is_empty()).then(|| Destination::Named {
+                namespace: spec.namespace.clone(),
+                service: spec.service.clone(),
+                port: spec.port,
+            }),
+        }
+    }
+}
+
 /// The whole map; replaced, never changed.
 #[derive(Debug, Default)]
 pub(crate) struct Routes {
     pub pods: HashMap<Ipv4Addr, Arc<Pod>>,
+    entrances: HashMap<String, Entrance>,
     services: HashMap<SocketAddrV4, Arc<ServiceRoute>>,
     named: HashMap<Destination, Arc<ServiceRoute>>,
 }
 
 impl Routes {
-    /// `old` lends its counts of requests in flight.
-    pub fn new(pods: impl Iterator<Item = Arc<Pod>>, services: &[Service], old: &Self) -> Self {
+    /// `old` lends its counts: of requests in flight, and of those that unchanged rules have shared out.
+    pub fn new(
+        pods: impl Iterator<Item = Arc<Pod>>,
+        services: &[Service],
+        listeners: &[HostListener],
+        old: &Self,
+    ) -> Self {
         let mut routes = Self {
             pods: pods.map(|pod| (pod.spec.ip, pod)).collect(),
+            entrances: listeners
+                .iter()
+                .map(|spec| {
+                    (
+                        spec.name.clone(),
+                        Entrance::new(spec, old.entrances.get(&spec.name)),
+                    )
+                })
+                .collect(),
             ..Default::default()
         };
         for service in services {
@@ -199,8 +259,62 @@ impl Routes {
         routes
     }
 
+    /// How connections to `destination` are read; `None` when it leads nowhere.
+    pub fn protocol(&self, destination: &Destination) -> Option<AppProtocol> {
+        if let Destination::Listener(name) = destination
+            && self
+                .entrances
+                .get(name)
+                .is_some_and(|entrance| !entrance.router.is_empty())
+        {
+            return Some(AppProtocol::Http);
+        }
+        Some(self.resolve(destination)?.protocol())
+    }
+
+    /// Where one request goes. At an entrance with rules it counts in the shares of the rule that is about it.
+    pub fn resolve_request<'a>(
+        &self,
+        destination: &Destination,
+        asked: impl FnOnce() -> Asked<'a>,
+    ) -> Resolved {
+        if let Destination::Listener(name) = destination
+            && let Some(entrance) = self.entrances.get(name)
+            && !entrance.router.is_empty()
+        {
+            let Asked { host, path } = asked();
+            match entrance.router.route(host, path) {
+                Routed::To(backend) => {
+                    let named = Destination::Named {
+                        namespace: backend.namespace.clone(),
+                        service: backend.service.clone(),
+                        port: backend.port,
+                    };
+                    return match self.named.get(&named) {
+                        Some(service) => Resolved::To(Target::Service(service.clone())),
+                        None => {
+                            Resolved::Missing(format!("service {}/{}", backend.namespace, backend.service))
+                        }
+                    };
+                }
+                Routed::Nowhere => return Resolved::Missing(format!("{path} of {name}")),
+                Routed::Unmatched if entrance.rest.is_none() => return Resolved::Unmatched,
+                Routed::Unmatched => {}
+            }
+        }
+        match self.resolve(destination) {
+            Some(target) => Resolved::To(target),
+            None => Resolved::Missing("this address".into()),
+        }
+    }
+
     pub fn resolve(&self, destination: &Destination) -> Option<Target> {
         match destination {
+            Destination::Listener(name) => match self.entrances.get(name)?.rest.as_ref()? {
+                // Would be a listener that leads to itself.
+                Destination::Listener(_) => None,
+                rest => self.resolve(rest),
+            },
             Destination::Named { .. } => self.named.get(destination).cloned().map(Target::Service),
             Destination::Address(address) => match self.services.get(address) {
                 Some(service) => Some(Target::Service(service.clone())),

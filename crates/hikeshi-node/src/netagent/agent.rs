@@ -289,6 +289,7 @@ fn host_listener(spec: &HostListenerSpec) -> HostListener {
         namespace: spec.namespace.clone(),
         service: spec.service.clone(),
         port: spec.port,
+        rules: Vec::new(),
     }
 }
 

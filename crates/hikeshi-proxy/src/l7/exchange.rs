@@ -20,7 +20,7 @@ use crate::faults::Aborted;
 use crate::metrics::CODE_NONE;
 use crate::plane::Shared;
 use crate::relay::{choose, destination_name};
-use crate::routes::{Destination, Peer, Target};
+use crate::routes::{Asked, Destination, Peer, Resolved, Target};
 
 /// Serves one request. The error closes the client's connection without an answer.
 pub(super) async fn exchange(
@@ -30,7 +30,19 @@ pub(super) async fn exchange(
     mut request: Request<Incoming>,
 ) -> Result<Response<EdgeBody>, Aborted> {
     let arrival = Instant::now();
-    let target = shared.routes().resolve(&destination);
+    let resolved = shared.routes().resolve_request(&destination, || Asked {
+        host: request
+            .uri()
+            .host()
+            .or_else(|| request.headers().get(http::header::HOST)?.to_str().ok())
+            .unwrap_or_default(),
+        path: request.uri().path(),
+    });
+    let (target, missing) = match resolved {
+        Resolved::To(target) => (Some(target), String::new()),
+        Resolved::Missing(name) => (None, name),
+        Resolved::Unmatched => (None, "this path".into()),
+    };
     let route = if source.is_host() {
         shared.route_names.name(request.method(), request.uri().path())
     } else {
@@ -42,7 +54,7 @@ pub(super) async fn exchange(
     let Some((target, (upstream, in_flight))) = chosen else {
         let name = target
             .as_ref()
-            .map_or_else(|| "this address".into(), |target| target.name());
+            .map_or(missing, Target::name);
         let metrics = shared.metrics.edge(
             &source.workload,
             target.as_ref().map_or("", Target::destination),
