@@ -181,6 +181,8 @@ pub enum Internal {
     Control {
         #[arg(long)]
         listen: Option<SocketAddr>,
+        #[arg(long)]
+        system: String,
     },
     Dataplane {
         folder: PathBuf,

@@ -39,7 +39,9 @@ pub fn run(command: Command) -> Result<(), Failure> {
 
 fn run_internal(internal: Internal) -> Result<(), Failure> {
     match internal {
-        Internal::Control { listen } => crate::daemon::run(Paths::from_environment()?, listen),
+        Internal::Control { listen, system } => {
+            crate::daemon::run(Paths::from_environment()?, listen, system)
+        }
         Internal::Dataplane { folder } => hikeshi_proxy::dataplane_main(&folder)
             .map_err(|error| Failure::component(format!("the data plane has failed: {error}"))),
         Internal::PodInit { folder } => match hikeshi_node::pod_init_main(&folder) {

@@ -14,7 +14,7 @@ use crate::failure::Failure;
 use crate::paths::Paths;
 
 /// Runs until told to stop. The log goes to standard error; a failure goes to standard output, for whoever started it.
-pub fn run(paths: Paths, listen: Option<SocketAddr>) -> Result<(), Failure> {
+pub fn run(paths: Paths, listen: Option<SocketAddr>, system: String) -> Result<(), Failure> {
     tracing_subscriber::fmt()
         .with_env_filter(
             tracing_subscriber::EnvFilter::try_from_env("HIKESHI_LOG")
@@ -29,7 +29,7 @@ pub fn run(paths: Paths, listen: Option<SocketAddr>) -> Result<(), Failure> {
         .build();
     let result = runtime
         .map_err(|error| Failure::component(format!("starting the runtime: {error}")))
-        .and_then(|runtime| runtime.block_on(serve::serve(paths, listen)));
+        .and_then(|runtime| runtime.block_on(serve::serve(paths, listen, system)));
     if let Err(failure) = &result {
         tracing::error!(%failure, "control has failed");
         // Whoever started control may be gone by now.

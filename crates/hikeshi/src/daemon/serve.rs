@@ -20,7 +20,7 @@ use crate::paths::Paths;
 /// How long a drill waits for the noise of the start to pass before it opens.
 const SETTLE: std::time::Duration = std::time::Duration::from_secs(100);
 
-pub async fn serve(paths: Paths, listen: Option<SocketAddr>) -> Result<(), Failure> {
+pub async fn serve(paths: Paths, listen: Option<SocketAddr>, system: String) -> Result<(), Failure> {
     let share = crate::paths::share()?;
     let lifeline = inherited_lifeline()?;
     let watched = lifeline
@@ -30,9 +30,8 @@ pub async fn serve(paths: Paths, listen: Option<SocketAddr>) -> Result<(), Failu
         .component("copying the lifeline")?;
     let before = Record::read(&paths);
     let fresh = before.is_none();
-    let system = before
-        .and_then(|record| record.system)
-        .unwrap_or_else(|| "chirpy".into());
+    // What already runs here goes on, whatever this control was started for.
+    let system = before.and_then(|record| record.system).unwrap_or(system);
     let options = SessionOptions {
         drills: paths.drills(),
         share,

@@ -45,7 +45,7 @@ pub fn ensure(
         .component(format!("opening {}", paths.control_log().display()))?;
     let mut command = Command::new(std::env::current_exe().component("finding this program")?);
     command
-        .args(["internal", "control"])
+        .args(["internal", "control", "--system", system])
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .stderr(log);
