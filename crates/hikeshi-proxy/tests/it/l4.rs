@@ -94,6 +94,7 @@ async fn the_host_has_an_entrance() {
         namespace: "chirpy".into(),
         service: "db".into(),
         port: 80,
+        rules: vec![],
     }];
     let applied = world.apply().await;
     let bound = applied.bound["ingress"];
