@@ -7,7 +7,7 @@ use crate::rest::create_object;
 use crate::status::ApiResult;
 use crate::store::{Store, View};
 
-const NAMESPACES: [&str; 3] = ["default", "kube-system", "kube-public"];
+const NAMESPACES: [&str; 4] = ["default", "kube-system", "kube-public", "kube-node-lease"];
 /// The ClusterIP of `kubernetes.default`.
 const ADDRESS: &str = "127.96.0.1";
 

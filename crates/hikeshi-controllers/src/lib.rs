@@ -14,6 +14,7 @@ mod endpoints;
 mod gc;
 mod hpa;
 mod job;
+mod node;
 mod object;
 mod pods;
 mod quantity;
@@ -54,6 +55,7 @@ pub async fn run(client: Client, shutdown: CancellationToken) -> Result<(), Cont
     manager.add(daemonset::DaemonSets);
     manager.add(job::Jobs);
     manager.add(cronjob::CronJobs);
+    manager.add(node::Nodes::default());
     manager.add(disruption::Disruptions);
     manager.add(hpa::Autoscalers::default());
     manager.add(endpoints::Endpoints);

@@ -154,15 +154,6 @@ impl Worker {
     pub(super) async fn destroy(mut self) {
         self.watcher = JoinSet::new();
         self.probes.clear();
-        let record = sandbox::SandboxRecord::read(&self.dir);
-        sandbox::end(&self.dir).await;
-        if let Err(error) = std::fs::remove_dir_all(&self.dir)
-            && error.kind() != std::io::ErrorKind::NotFound
-        {
-            tracing::warn!(folder = %self.dir.display(), %error, "a pod's folder was not removed");
-        }
-        if let Some(record) = record {
-            self.kubelet.addresses.release(record.ip);
-        }
+        self.kubelet.discard(&self.uid).await;
     }
 }

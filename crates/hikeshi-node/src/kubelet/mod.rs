@@ -7,6 +7,7 @@ mod caches;
 mod claims;
 mod connect;
 mod destroy;
+mod dispatch;
 mod ending;
 mod env;
 mod events;
@@ -128,15 +129,11 @@ impl Kubelet {
         let tasks = TaskTracker::new();
         let (kubelet, stop) = (self.clone(), shutdown.clone());
         tasks.spawn(async move { kubelet.caches.run(kubelet.client.clone(), watches, stop).await });
-        tasks.spawn(nodes::run(
-            self.client.clone(),
-            self.config.nodes.clone(),
-            shutdown.clone(),
-        ));
         tokio::select! {
             () = self.caches.ready() => {}
             () = shutdown.cancelled() => return Ok(()),
         }
+        tasks.spawn(self.clone().keep_nodes(shutdown.clone()));
         tasks.spawn(self.clone().keep_hosts(shutdown.clone()));
         tasks.spawn(self.clone().keep_usage(shutdown.clone()));
         self.clear_unknown().await;
@@ -182,8 +179,15 @@ impl Kubelet {
         })
     }
 
-    /// The pods bound to our nodes, by uid.
+    /// The pods bound to those of our nodes that are on, by uid.
     fn our_pods(&self) -> HashMap<String, Arc<Pod>> {
+        let mut pods = self.bound_pods();
+        pods.retain(|_, pod| self.is_on(node_of(pod)));
+        pods
+    }
+
+    /// The pods bound to our nodes, by uid.
+    fn bound_pods(&self) -> HashMap<String, Arc<Pod>> {
         let ours = self.caches.pods.state().into_iter().filter(|pod| {
             let node = pod.spec.as_ref().and_then(|spec| spec.node_name.as_ref());
             node.is_some_and(|node| self.config.nodes.iter().any(|one| one.name == *node))
@@ -194,7 +198,7 @@ impl Kubelet {
 
     /// Ends pods of the folder that the API does not know (any more).
     async fn clear_unknown(&self) {
-        let known = self.our_pods();
+        let known = self.bound_pods();
         for entry in fs::read_dir(self.config.state_dir.join("pods"))
             .into_iter()
             .flatten()
@@ -206,46 +210,6 @@ impl Kubelet {
             } else if let Some(record) = sandbox::SandboxRecord::read(&entry.path()) {
                 // Before any worker may ask for a new address.
                 self.addresses.reserve(record.ip);
-            }
-        }
-    }
-
-    /// Starts a worker for each new pod and hands every change to it.
-    async fn dispatch(self: &Arc<Self>, tasks: &TaskTracker, shutdown: &CancellationToken) {
-        let mut changed = self.caches.pods_changed();
-        let mut workers: HashMap<String, watch::Sender<Option<Arc<Pod>>>> = HashMap::new();
-        loop {
-            changed.borrow_and_update();
-            let pods = self.our_pods();
-            workers.retain(|uid, worker| {
-                if !pods.contains_key(uid) {
-                    let _ = worker.send(None);
-                }
-                !worker.is_closed() && pods.contains_key(uid)
-            });
-            for (uid, pod) in pods {
-                match workers.get(&uid) {
-                    Some(worker) => {
-                        worker.send_if_modified(|known| {
-                            let differs = known.as_ref().is_none_or(|known| {
-                                known.metadata.resource_version != pod.metadata.resource_version
-                            });
-                            if differs {
-                                *known = Some(pod);
-                            }
-                            differs
-                        });
-                    }
-                    None => {
-                        let (sender, receiver) = watch::channel(Some(pod.clone()));
-                        workers.insert(uid, sender);
-                        tasks.spawn(worker::Worker::new(self.clone(), pod).run(receiver, shutdown.clone()));
-                    }
-                }
-            }
-            tokio::select! {
-                outcome = changed.changed() => if outcome.is_err() { return },
-                () = shutdown.cancelled() => return,
             }
         }
     }
@@ -425,6 +389,13 @@ impl Kubelet {
             &self.usage(),
         )
     }
+}
+
+/// The node a pod is bound to; empty if to none.
+fn node_of(pod: &Pod) -> &str {
+    let spec = pod.spec.as_ref();
+    spec.and_then(|spec| spec.node_name.as_deref())
+        .unwrap_or_default()
 }
 
 fn copy_folder(from: &Path, to: &Path) -> io::Result<()> {

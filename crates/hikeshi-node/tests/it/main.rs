@@ -5,4 +5,5 @@ mod kubelet;
 mod life;
 mod limits;
 mod network;
+mod power;
 mod support;
