@@ -1,6 +1,7 @@
 //! The controllers, all together, against an API server in memory.
 
 mod api;
+mod real;
 
 use api::Api;
 use serde_json::{Value, json};

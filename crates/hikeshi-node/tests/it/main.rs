@@ -5,5 +5,6 @@ mod kubelet;
 mod life;
 mod limits;
 mod network;
+mod pod_life;
 mod power;
 mod support;
