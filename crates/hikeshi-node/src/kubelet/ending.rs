@@ -96,6 +96,19 @@ impl Worker {
         Next::Wait(wait)
     }
 
+    /// The containers have done their work: the sidecars end, one by one, each within the pod's grace.
+    pub(super) async fn end_sidecars(&mut self) {
+        let runs = self.runs.iter().filter(|(_, run)| run.is_running());
+        let running: Vec<String> = runs.map(|(name, _)| name.clone()).collect();
+        for name in next_to_end(&self.pod, &running) {
+            if !self.stopping.contains_key(&name) {
+                self.probes.remove(&name);
+                self.stopping.insert(name.clone(), Instant::now() + self.grace());
+                self.signal(&name, libc::SIGTERM).await;
+            }
+        }
+    }
+
     /// The last status, then the object goes, then the folder (when the API says that it is gone).
     async fn finish(&mut self) -> Next {
         self.watcher = JoinSet::new();

@@ -50,6 +50,9 @@ impl Worker {
         for container in pods::containers(&pod) {
             wait = wait.min(self.run_container(container, false).await);
         }
+        if status::is_done(&pod, &self.runs) {
+            self.end_sidecars().await;
+        }
         wait
     }
 
