@@ -14,6 +14,7 @@ mod patch;
 mod pki;
 mod promql;
 mod protobuf;
+mod rbac;
 mod registry;
 mod request;
 mod rest;

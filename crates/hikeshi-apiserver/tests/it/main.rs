@@ -4,6 +4,7 @@ mod access;
 mod autoscaling;
 mod forward;
 mod objects;
+mod rbac;
 mod streams;
 mod support;
 mod watches;

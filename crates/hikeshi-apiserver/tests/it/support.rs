@@ -105,6 +105,24 @@ impl Cluster {
         self.user("admin", &["system:masters"])
     }
 
+    /// kubectl with a bearer token and nothing else.
+    pub fn with_token(&self, token: &str, args: &[&str]) -> Output {
+        let ca = self.dir.path().join("ca.pem");
+        std::fs::write(&ca, self.pki.ca_pem()).unwrap();
+        let mut command = Command::new("kubectl");
+        command
+            .env("HOME", self.dir.path().join("nobody"))
+            .env_remove("KUBECONFIG")
+            .arg("--server")
+            .arg(&self.url)
+            .arg("--certificate-authority")
+            .arg(&ca)
+            .arg("--token")
+            .arg(token)
+            .args(args);
+        command.output().unwrap()
+    }
+
     /// A pod that runs as far as the API can tell.
     pub fn running_pod(&self, name: &str, containers: &[&str]) {
         let admin = self.admin();
