@@ -248,7 +248,7 @@ impl Call {
 pub(crate) fn body(content_type: &str, bytes: &Bytes) -> ApiResult<Value> {
     let decoded = if content_type.contains("protobuf") || bytes.starts_with(crate::protobuf::MAGIC) {
         crate::protobuf::decode(bytes).map_err(|e| e.to_string())
-    } else if content_type.contains("cbor") {
+    } else if !(content_type.is_empty() || content_type.contains("json") || content_type.contains("yaml")) {
         return Err(ApiError::unsupported_media(
             "application/json, application/yaml, application/vnd.kubernetes.protobuf",
         ));

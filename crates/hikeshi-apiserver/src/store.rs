@@ -277,7 +277,14 @@ impl Store {
     /// Changes the store; all changes of the closure become visible at once.
     pub fn write<T>(&self, change: impl FnOnce(&mut View) -> T) -> T {
         let mut view = self.view.write().unwrap_or_else(PoisonError::into_inner);
+        let before = view.revision;
         let result = change(&mut view);
+        let news = view.history.len().min((view.revision - before) as usize);
+        let news: Vec<Arc<Change>> = view.history.range(view.history.len() - news..).cloned().collect();
+        if let Err(error) = crate::admission::quota::settle(&mut view, &news) {
+            // The write itself is stored and acknowledged; the next one counts anew.
+            tracing::warn!(%error, "the use of quotas could not be written");
+        }
         let revision = view.revision;
         drop(view);
         self.latest.send_if_modified(|latest| {
@@ -425,5 +432,7 @@ fn rewrite(
     })
 }
 
+#[cfg(test)]
+mod killed;
 #[cfg(test)]
 mod tests;

@@ -54,6 +54,14 @@ pub(crate) async fn handle(app: &App, call: Call, parts: Parts) -> ApiResult<Res
         (Some("finalize"), &Method::PUT) if call.resource.plural == "namespaces" => {
             write::update(app, &call, false)
         }
+        (Some("log"), method) if call.resource.plural == "pods" && method != Method::GET => {
+            Err(ApiError::method_not_allowed())
+        }
+        (Some("exec" | "attach" | "portforward"), method)
+            if call.resource.plural == "pods" && !matches!(*method, Method::GET | Method::POST) =>
+        {
+            Err(ApiError::method_not_allowed())
+        }
         (Some(sub), _) if call.resource.plural == "pods" => match sub {
             "binding" => sub::binding(app, &call),
             "eviction" => eviction::evict(app, &call),

@@ -9,6 +9,7 @@ use serde_json::{Map, Value, json};
 
 use super::immutable;
 use super::read::one;
+use crate::admission::{limits, quota};
 use crate::app::App;
 use crate::convert::{from_stored, to_stored};
 use crate::defaults;
@@ -155,8 +156,13 @@ pub(crate) fn create_object(
         object.remove("status");
     }
     defaults::fill(resource, &mut object, view);
+    if &*resource.kind == "Pod" {
+        limits::fill_pod(view, namespace, &mut object);
+    }
     validate::values(resource, &object)?;
     validate::experiments(resource, None, &object)?;
+    limits::admit(view, resource, namespace, &object)?;
+    quota::admit(view, resource, namespace, None, &object)?;
     if dry_run {
         return Ok(Arc::new(object));
     }
@@ -302,6 +308,7 @@ pub(super) fn replace_object(
     }
     defaults::fill(resource, &mut new, view);
     if !status {
+        quota::admit(view, resource, namespace, Some(&**old), &new)?;
         validate::values(resource, &new)?;
         validate::experiments(resource, Some(old), &new)?;
         let causes = immutable::causes(resource, old, &new);

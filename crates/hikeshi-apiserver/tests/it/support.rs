@@ -101,6 +101,27 @@ impl Cluster {
         }
     }
 
+    /// A kube-rs client of the administrator. To be used inside [`Cluster::run`].
+    pub async fn client(&self) -> kube::Client {
+        let identity = self.pki.issue_client("admin", &["system:masters"]).unwrap();
+        let text = self.pki.kubeconfig(&self.url, &identity, "chirpy");
+        let kubeconfig = kube::config::Kubeconfig::from_yaml(&text).unwrap();
+        let options = kube::config::KubeConfigOptions::default();
+        let config = kube::Config::from_custom_kubeconfig(kubeconfig, &options).await;
+        kube::Client::try_from(config.unwrap()).unwrap()
+    }
+
+    /// Runs async work on the server's own runtime; at most a minute.
+    pub fn run<T>(&self, work: impl Future<Output = T>) -> T {
+        let runtime = self.runtime.as_ref().unwrap();
+        runtime.block_on(async {
+            let limit = Duration::from_secs(60);
+            tokio::time::timeout(limit, work)
+                .await
+                .expect("done within a minute")
+        })
+    }
+
     pub fn admin(&self) -> Kubectl {
         self.user("admin", &["system:masters"])
     }
