@@ -72,8 +72,8 @@ pub struct Cluster {
 
 pub struct Node1 {
     pub kubelet: Arc<Kubelet>,
-    stop: CancellationToken,
-    pub task: tokio::task::JoinHandle<()>,
+    pub stop: CancellationToken,
+    task: tokio::task::JoinHandle<()>,
 }
 
 impl Cluster {
