@@ -124,14 +124,14 @@ pub(super) fn plan(
     let last = before["time"]
         .as_str()
         .and_then(|text| text.parse::<Timestamp>().ok());
-    let mut since = last.unwrap_or_else(|| created(&schedule.metadata));
+    let since = last.unwrap_or_else(|| created(&schedule.metadata));
     let deadline = spec
         .starting_deadline_seconds
         .and_then(|seconds| i64::try_from(seconds).ok());
-    if let Some(earliest) = deadline.and_then(|s| now.checked_sub(SignedDuration::from_secs(s)).ok()) {
-        since = since.max(earliest);
-    }
-    let Some(missed) = times.missed(since, now) else {
+    let earliest = deadline.and_then(|s| now.checked_sub(SignedDuration::from_secs(s)).ok());
+    // From the last run on, also with a deadline: @every counts from there.
+    let missed = times.missed(since, now);
+    let Some(missed) = missed.filter(|missed| earliest.is_none_or(|earliest| missed.last >= earliest)) else {
         return plan;
     };
     if spec.concurrency_policy == Policy::Forbid && !active.is_empty() {
