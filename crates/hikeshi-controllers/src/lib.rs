@@ -60,6 +60,8 @@ pub async fn run(client: Client, shutdown: CancellationToken) -> Result<(), Cont
     manager.add(hpa::Autoscalers::default());
     manager.add(endpoints::Endpoints);
     manager.add(gc::GarbageCollector::default());
+    manager.add(chaos::Schedules);
+    manager.add(chaos::Workflows);
     for controller in chaos::controllers() {
         manager.add(controller);
     }

@@ -13,6 +13,7 @@ mod env;
 mod events;
 mod exec;
 mod failing;
+mod held;
 mod hooks;
 mod hosts;
 mod logs;
@@ -30,7 +31,7 @@ mod usage;
 mod volumes;
 mod worker;
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::fs;
 use std::io;
 use std::os::fd::OwnedFd;
@@ -45,12 +46,14 @@ use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::chaosagent::Agent;
 use crate::images::{ImageError, Images};
 use caches::{Caches, Watches};
 
 pub use connect::ConnectError;
 pub use destroy::destroy_all;
 pub use exec::ExecError;
+pub(crate) use held::memory_limit;
 pub use logs::{LogError, LogRequest};
 pub use usage::{ContainerUsage, NodeUsage, PodUsage};
 
@@ -101,6 +104,8 @@ pub struct Kubelet {
     events: events::Recorder,
     images: Mutex<Arc<Images>>,
     usage: Mutex<Vec<PodUsage>>,
+    /// Uids of pods whose containers must not run.
+    held: watch::Sender<BTreeSet<String>>,
 }
 
 impl Kubelet {
@@ -116,6 +121,7 @@ impl Kubelet {
             watches: Mutex::new(Some(watches)),
             images: Mutex::new(Arc::new(Images::default())),
             usage: Mutex::new(Vec::new()),
+            held: watch::Sender::new(BTreeSet::new()),
         })
     }
 
@@ -140,6 +146,7 @@ impl Kubelet {
         tasks.spawn(self.clone().keep_nodes(shutdown.clone()));
         tasks.spawn(self.clone().keep_hosts(shutdown.clone()));
         tasks.spawn(self.clone().keep_usage(shutdown.clone()));
+        tasks.spawn(Agent::new(self.clone()).run(shutdown.clone()));
         self.clear_unknown().await;
         self.dispatch(&tasks, &shutdown).await;
         tasks.close();
@@ -165,7 +172,7 @@ impl Kubelet {
         self.images.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    fn pod_dir(&self, uid: &str) -> PathBuf {
+    pub(crate) fn pod_dir(&self, uid: &str) -> PathBuf {
         self.config.state_dir.join("pods").join(uid)
     }
 

@@ -152,6 +152,7 @@ impl Worker {
         base.insert("HOME".to_owned(), image.workdir.display().to_string());
         base.insert("KUBERNETES_SERVICE_HOST".to_owned(), "127.96.0.1".to_owned());
         base.insert("KUBERNETES_SERVICE_PORT".to_owned(), "443".to_owned());
+        base.extend(kubelet.clock(&self.dir, &reference, &name));
         let env = match env::environment(&pod, container, base, &kubelet.caches) {
             Ok(env) => env,
             Err(error) => return self.misconfigured(&name, &error.to_string()),
@@ -301,7 +302,7 @@ impl Worker {
     }
 }
 
-fn limits(container: &Container) -> Limits {
+pub(super) fn limits(container: &Container) -> Limits {
     let limits = container
         .resources
         .as_ref()

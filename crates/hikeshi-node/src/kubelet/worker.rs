@@ -1,6 +1,6 @@
 //! One pod's life: a task that compares what the pod should be with what its init tells, and acts.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -43,6 +43,8 @@ pub struct Worker {
     pub(super) probes: BTreeMap<String, JoinSet<()>>,
     /// Containers told to end for a failed probe: killed at the deadline.
     pub(super) stopping: BTreeMap<String, Instant>,
+    /// Containers that a fault ends: they run again when it is lifted.
+    pub(super) put_down: BTreeSet<String>,
     updates: (mpsc::Sender<Update>, mpsc::Receiver<Update>),
     pub(super) findings: (mpsc::Sender<Finding>, mpsc::Receiver<Finding>),
     pub(super) ending: Option<Ending>,
@@ -74,6 +76,7 @@ impl Worker {
             watcher: JoinSet::new(),
             probes: BTreeMap::new(),
             stopping: BTreeMap::new(),
+            put_down: BTreeSet::new(),
             updates: mpsc::channel(64),
             findings: mpsc::channel(64),
             ending: None,
@@ -90,6 +93,7 @@ impl Worker {
         self.over = pods::is_over(&self.pod);
         self.adopt().await;
         let mut config = self.kubelet.config_changes();
+        let mut held = self.kubelet.holds();
         loop {
             let wait = match self.step().await {
                 Next::Wait(wait) => wait,
@@ -111,6 +115,7 @@ impl Worker {
                 Some(update) = self.updates.1.recv() => self.take(update).await,
                 Some(finding) = self.findings.1.recv() => self.take(Update::Probe(finding)).await,
                 _ = config.changed() => self.refresh_volumes(),
+                _ = held.changed() => {}
                 () = tokio::time::sleep(wait) => {}
             }
         }
@@ -324,7 +329,9 @@ impl Worker {
             wait = wait.min(self.make_sandbox().await);
         }
         if self.sandbox.is_some() {
-            if self.failing.is_none() {
+            if self.is_held() {
+                self.keep_down().await;
+            } else if self.failing.is_none() {
                 wait = wait.min(self.run_containers().await);
             }
             wait = wait.min(self.kill_overdue().await);

@@ -66,7 +66,7 @@ pub struct Cluster {
     lifeline: (io::PipeReader, io::PipeWriter),
     pub client: kube::Client,
     pub pods: Api<Pod>,
-    shutdown: CancellationToken,
+    pub shutdown: CancellationToken,
     _audit: mpsc::UnboundedReceiver<api::AuditEvent>,
 }
 

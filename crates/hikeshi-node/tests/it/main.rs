@@ -1,5 +1,6 @@
 //! Real pods on this machine: every test starts inits of its own and ties them to a lifeline.
 
+mod chaos;
 mod exec;
 mod kubelet;
 mod life;

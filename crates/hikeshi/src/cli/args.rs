@@ -190,6 +190,9 @@ pub enum Internal {
     PodInit {
         folder: PathBuf,
     },
+    Stress {
+        load: Vec<String>,
+    },
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]

@@ -15,6 +15,7 @@ mod story;
 mod up;
 
 use args::{Command, Internal};
+use hikeshi_node::stress::{Load, stress_main};
 
 use crate::failure::Failure;
 use crate::paths::Paths;
@@ -47,6 +48,13 @@ fn run_internal(internal: Internal) -> Result<(), Failure> {
         Internal::PodInit { folder } => match hikeshi_node::pod_init_main(&folder) {
             0 => Ok(()),
             code => Err(Failure::component(format!("the pod's init ended with {code}"))),
+        },
+        Internal::Stress { load } => match Load::parse(&load) {
+            Some(load) => {
+                stress_main(load);
+                Ok(())
+            }
+            None => Err(Failure::usage("a load is four numbers".to_owned())),
         },
     }
 }
