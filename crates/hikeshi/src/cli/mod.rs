@@ -5,6 +5,7 @@ mod bench;
 mod doctor;
 mod down;
 mod drill;
+mod experiment;
 mod kubeconfig;
 mod output;
 mod postmortem;
@@ -29,6 +30,7 @@ pub fn run(command: Command) -> Result<(), Failure> {
         Command::Status(args) => status::run(&args),
         Command::Kubeconfig(args) => kubeconfig::run(&args),
         Command::Drill(command) => drill::run(command),
+        Command::Experiment(command) => experiment::run(command),
         Command::Rehearse(args) => rehearse::run(&args),
         Command::Scenario(command) => scenario::run(command),
         Command::Story(args) => story::run(&args),
