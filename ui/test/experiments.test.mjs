@@ -139,6 +139,7 @@ test("durations are read and told", () => {
   assert.equal(lasts(manifest(PRESETS[1].form)), 600);
   assert.equal(lasts("spec:\n  duration: \"90s\" # a while\n"), 90);
   assert.equal(lasts(PRESETS[0].text), null);
+  assert.equal(lasts(manifest({ ...PRESETS[1].form, scheduled: true, schedule: "@every 10m" })), null);
   assert.equal(span(130, "ja"), "2 分 10 秒");
   assert.equal(span(3600, "en"), "1 h");
   assert.equal(span(0.3, "en"), "0.3 s");

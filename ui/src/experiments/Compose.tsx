@@ -40,6 +40,7 @@ export function Compose({ draft, known, onStarted }: Props) {
   }, []);
   const problems = refused?.of === draft.text ? refused.problems : (previewed.preview?.problems ?? []);
   const { name, namespace, kind } = draft.form;
+  const once = kind === "PodChaos" && draft.form.podAction !== "pod-failure";
 
   const begin = async () => {
     setStarting(true);
@@ -90,7 +91,7 @@ export function Compose({ draft, known, onStarted }: Props) {
       <section className="panel x-before" aria-label={t("x_preview")}>
         <PreviewPanel previewed={previewed} problems={problems} onProblem={(problem) => goTo(area.current, problem)} />
       </section>
-      <StartBar previewed={previewed} problems={problems.length} starting={starting} onStart={() => void begin()} />
+      <StartBar previewed={previewed} problems={problems.length} starting={starting} once={once} onStart={() => void begin()} />
     </div>
   );
 }

@@ -34,13 +34,16 @@ export function PreviewPanel({ previewed, problems, onProblem }: Props) {
       )}
       {preview && (
         <>
-          <section aria-label={t("x_blast")}>
-            <h3>{t("x_blast")}</h3>
-            <Blast radius={preview.blast_radius} />
-          </section>
+          {/* While something is wrong with it, nobody can say whom it would hit. */}
+          {(problems.length === 0 || preview.blast_radius.of > 0) && (
+            <section aria-label={t("x_blast")}>
+              <h3>{t("x_blast")}</h3>
+              <Blast radius={preview.blast_radius} />
+            </section>
+          )}
           <section>
             <h3>{t("x_hypothesis")}</h3>
-            {preview.hypothesis.length === 0 && <p className="calm">{t("x_no_hypothesis")}</p>}
+            {preview.hypothesis.length === 0 && problems.length === 0 && <p className="calm">{t("x_no_hypothesis")}</p>}
             {preview.hypothesis.some((check) => check.now === false) && <p className="x-caution">{t("x_unsteady")}</p>}
             <Now checks={preview.hypothesis} guard={false} />
           </section>
