@@ -4,6 +4,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { parse } from "yaml";
 import { lasts, seconds, span } from "../src/experiments/duration.ts";
+import { extent, scale, shown } from "../src/experiments/figure.ts";
 import { EMPTY, KINDS, NETWORK_ACTIONS, POD_ACTIONS, startOf, turnedInto } from "../src/experiments/form.ts";
 import { manifest, tree } from "../src/experiments/manifest.ts";
 import { PRESETS } from "../src/experiments/presets.ts";
@@ -129,6 +130,27 @@ test("another kind keeps the target and drops the other kind's fields", () => {
   assert.equal(turned.podAction, POD_ACTIONS[0]);
   assert.equal(turned.percent, "");
   assert.ok(NETWORK_ACTIONS.includes(turnedInto(turned, "NetworkChaos").networkAction));
+});
+
+test("a figure is told in its unit, and near one no digit is lost", () => {
+  assert.equal(shown(0.31, "seconds"), "310 ms");
+  assert.equal(shown(1.5, "seconds"), "1.5 s");
+  assert.equal(shown(0.9995, "ratio"), "99.95%");
+  assert.equal(shown(1, "ratio"), "100%");
+  assert.equal(shown(0.99999, "ratio"), "99.999%");
+  assert.equal(shown(14.4, "burn rate"), "×14.4");
+  assert.equal(shown(12345.6, ""), "12346");
+});
+
+test("a figure's picture holds every value, its limit and the whole fault", () => {
+  const points = [[100, 2], [110, 8]];
+  const [bottom, top] = scale({ points, objective: 5, unit: "" });
+  assert.ok(bottom < 2 && top > 8);
+  assert.equal(scale({ points: [[0, 0.1]], objective: 14, unit: "burn rate" })[0], 0);
+  assert.deepEqual(scale({ points: [], objective: null, unit: "" }), [0, 1.2]);
+  assert.equal(scale({ points: [[0, 0.97], [1, 1]], objective: 0.99, unit: "ratio" })[1], 1);
+  assert.deepEqual(extent(points, 105, null, 130), [100, 130]);
+  assert.deepEqual(extent([], 105, 120, 500), [45, 120]);
 });
 
 test("durations are read and told", () => {

@@ -1,4 +1,4 @@
-import { useState } from "react";
+import { useEffect, useRef, useState } from "react";
 import { remove } from "../api";
 import { clock, duration, useLocale } from "../i18n";
 import { Notice, Prose, useToasts } from "../parts";
@@ -42,6 +42,9 @@ function Shown({ experiment, now, lost, refresh, onAgain }: ShownProps) {
   const began = Date.parse(experiment.started_at) / 1000;
   const end = experiment.ended_at ? Date.parse(experiment.ended_at) / 1000 : null;
   const { name, namespace, kind, manifest } = experiment;
+  const head = useRef<HTMLElement>(null);
+  // Whoever pressed "start" goes on from here.
+  useEffect(() => head.current?.focus({ preventScroll: true }), []);
   return (
     <div className="x-watch">
       {lost && (
@@ -49,7 +52,7 @@ function Shown({ experiment, now, lost, refresh, onAgain }: ShownProps) {
           {t("reconnecting")}
         </p>
       )}
-      <section className="panel x-head">
+      <section className="panel x-head" ref={head} tabIndex={-1}>
         <div className="x-who">
           <p className="eyebrow">
             <span lang="en">{kind}</span>
@@ -89,8 +92,8 @@ function Shown({ experiment, now, lost, refresh, onAgain }: ShownProps) {
         <section className="panel x-figures" aria-label={t("x_figures")}>
           <h2>{t("x_figures")}</h2>
           {experiment.figures.length === 0 && <p className="calm">{t("x_no_figures")}</p>}
-          {experiment.figures.map((figure) => (
-            <Chart key={figure.name} figure={figure} from={began} to={end} now={now / 1000} />
+          {experiment.figures.map((figure, i) => (
+            <Chart key={i} figure={figure} from={began} to={end} now={now / 1000} />
           ))}
         </section>
         <div className="x-side">
