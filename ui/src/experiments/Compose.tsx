@@ -1,6 +1,5 @@
 import { useEffect, useRef, useState } from "react";
 import { useLocale } from "../i18n";
-import { useToasts } from "../parts";
 import { CheckFields } from "./CheckFields";
 import { Commands, save, useCopy } from "./Commands";
 import { type Known, refusedFor, start, usePreview } from "./data";
@@ -25,11 +24,11 @@ interface Props {
 /** The form, the manifest that it writes, and what that would do. */
 export function Compose({ draft, known, onStarted }: Props) {
   const { t } = useLocale();
-  const toasts = useToasts();
   const copy = useCopy();
   const previewed = usePreview(draft.text);
   const [starting, setStarting] = useState(false);
-  const [refused, setRefused] = useState<{ of: string; problems: Problem[] } | null>(null);
+  // Why a text was not started; it stands until the text is another.
+  const [refused, setRefused] = useState<{ of: string; problems: Problem[]; error: unknown } | null>(null);
   const area = useRef<HTMLTextAreaElement>(null);
   const here = useRef(true);
   useEffect(() => {
@@ -38,19 +37,19 @@ export function Compose({ draft, known, onStarted }: Props) {
       here.current = false;
     };
   }, []);
-  const problems = refused?.of === draft.text ? refused.problems : (previewed.preview?.problems ?? []);
+  const turnedDown = refused?.of === draft.text ? refused : null;
+  const problems = turnedDown && turnedDown.problems.length > 0 ? turnedDown.problems : (previewed.preview?.problems ?? []);
   const { name, namespace, kind } = draft.form;
   const once = kind === "PodChaos" && draft.form.podAction !== "pod-failure";
 
   const begin = async () => {
     setStarting(true);
+    setRefused(null);
     try {
       const id = await start(draft.text);
       if (here.current) onStarted(id);
     } catch (error) {
-      const found = refusedFor(error);
-      if (found) setRefused({ of: draft.text, problems: found });
-      else toasts.fail(error);
+      if (here.current) setRefused({ of: draft.text, problems: refusedFor(error), error });
     } finally {
       if (here.current) setStarting(false);
     }
@@ -91,7 +90,7 @@ export function Compose({ draft, known, onStarted }: Props) {
       <section className="panel x-before" aria-label={t("x_preview")}>
         <PreviewPanel previewed={previewed} problems={problems} onProblem={(problem) => goTo(area.current, problem)} />
       </section>
-      <StartBar previewed={previewed} problems={problems.length} starting={starting} once={once} onStart={() => void begin()} />
+      <StartBar previewed={previewed} problems={problems.length} starting={starting} once={once} failure={turnedDown?.error ?? null} onStart={() => void begin()} />
     </div>
   );
 }

@@ -1,5 +1,5 @@
 import { useLocale } from "../i18n";
-import { Prose } from "../parts";
+import { Prose, wordsOf } from "../parts";
 import { Blast, rounded } from "./Blast";
 import type { Previewed } from "./data";
 import type { CheckNow, Problem } from "./types";
@@ -12,14 +12,15 @@ interface Props {
 
 /** What would happen, to whom, and whether the steady state holds: before anything starts. */
 export function PreviewPanel({ previewed, problems, onProblem }: Props) {
-  const { t, pick } = useLocale();
+  const locale = useLocale();
+  const { t, pick } = locale;
   const { preview, error } = previewed;
   return (
     <div className="x-preview" aria-busy={!previewed.fresh}>
       <h2>{t("x_preview")}</h2>
       {error !== null && (
         <p className="failure" role="alert">
-          {t("x_preview_lost")} {error instanceof Error ? error.message : String(error)}
+          {t("x_preview_lost")} {wordsOf(error, locale)}
         </p>
       )}
       {problems.length > 0 && <Problems problems={problems} onProblem={onProblem} />}

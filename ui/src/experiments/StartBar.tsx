@@ -1,4 +1,5 @@
 import { type Locale, useLocale } from "../i18n";
+import { wordsOf } from "../parts";
 import type { Previewed } from "./data";
 import { span } from "./duration";
 import type { Preview } from "./types";
@@ -9,11 +10,13 @@ interface Props {
   starting: boolean;
   /** A kill happens once; its duration is how long what follows is measured. */
   once: boolean;
+  /** Why it was not started when that was last tried. */
+  failure: unknown;
   onStart: () => void;
 }
 
 /** The one button that begins it; it says what it will do, or why it will not. */
-export function StartBar({ previewed, problems, starting, once, onStart }: Props) {
+export function StartBar({ previewed, problems, starting, once, failure, onStart }: Props) {
   const locale = useLocale();
   const { t } = locale;
   const { preview, fresh, error, again } = previewed;
@@ -33,6 +36,11 @@ export function StartBar({ previewed, problems, starting, once, onStart }: Props
       <p className="help" role="status">
         {why ?? t("x_ready")}
       </p>
+      {failure !== null && problems === 0 && (
+        <p className="failure" role="alert">
+          {t("x_not_started")} {wordsOf(failure, locale)}
+        </p>
+      )}
       {error !== null && (
         <button type="button" className="small" onClick={again}>
           ↻

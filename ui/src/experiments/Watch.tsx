@@ -1,7 +1,7 @@
 import { useEffect, useRef, useState } from "react";
 import { remove } from "../api";
 import { clock, duration, useLocale } from "../i18n";
-import { Notice, Prose, useToasts } from "../parts";
+import { Notice, Prose, useToasts, wordsOf } from "../parts";
 import { Chart } from "./Chart";
 import { Commands, save, useCopy } from "./Commands";
 import { experimentPath, useExperiment } from "./data";
@@ -21,9 +21,10 @@ const PHASES = ["pending", "injecting", "running", "recovering", "ended"] as con
 
 /** One experiment as it runs, and what came out of it. */
 export function Watch({ id, now, onAgain }: Props) {
-  const { t } = useLocale();
+  const locale = useLocale();
+  const { t } = locale;
   const { answer, error, again } = useExperiment(id);
-  if (!answer && error) return <Notice title={t("x_not_found")}>{error instanceof Error ? error.message : String(error)}</Notice>;
+  if (!answer && error) return <Notice title={t("x_not_found")}>{wordsOf(error, locale)}</Notice>;
   if (!answer) return <Notice title={t("loading")} />;
   return <Shown experiment={answer} now={now} lost={error !== null} refresh={again} onAgain={onAgain} />;
 }

@@ -48,10 +48,9 @@ export function usePreview(text: string): Previewed {
 }
 
 /** The problems for which a manifest was refused; none when it failed for another reason. */
-export function refusedFor(error: unknown): Problem[] | null {
-  if (!(error instanceof ApiError) || error.status !== 400) return null;
-  const { problems } = (error.body ?? {}) as { problems?: Problem[] };
-  return problems && problems.length > 0 ? problems : null;
+export function refusedFor(error: unknown): Problem[] {
+  if (!(error instanceof ApiError)) return [];
+  return ((error.body ?? {}) as { problems?: Problem[] }).problems ?? [];
 }
 
 export interface Workload {

@@ -138,6 +138,7 @@ export const experimentWords = {
   x_preview_wait: { ja: "マニフェストを確かめています…", en: "Looking at the manifest…" },
   x_preview_lost: { ja: "サーバーに聞けませんでした：", en: "The server could not be asked:" },
   x_start: { ja: "実験を始める", en: "Start" },
+  x_not_started: { ja: "始められませんでした：", en: "It was not started:" },
   x_starting: { ja: "始めています…", en: "Starting…" },
   x_repeatedly: { ja: "くり返し、止めるまで", en: "again and again, until stopped" },
   x_once: { ja: "1 回", en: "once" },
