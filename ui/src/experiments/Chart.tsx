@@ -24,7 +24,7 @@ export function Chart({ figure, from, to, now }: Props) {
   const x = (at: number) => ((at - start) / Math.max(1, end - start)) * WIDTH;
   const y = (value: number) => HEIGHT - ((value - bottom) / (top - bottom)) * HEIGHT;
   const path = points.map(([at, value], i) => `${i === 0 ? "M" : "L"}${x(at).toFixed(1)} ${y(value).toFixed(1)}`).join("");
-  const until = to ?? end;
+  const until = to ?? Math.min(now, end);
   const latest = (pointed === null ? points.at(-1) : points[pointed]) ?? null;
   const label = `${name}: ${latest ? shown(latest[1], unit) : t("no_data")}${objective === null ? "" : `, ${t("x_limit")} ${shown(objective, unit)}`}`;
   const point = (share: number) => {

@@ -88,7 +88,7 @@ export function Compose({ draft, known, onStarted }: Props) {
         <Commands name={name} namespace={namespace} kind={draft.form.scheduled ? "Schedule" : kind} />
       </section>
       <section className="panel x-before" aria-label={t("x_preview")}>
-        <PreviewPanel previewed={previewed} problems={problems} onProblem={(problem) => goTo(area.current, problem)} />
+        <PreviewPanel previewed={previewed} problems={problems} headers={draft.form.headers.filter((pair) => pair.name !== "")} onProblem={(problem) => goTo(area.current, problem)} />
       </section>
       <StartBar previewed={previewed} problems={problems.length} starting={starting} once={once} failure={turnedDown?.error ?? null} onStart={() => void begin()} />
     </div>
@@ -125,7 +125,7 @@ function FormSections({ draft, known }: { draft: Draft; known: Known }) {
       <fieldset className="x-section">
         <legend>{t("x_what")}</legend>
         <Select label={t("x_kind")} value={form.kind} options={KINDS.map((kind) => [kind, `${kind}: ${t(`x_kind_${kind}`)}`] as const)} onValue={(kind) => onWholeForm(turnedInto(form, kind))} />
-        <div className="x-row">
+        <div className="x-row x-first-wider">
           <Input label={t("x_name")} value={form.name} onValue={(name) => onForm({ name })} placeholder="http-delay" />
           <Input label={t("x_namespace")} value={form.namespace} onValue={(namespace) => onForm({ namespace })} suggestions={known.namespaces} placeholder="default" />
         </div>

@@ -2,16 +2,19 @@ import { useLocale } from "../i18n";
 import { Prose, wordsOf } from "../parts";
 import { Blast, rounded } from "./Blast";
 import type { Previewed } from "./data";
+import type { Pair } from "./form";
 import type { CheckNow, Problem } from "./types";
 
 interface Props {
   previewed: Previewed;
   problems: Problem[];
+  /** Requests without these headers are left alone. */
+  headers: Pair[];
   onProblem: (problem: Problem) => void;
 }
 
 /** What would happen, to whom, and whether the steady state holds: before anything starts. */
-export function PreviewPanel({ previewed, problems, onProblem }: Props) {
+export function PreviewPanel({ previewed, problems, headers, onProblem }: Props) {
   const locale = useLocale();
   const { t, pick } = locale;
   const { preview, error } = previewed;
@@ -31,6 +34,11 @@ export function PreviewPanel({ previewed, problems, onProblem }: Props) {
           <p className="x-effect">
             <Prose text={pick(preview.effect)} />
           </p>
+          {headers.length > 0 && (
+            <p className="x-only">
+              {t("x_only_these")} <code>{headers.map(({ name, value }) => `${name}: ${value}`).join(", ")}</code>
+            </p>
+          )}
         </section>
       )}
       {preview && (

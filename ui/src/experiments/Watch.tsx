@@ -141,7 +141,7 @@ function Lease({ experiment, now }: { experiment: Experiment; now: number }) {
     const took = (Date.parse(experiment.ended_at) - began) / 1000;
     return (
       <p className="x-lease">
-        <time>{duration(took)}</time>
+        <time>{duration(Math.round(took))}</time>
         <span>{t("x_took")}</span>
       </p>
     );
@@ -199,7 +199,7 @@ function Checks({ experiment }: { experiment: Experiment }) {
       {experiment.checks.map((check) => {
         const state = check.holds === null ? "unknown" : check.holds ? "good" : "bad";
         const guard = check.role === "guard";
-        const word = state === "unknown" ? "x_unknown" : guard ? (state === "bad" ? "x_trips" : "x_quiet") : state === "bad" ? "x_fails" : "x_holds";
+        const word = state === "unknown" ? (experiment.phase === "ended" ? "x_unknown" : "x_watching") : guard ? (state === "bad" ? "x_trips" : "x_quiet") : state === "bad" ? "x_fails" : "x_holds";
         const figure = (value: number | null) => (value === null ? "–" : shown(value, unit(check.name)));
         return (
           <li key={`${check.role} ${check.name}`} data-state={state}>
