@@ -4,7 +4,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { parse } from "yaml";
 import { lasts, seconds, span } from "../src/experiments/duration.ts";
-import { extent, scale, shown } from "../src/experiments/figure.ts";
+import { extent, lifted, scale, shown } from "../src/experiments/figure.ts";
 import { EMPTY, KINDS, NETWORK_ACTIONS, POD_ACTIONS, startOf, turnedInto } from "../src/experiments/form.ts";
 import { manifest, tree } from "../src/experiments/manifest.ts";
 import { PRESETS } from "../src/experiments/presets.ts";
@@ -151,6 +151,16 @@ test("a figure's picture holds every value, its limit and the whole fault", () =
   assert.equal(scale({ points: [[0, 0.97], [1, 1]], objective: 0.99, unit: "ratio" })[1], 1);
   assert.deepEqual(extent(points, 105, null, 130), [100, 130]);
   assert.deepEqual(extent([], 105, 120, 500), [45, 120]);
+});
+
+test("a fault is over when its last pod is rid of it", () => {
+  const at = (second) => `2026-01-01T00:00:${second}Z`;
+  const pod = (injected_at, recovered_at) => ({ injected_at, recovered_at });
+  const seconds = (text) => Date.parse(text) / 1000;
+  assert.equal(lifted({ records: [pod(at("01"), at("20")), pod(at("02"), at("22")), pod(null, null)], ended_at: at("30") }), seconds(at("22")));
+  assert.equal(lifted({ records: [pod(at("01"), at("20")), pod(at("02"), null)], ended_at: null }), null);
+  assert.equal(lifted({ records: [pod(at("01"), null)], ended_at: at("30") }), seconds(at("30")));
+  assert.equal(lifted({ records: [], ended_at: null }), null);
 });
 
 test("durations are read and told", () => {

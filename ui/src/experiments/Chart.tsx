@@ -85,7 +85,10 @@ export function Chart({ figure, from, to, now }: Props) {
         <span data-last={to === null || WIDTH - x(until) < 50}>{t("x_during")}</span>
         <span>{to !== null && WIDTH - x(until) > 50 ? t("x_after") : ""}</span>
       </div>
-      <code className="x-asked">{query}</code>
+      <details className="x-asked">
+        <summary>PromQL</summary>
+        <code>{query}</code>
+      </details>
     </figure>
   );
 }

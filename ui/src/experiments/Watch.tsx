@@ -6,7 +6,7 @@ import { Chart } from "./Chart";
 import { Commands, save, useCopy } from "./Commands";
 import { experimentPath, useExperiment } from "./data";
 import { lasts, span } from "./duration";
-import { shown } from "./figure";
+import { lifted, shown } from "./figure";
 import { Events, Records } from "./Records";
 import type { Experiment } from "./types";
 import { Outcome } from "./Verdict";
@@ -41,7 +41,6 @@ function Shown({ experiment, now, lost, refresh, onAgain }: ShownProps) {
   const { t, pick } = useLocale();
   const copy = useCopy();
   const began = Date.parse(experiment.started_at) / 1000;
-  const end = experiment.ended_at ? Date.parse(experiment.ended_at) / 1000 : null;
   const { name, namespace, kind, manifest } = experiment;
   const head = useRef<HTMLElement>(null);
   // Whoever pressed "start" goes on from here.
@@ -94,7 +93,7 @@ function Shown({ experiment, now, lost, refresh, onAgain }: ShownProps) {
           <h2>{t("x_figures")}</h2>
           {experiment.figures.length === 0 && <p className="calm">{t("x_no_figures")}</p>}
           {experiment.figures.map((figure, i) => (
-            <Chart key={i} figure={figure} from={began} to={end} now={now / 1000} />
+            <Chart key={i} figure={figure} from={began} to={lifted(experiment)} now={now / 1000} />
           ))}
         </section>
         <div className="x-side">

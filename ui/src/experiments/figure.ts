@@ -1,4 +1,11 @@
-import type { Figure } from "./types";
+import type { Experiment, Figure } from "./types";
+
+/** When the last pod was rid of the fault, in seconds since 1970; none while one is hit. The end itself comes later: recovery is verified first. */
+export function lifted({ records, ended_at }: Pick<Experiment, "records" | "ended_at">): number | null {
+  const times = records.flatMap(({ injected_at, recovered_at }) => (injected_at ? [recovered_at ? Date.parse(recovered_at) / 1000 : null] : []));
+  if (times.length > 0 && !times.includes(null)) return Math.max(...times.map(Number));
+  return ended_at ? Date.parse(ended_at) / 1000 : null;
+}
 
 /** The seconds that a figure spans: its points, and the fault as long as it lasts. */
 export function extent(points: [number, number][], from: number, to: number | null, now: number): [number, number] {
