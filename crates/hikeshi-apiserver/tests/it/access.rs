@@ -8,7 +8,8 @@ use crate::support::{Cluster, deployment, text};
 fn seats_see_and_do_what_their_role_allows() {
     let cluster = Cluster::start();
     let admin = cluster.admin();
-    let chaos = json!({"apiVersion": "chaos-mesh.org/v1alpha1", "kind": "NetworkChaos", "spec": {},
+    let chaos = json!({"apiVersion": "chaos-mesh.org/v1alpha1", "kind": "NetworkChaos", "spec": {"action": "delay", "mode": "all",
+        "selector": {"namespaces": ["chirpy"]}, "delay": {"latency": "10ms"}},
         "metadata": {"name": "the-answer", "namespace": "hikeshi-system"}});
     admin.apply(&chaos);
     admin.apply(&json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "hidden", "namespace": "hikeshi-system"}}));
@@ -131,8 +132,7 @@ fn eviction_asks_the_budget() {
     let path = "/api/v1/namespaces/chirpy/pods/web-1/eviction";
     let evict = || k.with_input(&["create", "--raw", path, "-f", "-"], &eviction.to_string());
     assert!(text(&evict().stderr).contains("disruption budget"));
-    let status =
-        r#"{"status":{"disruptionsAllowed":1,"currentHealthy":2,"desiredHealthy":1,"expectedPods":2}}"#;
+    let status = r#"{"status":{"observedGeneration":1,"disruptionsAllowed":1,"currentHealthy":2,"desiredHealthy":1,"expectedPods":2}}"#;
     k.ok(&[
         "patch",
         "pdb",

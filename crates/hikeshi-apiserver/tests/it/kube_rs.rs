@@ -6,6 +6,7 @@ use futures::{StreamExt, TryStreamExt};
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::{ConfigMap, Pod};
 use kube::api::{Api, AttachParams, DeleteParams, EvictParams, LogParams, Patch, PatchParams, PostParams};
+use kube::discovery::Discovery;
 use kube::runtime::watcher::{self, Event, watcher};
 use serde_json::json;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -109,6 +110,17 @@ fn apply_scale_logs_exec_and_eviction() {
                 .deletion_timestamp
                 .is_some()
         );
+    });
+}
+
+#[test]
+fn discovery_finds_every_group() {
+    let cluster = Cluster::start();
+    cluster.run(async {
+        let discovery = Discovery::new(cluster.client().await).run().await.unwrap();
+        for group in ["", "apps", "rbac.authorization.k8s.io", "custom.metrics.k8s.io"] {
+            assert!(discovery.has_group(group), "{group:?}");
+        }
     });
 }
 

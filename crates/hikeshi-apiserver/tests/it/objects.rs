@@ -275,7 +275,8 @@ fn custom_kinds_are_served_from_their_definition() {
     ]);
     assert_eq!(k.json(&["get", "fires", "small"])["spec"]["size"], 2);
     let chaos = json!({"apiVersion": "chaos-mesh.org/v1alpha1", "kind": "NetworkChaos", "metadata": {"name": "slow"},
-        "spec": {"action": "delay"}});
+        "spec": {"action": "delay", "mode": "all",
+        "selector": {"namespaces": ["chirpy"]}, "delay": {"latency": "10ms"}}});
     k.apply(&chaos);
     assert!(k.ok(&["get", "networkchaos"]).contains("slow"));
 }

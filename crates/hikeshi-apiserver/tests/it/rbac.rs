@@ -134,7 +134,8 @@ fn roles_grant_what_they_say_and_nothing_else() {
 fn nobody_grants_what_they_do_not_hold() {
     let cluster = Cluster::start();
     let admin = cluster.admin();
-    let chaos = json!({"apiVersion": "chaos-mesh.org/v1alpha1", "kind": "NetworkChaos", "spec": {},
+    let chaos = json!({"apiVersion": "chaos-mesh.org/v1alpha1", "kind": "NetworkChaos", "spec": {"action": "delay", "mode": "all",
+        "selector": {"namespaces": ["chirpy"]}, "delay": {"latency": "10ms"}},
         "metadata": {"name": "the-answer", "namespace": "chirpy"}});
     admin.apply(&chaos);
     admin.ok(&["create", "serviceaccount", "robot"]);
