@@ -9,6 +9,9 @@
 //! | `hikeshi.dev/delay-quantiles` | HTTPChaos | the delay's distribution, `"p50=80ms,p99=1s"`: straight lines between, flat outside |
 //! | `hikeshi.dev/delay-to-total` | HTTPChaos | `"true"`: answers are held until the whole exchange has taken the delay |
 //! | `hikeshi.dev/seed` | HTTPChaos, NetworkChaos | whole number that places the random choices; else the object's name does |
+//!
+//! A Schedule takes those of its type and hands them on. What an experiment is to prove (`hikeshi.dev/hypothesis`,
+//! `hikeshi.dev/guard`, and what control notes beside them) is `hikeshi-experiment`'s, and may stand on every kind.
 
 use std::collections::BTreeMap;
 
@@ -28,6 +31,13 @@ pub const SEED: &str = "hikeshi.dev/seed";
 pub const PAUSE: &str = "experiment.chaos-mesh.org/pause";
 
 const PREFIX: &str = "hikeshi.dev/";
+/// Annotations of experiments as a whole; the first two also with a suffix (`.name`).
+const OF_EXPERIMENTS: [&str; 4] = [
+    "hikeshi.dev/hypothesis",
+    "hikeshi.dev/guard",
+    "hikeshi.dev/lease-until",
+    "hikeshi.dev/experiment",
+];
 const OF_HTTP: [&str; 7] = [PERCENT, PPM, REQUEST_HEADERS, JITTER, QUANTILES, TO_TOTAL, SEED];
 
 /// An object's annotations.
@@ -46,6 +56,19 @@ pub struct Extensions {
     pub quantiles: Option<Vec<(f64, u64)>>,
     pub to_total: bool,
     pub seed: Option<u64>,
+}
+
+/// Whether an annotation of this name shapes the fault itself.
+pub fn shapes(name: &str) -> bool {
+    OF_HTTP.contains(&name)
+}
+
+fn is_of_experiments(name: &str) -> bool {
+    let suffixed = |base: &str| {
+        let rest = name.strip_prefix(base).and_then(|rest| rest.strip_prefix('.'));
+        rest.is_some_and(|rest| !rest.is_empty())
+    };
+    OF_EXPERIMENTS.contains(&name) || OF_EXPERIMENTS[..2].iter().any(|base| suffixed(base))
 }
 
 /// Reads the extensions; the error names the annotation.
@@ -143,12 +166,13 @@ pub(crate) fn check(check: &mut Check, kind: &str, value: &Value) {
     };
     let field = |name: &str| format!("metadata.annotations[{name}]");
     for name in annotations.keys().filter(|name| name.starts_with(PREFIX)) {
-        if known.contains(&name.as_str()) {
+        if known.contains(&name.as_str()) || is_of_experiments(name) {
             continue;
         }
-        let message = match nearest(name, known) {
+        let names = [known, &OF_EXPERIMENTS].concat();
+        let message = match nearest(name, &names) {
+            _ if OF_HTTP.contains(&name.as_str()) => format!("has no meaning on {kind}"),
             Some(near) => format!("is not known on {kind} (did you mean {near}?)"),
-            None if OF_HTTP.contains(&name.as_str()) => format!("has no meaning on {kind}"),
             None => format!("is not known on {kind}"),
         };
         check.add(field(name), message);
@@ -178,7 +202,7 @@ mod tests {
     #[test]
     fn good_ones_are_read() {
         let annotations = json!({PPM: "15000", JITTER: "50ms", QUANTILES: "p50=80ms,p99=1s", TO_TOTAL: "true",
-            SEED: "7", REQUEST_HEADERS: "Cookie=*user=ann*; x-tenant=a?c", "other.dev/x": "1", PAUSE: "true"});
+            SEED: "7", "hikeshi.dev/guard.errors": "x > 1", "hikeshi.dev/hypothesis": "y < 1", "hikeshi.dev/lease-until": "z", REQUEST_HEADERS: "Cookie=*user=ann*; x-tenant=a?c", "other.dev/x": "1", PAUSE: "true"});
         assert_eq!(found("HTTPChaos", annotations.clone()), Vec::<String>::new());
         let read = read(&serde_json::from_value(annotations).unwrap()).unwrap();
         assert_eq!(
@@ -206,7 +230,16 @@ mod tests {
                 json!({REQUEST_HEADERS: "ann"}),
                 "is not like cookie=",
             ),
-            ("NetworkChaos", json!({PERCENT: "1"}), "hikeshi.dev/percent"),
+            (
+                "NetworkChaos",
+                json!({PERCENT: "1"}),
+                "has no meaning on NetworkChaos",
+            ),
+            (
+                "PodChaos",
+                json!({"hikeshi.dev/gaurd": "1"}),
+                "did you mean hikeshi.dev/guard?",
+            ),
             ("PodChaos", json!({SEED: "1"}), "has no meaning on PodChaos"),
             ("PodChaos", json!({PAUSE: "yes"}), "neither true nor false"),
         ] {

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use hikeshi_chaos::annotations::PAUSE;
+use hikeshi_chaos::annotations::{PAUSE, shapes};
 use hikeshi_chaos::schedule::{Policy, Spec, embedded_field};
 use jiff::{SignedDuration, Timestamp};
 use kube::api::DynamicObject;
@@ -53,7 +53,7 @@ fn child(schedule: &DynamicObject, kind: &str, due: Timestamp) -> Option<Dynamic
     let annotations = schedule.metadata.annotations.iter().flatten();
     // The extensions are the experiment's; whether the schedule is paused is not.
     let annotations: Value = annotations
-        .filter(|(name, _)| name.starts_with("hikeshi.dev/"))
+        .filter(|(name, _)| shapes(name))
         .map(|(name, value)| (name.clone(), json!(value)))
         .collect::<serde_json::Map<_, _>>()
         .into();
