@@ -2,6 +2,7 @@
 
 mod drill;
 mod events;
+mod experiment;
 mod harness;
 mod kubectl;
 mod leftovers;
