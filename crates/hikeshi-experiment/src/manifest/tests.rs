@@ -16,8 +16,12 @@ spec:
   mode: all
   target: Response
   port: 80
-  path: '*'
+  path: '/test*'
   delay: 1s
+  replace:
+    code: 500
+    headers:
+      server: nginx-test
 ";
 
 fn cujs() -> Cujs {
@@ -112,7 +116,7 @@ fn a_wrong_kind_or_file_is_said_at_its_place() {
     assert_eq!(told("")[0], "1:1 : the file is empty");
     assert!(told(&TALK.replace("HTTPChaos", "HttpChaos"))[0].ends_with("(HTTPChaos?)"));
     assert!(told(&TALK.replace("v1alpha1", "v1"))[0].contains("chaos-mesh.org/v1alpha1?"));
-    assert!(told(&format!("{TALK}---\n{TALK}"))[0].starts_with("16:1 : one experiment per file"));
+    assert!(told(&format!("{TALK}---\n{TALK}"))[0].starts_with("20:1 : one experiment per file"));
     assert!(told(&format!("---\n{TALK}---\n")).is_empty());
     assert!(told(&TALK.replace("name: http-delay", "name: HTTP_delay"))[0].contains("metadata.name"));
     assert!(told("- a\n")[0].contains("a mapping, not a list"));
@@ -121,7 +125,11 @@ fn a_wrong_kind_or_file_is_said_at_its_place() {
 #[test]
 fn what_belongs_together_is_asked_for() {
     for (from, to, words) in [
-        ("  delay: 1s\n", "", "does nothing"),
+        (
+            "  delay: 1s\n  replace:\n    code: 500\n    headers:\n      server: nginx-test\n",
+            "",
+            "does nothing",
+        ),
         ("mode: all", "mode: fixed", "how many pods"),
         ("mode: all", "mode: fixed-percent\n  value: '150'", "a percentage"),
         ("mode: all", "mode: all\n  value: '2'", "takes no `value`"),

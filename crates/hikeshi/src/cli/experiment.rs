@@ -13,6 +13,7 @@ use serde::de::DeserializeOwned;
 
 use super::args::{ExperimentCommand, Lang};
 use super::output::{self, Progress};
+use crate::control::record::Record;
 use crate::daemon::protocol::{AboutExperiment, Request};
 use crate::daemon::{client, session};
 use crate::failure::{Context, Failure};
@@ -20,8 +21,8 @@ use crate::paths::Paths;
 
 /// How long a fault without a duration lasts when nobody says.
 const DEFAULT_SECONDS: f64 = 60.0;
-/// Whose journeys the SLOs of a manifest are.
-const SYSTEM: &str = "chirpy";
+/// Whose journeys the SLOs of a manifest are when no system is up.
+const USUAL_SYSTEM: &str = "chirpy";
 
 pub fn run(command: ExperimentCommand) -> Result<(), Failure> {
     match command {
@@ -65,7 +66,9 @@ fn ask<T: DeserializeOwned>(paths: &Paths, request: AboutExperiment) -> Result<T
 fn read(file: &Path) -> Result<(String, Manifest), Failure> {
     let text = std::fs::read_to_string(file)
         .map_err(|error| Failure::usage(format!("{}: {error}", file.display())))?;
-    let cujs = session::cujs(&crate::paths::share()?, SYSTEM)?;
+    let up = Record::read(&Paths::from_environment()?).and_then(|record| record.system);
+    let system = up.as_deref().unwrap_or(USUAL_SYSTEM);
+    let cujs = session::cujs(&crate::paths::share()?, system)?;
     let reading = manifest::read(&text, &cujs, session::SLO_CLOCK);
     match reading.manifest {
         Some(manifest) => Ok((text, manifest)),

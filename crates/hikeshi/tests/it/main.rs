@@ -3,6 +3,7 @@
 mod compat;
 mod drill;
 mod events;
+mod experiment;
 mod harness;
 mod kubectl;
 mod leftovers;

@@ -1,0 +1,332 @@
+//! Experiments on a small real system: two nginx pods, measured by a real Prometheus that scrapes them through the data
+//! plane, hit with the talk's manifest.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use serde_json::Value;
+
+use crate::harness::{Home, eventually, kill_9, text};
+use crate::kubectl::Kubectl;
+
+/// For what takes a moment on an idle machine and longer on a busy one.
+const SOON: Duration = Duration::from_secs(90);
+
+const SYSTEM: &str = r#"
+apiVersion: v1
+kind: Namespace
+metadata: {name: monitoring}
+---
+apiVersion: v1
+kind: ConfigMap
+metadata: {name: nginx, namespace: default}
+data:
+  nginx.conf: |
+    pid /tmp/nginx.pid;
+    error_log stderr;
+    events {}
+    http {
+      access_log off;
+      client_body_temp_path /tmp/body; proxy_temp_path /tmp/proxy; fastcgi_temp_path /tmp/fastcgi;
+      uwsgi_temp_path /tmp/uwsgi; scgi_temp_path /tmp/scgi;
+      server { listen 80; default_type text/plain; location / { return 200 "nginx_serves 1\n"; } }
+    }
+---
+apiVersion: v1
+kind: Service
+metadata: {name: nginx, namespace: default}
+spec: {selector: {app: nginx-app}, ports: [{name: http, port: 80, targetPort: 80}]}
+---
+apiVersion: apps/v1
+kind: Deployment
+metadata: {name: nginx, namespace: default}
+spec:
+  replicas: 2
+  selector: {matchLabels: {app: nginx-app}}
+  template:
+    metadata: {labels: {app: nginx-app}}
+    spec:
+      containers:
+        - name: nginx
+          image: nginx
+          command: [nginx, -c, /etc/app/nginx.conf, -g, 'daemon off;']
+          ports: [{name: http, containerPort: 80}]
+          readinessProbe: {tcpSocket: {port: 80}, periodSeconds: 1}
+          volumeMounts: [{name: conf, mountPath: /etc/app}]
+      volumes: [{name: conf, configMap: {name: nginx}}]
+---
+apiVersion: v1
+kind: ConfigMap
+metadata: {name: prometheus, namespace: monitoring}
+data:
+  prometheus.yml: |
+    scrape_configs:
+      - job_name: nginx
+        scrape_interval: 3s
+        scrape_timeout: 3s
+        metrics_path: /test/metrics
+        static_configs: [{targets: ['nginx.default.svc.cluster.local:80']}]
+---
+apiVersion: v1
+kind: Service
+metadata: {name: prometheus, namespace: monitoring}
+spec: {selector: {app: prometheus}, ports: [{name: http, port: 9090, targetPort: 9090}]}
+---
+apiVersion: apps/v1
+kind: Deployment
+metadata: {name: prometheus, namespace: monitoring}
+spec:
+  replicas: 1
+  selector: {matchLabels: {app: prometheus}}
+  template:
+    metadata: {labels: {app: prometheus}}
+    spec:
+      containers:
+        - name: prometheus
+          image: prom/prometheus:v2.42.0
+          args: [--config.file=/etc/prometheus/config/prometheus.yml, --storage.tsdb.path=/prometheus, --web.external-url=/prometheus/]
+          ports: [{name: http, containerPort: 9090}]
+          readinessProbe: {httpGet: {path: /prometheus/-/ready, port: 9090}, periodSeconds: 1}
+          volumeMounts: [{name: config, mountPath: /etc/prometheus/config}, {name: data, mountPath: /prometheus}]
+      volumes: [{name: config, configMap: {name: prometheus}}, {name: data, emptyDir: {}}]
+"#;
+
+/// The talk's manifest as printed, under a name of its own, with annotations and what follows its spec.
+fn talk(name: &str, annotations: &[(&str, &str)], more: &str) -> String {
+    let mut lines = String::new();
+    for (key, value) in annotations {
+        lines.push_str(&format!("    hikeshi.dev/{key}: '{value}'\n"));
+    }
+    let annotations = if lines.is_empty() {
+        String::new()
+    } else {
+        format!("  annotations:\n{lines}")
+    };
+    format!(
+        "kind: HTTPChaos\napiVersion: chaos-mesh.org/v1alpha1\nmetadata:\n  name: {name}\n{annotations}spec:\n  selector:\n    \
+         namespaces:\n      - default\n    labelSelectors:\n      app: nginx-app\n  mode: all\n  target: Response\n  \
+         port: 80\n  path: '/test*'\n  delay: 1s\n  replace:\n    code: 500\n    headers:\n      server: nginx-test\n{more}"
+    )
+}
+
+/// Puts the small system in the place of the shipped one; its journeys stay.
+fn small_system(home: &Home) {
+    let folder = home.share().join("systems/chirpy");
+    for entry in std::fs::read_dir(&folder)
+        .expect("the shipped system")
+        .map(|entry| entry.expect("an entry").path())
+    {
+        if entry.file_name().is_some_and(|name| name != "cujs.yaml") {
+            std::fs::remove_file(&entry).expect("removing a manifest");
+        }
+    }
+    std::fs::write(folder.join("00-all.yaml"), SYSTEM).expect("writing the system");
+}
+
+fn file(home: &Home, name: &str, text: &str) -> PathBuf {
+    let path = home.share().join(name);
+    std::fs::write(&path, text).expect("writing a manifest");
+    path
+}
+
+/// `hikeshi experiment run FILE --json`: exit code and what came out.
+fn run(home: &Home, name: &str, manifest: &str) -> (i32, Value) {
+    let path = file(home, name, manifest);
+    let output = home.run(&[
+        "experiment",
+        "run",
+        path.to_str().expect("a plain path"),
+        "--json",
+    ]);
+    let detail = serde_json::from_slice(&output.stdout)
+        .unwrap_or_else(|_| panic!("no JSON: {}{}", text(&output.stdout), text(&output.stderr)));
+    (output.status.code().expect("an exit code"), detail)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn experiments_from_hypothesis_to_history() {
+    let home = Home::new();
+    small_system(&home);
+    home.ok(&["up"]);
+    let admin = Kubectl::new(home.path().join("kubeconfig"));
+    a_slip_is_refused_at_its_place(&home);
+    the_steady_state_is_measured(&home).await;
+    it_is_refuted_with_figures_and_recovery(&home, &admin).await;
+    it_holds(&home);
+    a_guard_ends_what_kubectl_applied(&home, &admin).await;
+    a_killed_control_finds_it_again(&home, &admin).await;
+}
+
+fn a_slip_is_refused_at_its_place(home: &Home) {
+    let path = file(
+        home,
+        "slip.yaml",
+        &talk("slip", &[], "").replace("mode: all", "mode: al"),
+    );
+    let output = home.run(&["experiment", "run", path.to_str().expect("a plain path")]);
+    let said = text(&output.stderr);
+    assert_eq!(output.status.code(), Some(2), "{said}");
+    assert!(
+        said.contains("slip.yaml:11:9: spec.mode") && said.contains("did you mean `all`"),
+        "{said}"
+    );
+}
+
+const P: &str = r#"scrape_duration_seconds{job="nginx"}"#;
+
+/// Prometheus has scraped nginx at least once.
+async fn the_steady_state_is_measured(home: &Home) {
+    let prometheus = home.record()["hosts"]["prometheus"]
+        .as_str()
+        .expect("Prometheus' address")
+        .to_owned();
+    let url = format!("http://{prometheus}/prometheus/api/v1/query?query=up%7Bjob%3D%22nginx%22%7D%3D%3D1");
+    eventually("Prometheus scrapes nginx", SOON, async || {
+        let answer: Value = reqwest::get(&url).await.ok()?.json().await.ok()?;
+        (!answer["data"]["result"].as_array()?.is_empty()).then_some(())
+    })
+    .await;
+}
+
+async fn it_is_refuted_with_figures_and_recovery(home: &Home, admin: &Kubectl) {
+    let hypothesis = format!("{P} < 0.9");
+    let manifest = talk("http-delay", &[("hypothesis", &hypothesis)], "  duration: 9s\n");
+    let (code, detail) = run(home, "refuted.yaml", &manifest);
+    assert_eq!(
+        (code, detail["verdict"].as_str()),
+        (1, Some("refuted")),
+        "{detail:#}"
+    );
+    assert_eq!(
+        (detail["hit"].as_u64(), detail["phase"].as_str()),
+        (Some(2), Some("ended"))
+    );
+    let check = &detail["checks"][0];
+    let figure = |name: &str| {
+        check[name]
+            .as_f64()
+            .unwrap_or_else(|| panic!("no {name}: {check}"))
+    };
+    assert!(
+        figure("before") < 0.9 && figure("during") >= 1.0 && figure("after") < 0.9,
+        "{check}"
+    );
+    assert_eq!(check["holds"], false);
+    assert_eq!(detail["recovery"]["verified"], true);
+    for record in detail["records"].as_array().expect("records") {
+        assert!(
+            record["injected_at"].is_string() && record["recovered_at"].is_string(),
+            "{record}"
+        );
+    }
+    let left = admin.ok("get httpchaos -A -o name").await;
+    assert_eq!(left, "", "nothing is left in the cluster");
+}
+
+fn it_holds(home: &Home) {
+    let hypothesis = format!("{P} < 2.9");
+    let manifest = talk("still-fine", &[("hypothesis", &hypothesis)], "  duration: 5s\n");
+    let (code, detail) = run(home, "held.yaml", &manifest);
+    assert_eq!(
+        (code, detail["verdict"].as_str()),
+        (0, Some("held")),
+        "{detail:#}"
+    );
+    let list = home.json(&["experiment", "list", "--json"]);
+    let verdicts: Vec<_> = list["history"]
+        .as_array()
+        .expect("a history")
+        .iter()
+        .map(|one| one["verdict"].as_str().unwrap_or_default())
+        .collect();
+    assert_eq!(verdicts, ["held", "refuted"], "newest first");
+    let shown = home.ok(&["experiment", "show", "last", "--lang", "ja"]);
+    assert!(
+        shown.contains("復旧: 確認済み") && shown.contains("成立"),
+        "{shown}"
+    );
+}
+
+async fn a_guard_ends_what_kubectl_applied(home: &Home, admin: &Kubectl) {
+    let guard = format!("max({P}) > 0.9");
+    admin
+        .apply(&talk(
+            "guarded",
+            &[("guard.latency", &guard)],
+            "  duration: 10m\n",
+        ))
+        .await;
+    let one = eventually("the guard ends the experiment", SOON, async || {
+        let list = home.json(&["experiment", "list", "--json"]);
+        list["history"]
+            .as_array()?
+            .iter()
+            .find(|one| one["name"] == "guarded")
+            .cloned()
+    })
+    .await;
+    assert_eq!(
+        (one["verdict"].as_str(), one["by"].as_str()),
+        (Some("stopped"), Some("admin")),
+        "{one}"
+    );
+    assert!(
+        one["sentence"]["en"]
+            .as_str()
+            .is_some_and(|said| said.contains("guard latency tripped")),
+        "{one}"
+    );
+    let events = admin.ok("get events -n default").await;
+    assert!(
+        events.contains("GuardTripped") && events.contains("httpchaos/guarded"),
+        "{events}"
+    );
+    assert!(
+        admin
+            .refused("get httpchaos guarded -n default")
+            .await
+            .contains("not found")
+    );
+}
+
+async fn a_killed_control_finds_it_again(home: &Home, admin: &Kubectl) {
+    let hypothesis = format!("{P} < 2.9");
+    admin
+        .apply(&talk("endless", &[("hypothesis", &hypothesis)], ""))
+        .await;
+    let running = async || {
+        let list = home.run(&["experiment", "list", "--json"]);
+        let list: Value = serde_json::from_slice(&list.stdout).ok()?;
+        let one = list["running"]
+            .as_array()?
+            .iter()
+            .find(|one| one["name"] == "endless")?
+            .clone();
+        (one["phase"] == "running").then_some(one)
+    };
+    let before = eventually("the fault is in", SOON, running).await;
+    let lease = admin
+        .ok("get httpchaos endless -n default -o jsonpath={.metadata.annotations}")
+        .await;
+    assert!(lease.contains("hikeshi.dev/lease-until"), "{lease}");
+    kill_9(home.control_pid()).await;
+    home.ok(&["up"]);
+    let after = eventually("control finds the experiment again", SOON, running).await;
+    assert_eq!(
+        (&before["id"], &before["started_at"]),
+        (&after["id"], &after["started_at"])
+    );
+    let id = before["id"].as_str().expect("an id");
+    let stopped: Value = home.json(&["experiment", "stop", id, "--json"]);
+    assert_eq!(
+        (&stopped["phase"], &stopped["recovery"]["verified"]),
+        (&Value::from("ended"), &Value::from(true)),
+        "{stopped:#}"
+    );
+    assert!(
+        admin
+            .refused("get httpchaos endless -n default")
+            .await
+            .contains("not found")
+    );
+}
