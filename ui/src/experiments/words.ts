@@ -25,7 +25,7 @@ export const experimentWords = {
   x_kind_StressChaos: { ja: "CPU・メモリの負荷", en: "CPU and memory load" },
   x_kind_TimeChaos: { ja: "時計のずれ", en: "a wrong clock" },
   x_name: { ja: "名前", en: "Name" },
-  x_namespace: { ja: "作成先の namespace", en: "Its namespace" },
+  x_namespace: { ja: "namespace", en: "Namespace" },
   x_where: { ja: "どこに（適用範囲）", en: "Where" },
   x_workload: { ja: "ワークロードから選ぶ", en: "Choose a workload" },
   x_workload_choose: { ja: "選んでください", en: "Choose…" },
