@@ -61,9 +61,9 @@ enum Task {
     Layers,
     /// Measure a release build
     Bench {
-        /// The figure; without a name, both
+        /// The figure; without a name, `up` and `page`
         what: Option<bench::Bench>,
-        /// Passed on to `hikeshi bench`
+        /// Passed on to `hikeshi bench`; for `proxy`, the number of rounds
         #[arg(last = true)]
         args: Vec<String>,
     },

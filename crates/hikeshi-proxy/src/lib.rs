@@ -29,6 +29,7 @@ mod routes;
 mod server;
 mod timer;
 mod wire;
+mod workers;
 
 pub use client::{ClientError, DataplaneClient};
 pub use model::{

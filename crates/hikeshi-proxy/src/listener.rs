@@ -42,8 +42,10 @@ pub(crate) fn accept(
         loop {
             match listener.accept().await {
                 Ok((client, _)) => {
-                    let (shared, source, destination) = (shared.clone(), source.clone(), destination.clone());
-                    tokio::spawn(async move { serve(&shared, source, destination, client).await });
+                    let (here, source, destination) = (shared.clone(), source.clone(), destination.clone());
+                    shared.workers.serve(client, move |client| async move {
+                        serve(&here, source, destination, client).await;
+                    });
                 }
                 Err(error) => refused(&error).await,
             }

@@ -16,6 +16,7 @@ use crate::metrics::Metrics;
 use crate::model::{Applied, HostListener, PodLink, Problem, Snapshot};
 use crate::router;
 use crate::routes::{Destination, Peer, Pod, Routes};
+use crate::workers::Workers;
 
 /// What every connection needs.
 #[derive(Debug)]
@@ -26,6 +27,7 @@ pub(crate) struct Shared {
     pub pool: HttpPool,
     pub host: Arc<Peer>,
     pub route_names: RouteNames,
+    pub workers: Workers,
 }
 
 impl Shared {
@@ -65,7 +67,8 @@ pub(crate) struct Plane {
 }
 
 impl Plane {
-    pub fn new() -> Self {
+    /// Fails when its threads cannot be started.
+    pub fn new() -> std::io::Result<Self> {
         let shared = Shared {
             routes: RwLock::default(),
             board: Arc::new(FaultBoard::new()),
@@ -73,13 +76,14 @@ impl Plane {
             pool: HttpPool::default(),
             host: Arc::new(Peer::host("host")),
             route_names: RouteNames::default(),
+            workers: Workers::start()?,
         };
-        Self {
+        Ok(Self {
             shared: Arc::new(shared),
             pods: BTreeMap::new(),
             host: BTreeMap::new(),
             metrics: None,
-        }
+        })
     }
 
     /// Makes `snapshot` so. Faults first: a pod that does not answer must not hold them up.

@@ -16,9 +16,6 @@ use crate::podlink;
 use crate::process;
 use crate::protocol::{LEASE, MAX_LINE, Reply, Request, SOCKET};
 
-/// Two threads forward more than the rest of a small machine can send.
-const WORKERS: usize = 2;
-
 /// Why the data plane could not start or had to stop.
 #[derive(Debug, thiserror::Error)]
 pub enum DataplaneError {
@@ -37,14 +34,14 @@ fn failed(doing: &'static str) -> impl FnOnce(io::Error) -> DataplaneError {
 pub fn dataplane_main(dir: &Path) -> Result<(), DataplaneError> {
     process::raise_descriptor_limit().map_err(failed("raise the limit of open files"))?;
     let lifeline = process::lifeline().map_err(failed("watch the lifeline"))?;
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(WORKERS)
-        .thread_name("dataplane")
+    // Control and the accepting of connections; what is accepted goes to the workers' threads.
+    let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .map_err(failed("start the runtime"))?;
     let result = runtime.block_on(async {
         let mut terminate = signal(SignalKind::terminate()).map_err(failed("watch for SIGTERM"))?;
+        let plane = Plane::new().map_err(failed("start the threads that carry connections"))?;
         let listener = listen(dir).await?;
         let cut = async {
             match lifeline {
@@ -54,7 +51,7 @@ pub fn dataplane_main(dir: &Path) -> Result<(), DataplaneError> {
             }
         };
         tokio::select! {
-            never = serve(listener) => match never {},
+            never = serve(listener, plane) => match never {},
             _ = terminate.recv() => tracing::info!("the data plane ends: SIGTERM"),
             () = cut => tracing::info!("the data plane ends: its lifeline closed"),
         }
@@ -91,8 +88,7 @@ struct Control {
     holder: AtomicU64,
 }
 
-async fn serve(listener: UnixListener) -> std::convert::Infallible {
-    let plane = Plane::new();
+async fn serve(listener: UnixListener, plane: Plane) -> std::convert::Infallible {
     let control = Arc::new(Control {
         shared: plane.shared.clone(),
         plane: Mutex::new(plane),
@@ -154,7 +150,10 @@ impl Session {
 
     async fn answer(&self, request: Request) -> Reply {
         match request {
-            Request::Heartbeat => Reply::Alive,
+            Request::Heartbeat => {
+                self.control.shared.pool.prune();
+                Reply::Alive
+            }
             Request::Metrics => Reply::Metrics {
                 text: self.control.shared.metrics.text(),
             },

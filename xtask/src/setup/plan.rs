@@ -42,6 +42,8 @@ pub struct Need {
 pub enum PythonTool {
     Kubectl,
     Node,
+    /// For `cargo xtask bench proxy` only.
+    Envoy,
 }
 
 /// What to install, and the reasons.

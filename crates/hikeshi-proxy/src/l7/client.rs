@@ -16,10 +16,24 @@ use crate::http1::{Refused, RequestHead, head};
 /// What begins an HTTP/2 connection of a client that does not ask first.
 pub(super) const HTTP2_PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
-/// How long a request's head may take from its first byte to its last. Answered with 408 then.
-const HEAD: Duration = Duration::from_secs(10);
-/// How long a connection may carry nothing at all.
-const IDLE: Duration = Duration::from_secs(600);
+/// How long a client may take.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Patience {
+    /// From the first byte of a request's head to its last. Answered with 408 then.
+    pub head: Duration,
+    /// For a connection that carries nothing at all.
+    pub idle: Duration,
+}
+
+impl Default for Patience {
+    fn default() -> Self {
+        Self {
+            head: Duration::from_secs(10),
+            idle: Duration::from_secs(600),
+        }
+    }
+}
+
 /// After a last answer: how long, and how many bytes, to listen to a client that still speaks. Closing at once would
 /// reset the connection, and with it the answer.
 const LINGER: Duration = Duration::from_secs(1);
@@ -30,6 +44,7 @@ pub(super) struct Client {
     pub buffer: Buffer,
     /// One timer for both deadlines, set anew only when it fires or must fire earlier: not at every request.
     timer: Pin<Box<Sleep>>,
+    patience: Patience,
 }
 
 /// What a client sent.
@@ -43,11 +58,12 @@ pub(super) enum Next {
 }
 
 impl Client {
-    pub fn new(stream: TcpStream) -> Self {
+    pub fn new(stream: TcpStream, patience: Patience) -> Self {
         Self {
             stream,
             buffer: Buffer::default(),
-            timer: Box::pin(sleep_until(Instant::now() + IDLE)),
+            timer: Box::pin(sleep_until(Instant::now() + patience.idle)),
+            patience,
         }
     }
 
@@ -74,9 +90,9 @@ impl Client {
             }
             looked = bytes.len();
             let until = match (looked, deadline) {
-                (0, _) => Instant::now() + IDLE,
+                (0, _) => Instant::now() + self.patience.idle,
                 (_, Some(deadline)) => deadline,
-                (_, None) => *deadline.insert(Instant::now() + HEAD),
+                (_, None) => *deadline.insert(Instant::now() + self.patience.head),
             };
             let read = std::future::poll_fn(|cx| {
                 kept.watch(cx);
@@ -144,5 +160,53 @@ pub(super) fn poll_left(stream: &TcpStream, cx: &mut Context<'_>) -> Poll<()> {
     match ready!(stream.poll_peek(cx, &mut space)) {
         Ok(0) | Err(_) => Poll::Ready(()),
         Ok(_) => Poll::Pending,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    async fn pair() -> (TcpStream, TcpStream) {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let far = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        (listener.accept().await.unwrap().0, far)
+    }
+
+    const LONG: Duration = Duration::from_secs(600);
+    const SHORT: Duration = Duration::from_millis(30);
+
+    #[tokio::test]
+    async fn a_head_that_drips_is_given_up_and_so_is_a_connection_that_says_nothing() {
+        let (near, mut far) = pair().await;
+        let (head, idle) = (SHORT, LONG);
+        let mut client = Client::new(near, Patience { head, idle });
+        far.write_all(b"GET / HT").await.unwrap();
+        assert!(matches!(client.next(&mut Kept::default()).await, Next::Slow));
+
+        let (near, _far) = pair().await;
+        let (head, idle) = (LONG, SHORT);
+        let mut client = Client::new(near, Patience { head, idle });
+        assert!(matches!(client.next(&mut Kept::default()).await, Next::Closed));
+    }
+
+    #[tokio::test]
+    async fn the_heads_deadline_does_not_outlive_the_head() {
+        let (near, mut far) = pair().await;
+        let (head, idle) = (SHORT, LONG);
+        let mut client = Client::new(near, Patience { head, idle });
+        far.write_all(b"GET / HTTP/1.1\r\n").await.unwrap();
+        tokio::spawn(async move {
+            far.write_all(b"\r\n").await.unwrap();
+            tokio::time::sleep(SHORT * 3).await;
+            far.write_all(b"GET /2 HTTP/1.1\r\n\r\n").await.unwrap();
+            far
+        });
+        for _ in 0..2 {
+            let Next::Request(head) = client.next(&mut Kept::default()).await else {
+                panic!("no request")
+            };
+            client.buffer.consume(head.len);
+        }
     }
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use tokio::net::TcpStream;
 
-use super::client::{Client, Next};
+use super::client::{Client, Next, Patience};
 use super::exchange::{self, Request};
 use super::memory::Memory;
 use super::upstream::{Connection, Kept};
@@ -46,7 +46,7 @@ pub(crate) async fn serve(
         shared,
         source,
         destination,
-        client: Client::new(stream),
+        client: Client::new(stream, Patience::default()),
         kept: Kept::default(),
         memory: Memory::default(),
     };

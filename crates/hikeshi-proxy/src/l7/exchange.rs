@@ -389,7 +389,7 @@ async fn see_through(
     let connected = request.question == Question::Connect && (200..300).contains(&head.status);
     if head.status == 101 || connected {
         account.count();
-        if pump.carry(Flow::new(len, Framing::EMPTY)).await.is_ok() {
+        if pump.carry(Flow::new(len, Framing::EMPTY), account).await.is_ok() {
             tunnel::join(&request.edge, pump.client, pump.upstream).await;
         }
         return (End::Closed, false);
@@ -419,7 +419,7 @@ async fn see_through(
     if event_stream {
         account.count();
     }
-    match pump.carry(flow).await {
+    match pump.carry(flow, account).await {
         Ok(()) if !pump.is_sent() => (End::Farewell(Vec::new()), false),
         Ok(()) => {
             let reusable = reusable && !until_close && pump.upstream.buffer.is_empty();
@@ -477,6 +477,7 @@ async fn answer(
     if close {
         return End::Farewell(bytes);
     }
+    account.count();
     match client.stream.write_all(&bytes).await {
         Ok(()) => End::Next,
         Err(_) => End::Closed,

@@ -115,13 +115,15 @@ impl Flow {
         self.made.is_empty() && self.sent == self.known && self.rest.is_done()
     }
 
-    /// Moves what can be moved; ready when all of it has been.
+    /// Moves what can be moved; ready when all of it has been. `ending` is called before the last bytes are written (and
+    /// perhaps again), when there is such a moment: a message without a length ends when it ends.
     pub fn poll<R, W>(
         &mut self,
         cx: &mut Context<'_>,
         buffer: &mut Buffer,
         from: &mut R,
         to: &mut W,
+        mut ending: impl FnMut(),
     ) -> Poll<Result<(), Broken>>
     where
         R: AsyncRead + Unpin,
@@ -129,6 +131,9 @@ impl Flow {
     {
         loop {
             while !self.made.is_empty() {
+                if self.rest.is_done() && self.sent == self.known {
+                    ending();
+                }
                 let count =
                     ready!(Pin::new(&mut *to).poll_write(cx, &self.made)).map_err(Broken::Receiver)?;
                 self.made.advance(count);
@@ -145,6 +150,9 @@ impl Flow {
                 self.known = 0;
             }
             if self.sent < self.known {
+                if self.rest.is_done() {
+                    ending();
+                }
                 let bytes = &buffer.bytes()[self.sent..self.known];
                 let count = ready!(Pin::new(&mut *to).poll_write(cx, bytes)).map_err(Broken::Receiver)?;
                 if self.keep {

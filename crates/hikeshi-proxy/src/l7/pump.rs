@@ -3,6 +3,7 @@
 use std::io;
 use std::task::{Context, Poll, ready};
 
+use super::account::Account;
 use super::client::{Client, poll_left};
 use super::flow::{Broken, Flow};
 use super::upstream::Connection;
@@ -55,6 +56,7 @@ impl<'a> Pump<'a> {
             &mut client.buffer,
             &mut client.stream,
             &mut self.upstream.wire,
+            || {},
         );
         match ready!(sent) {
             Ok(()) => {}
@@ -111,8 +113,8 @@ impl<'a> Pump<'a> {
             && (self.request.is_untouched() || (self.request.is_kept() && repeatable))
     }
 
-    /// Carries the answer to its end.
-    pub async fn carry(&mut self, mut response: Flow) -> Result<(), Broken> {
+    /// Carries the answer to its end. It is counted before the client can have seen the last of it.
+    pub async fn carry(&mut self, mut response: Flow, account: &mut Account) -> Result<(), Broken> {
         std::future::poll_fn(|cx| {
             if let Err(failure) = self.poll_alive(cx) {
                 return Poll::Ready(Err(match failure {
@@ -121,7 +123,13 @@ impl<'a> Pump<'a> {
                 }));
             }
             let (client, upstream) = (&mut *self.client, &mut *self.upstream);
-            let carried = response.poll(cx, &mut upstream.buffer, &mut upstream.wire, &mut client.stream);
+            let carried = response.poll(
+                cx,
+                &mut upstream.buffer,
+                &mut upstream.wire,
+                &mut client.stream,
+                || account.count(),
+            );
             if carried.is_pending() && upstream.poll_gone(cx).is_ready() {
                 return Poll::Ready(Err(Broken::Sender(io::ErrorKind::ConnectionReset.into())));
             }

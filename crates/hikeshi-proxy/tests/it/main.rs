@@ -1,11 +1,15 @@
 //! The data plane as a process of its own, among pods whose inits are played by the test.
 
 mod control;
+mod differential;
+mod entrance;
 mod harness;
 mod http;
 mod l4;
 mod network_faults;
 mod traps;
+mod relayed;
+mod traffic;
 
 /// Not a test of its own: the other tests start this program again, with this name and a folder, as their data plane.
 #[test]

@@ -1,0 +1,46 @@
+//! Figures of a release build. What needs a running system is measured by the program itself (`hikeshi bench`), where the
+//! clocks are; the data plane's figures are measured here, beside its peers.
+
+mod peers;
+mod proxy;
+mod table;
+
+use anyhow::Result;
+use clap::ValueEnum;
+
+use crate::build::{self, Profile};
+use crate::setup;
+use crate::workspace::{self, Workspace};
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Bench {
+    /// From `up` to the first request served
+    Up,
+    /// From the fault's injection to the page fired
+    Page,
+    /// The data plane's HTTP/1.1 beside nginx, haproxy and envoy (installed when missing)
+    Proxy,
+    /// How exact delays and shares are, and how fast faults come and go
+    Faults,
+}
+
+/// Measures `what`, or the program's own figures one after the other. `args` are passed on to `hikeshi bench`; for the
+/// data plane's figures the first one is the number of rounds.
+pub fn run(workspace: &Workspace, what: Option<Bench>, args: &[String]) -> Result<()> {
+    match what {
+        Some(Bench::Proxy) => return proxy::run(workspace, args),
+        Some(Bench::Faults) => return proxy::faults(workspace),
+        Some(Bench::Up | Bench::Page) | None => {}
+    }
+    setup::run(workspace, false)?;
+    build::run(workspace, Profile::Release)?;
+    let program = workspace.built(Profile::Release.dir(), "hikeshi");
+    for figure in what.map_or_else(|| vec![Bench::Up, Bench::Page], |one| vec![one]) {
+        let name = if figure == Bench::Page { "page" } else { "up" };
+        workspace::run(
+            &format!("hikeshi bench {name}"),
+            workspace.command(&program).args(["bench", name]).args(args),
+        )?;
+    }
+    Ok(())
+}

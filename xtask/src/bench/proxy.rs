@@ -1,0 +1,182 @@
+//! `cargo xtask bench proxy` and `bench faults`: the data plane alone, without pods.
+
+use std::fs;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, bail};
+
+use super::peers::{self, Server};
+use super::table::{self, Round};
+use crate::workspace::{self, Workspace};
+
+/// Rounds unless told otherwise: an odd number has a median.
+const ROUNDS: usize = 5;
+const CONNECTIONS: &str = "32";
+/// Seconds of load, and of one client alone, per candidate and round.
+const LOAD: &str = "4";
+const ALONE: &str = "1.5";
+
+pub fn run(workspace: &Workspace, args: &[String]) -> Result<()> {
+    let rounds = match args {
+        [] => ROUNDS,
+        [rounds] => rounds
+            .parse()
+            .with_context(|| format!("{rounds} is no number of rounds"))?,
+        _ => bail!("bench proxy takes one argument: the number of rounds"),
+    };
+    peers::install(workspace)?;
+    let bench = build(workspace)?;
+    let dir = scratch(workspace)?;
+    let upstream = peers::upstream(workspace, &dir)?;
+    let proxies = [
+        peers::nginx_proxy(workspace, &dir, upstream.address)?,
+        peers::haproxy(workspace, &dir, upstream.address)?,
+        peers::envoy(workspace, &dir, upstream.address)?,
+        peers::ours(&bench, &dir, upstream.address)?,
+    ];
+    let mut rows: Vec<(String, Vec<Round>)> = vec![("direct".into(), Vec::new())];
+    rows.extend(proxies.iter().map(|proxy| (proxy.name.clone(), Vec::new())));
+    for round in 1..=rounds {
+        println!("bench: round {round} of {rounds}");
+        rows[0].1.push(measure(workspace, &bench, &upstream)?);
+        for (row, proxy) in rows[1..].iter_mut().zip(&proxies) {
+            row.1.push(measure(workspace, &bench, proxy)?);
+        }
+    }
+    table::print(&rows, "nginx");
+    Ok(())
+}
+
+pub fn faults(workspace: &Workspace) -> Result<()> {
+    peers::install(workspace)?;
+    let bench = build(workspace)?;
+    let dir = scratch(workspace)?;
+    let upstream = peers::upstream(workspace, &dir)?;
+    let mut command = workspace.command(&bench);
+    workspace::run(
+        "bench faults",
+        command.args(["faults", &upstream.address.to_string()]),
+    )?;
+    let slow = peers::delayed(&bench, &dir, upstream.address)?;
+    let (before, _) = usage(slow.pid)?;
+    let load = wrk(workspace, slow.address, "1000", "5")?;
+    let (after, resident) = usage(slow.pid)?;
+    println!(
+        "1,000 delayed connections: {:.0} req/s, p50 {:.2} ms, p99 {:.2} ms, CPU {:.2} s/100k, {:.1} KB each",
+        load.requests_per_second,
+        load.p50_micros / 1e3,
+        load.p99_micros / 1e3,
+        (after - before) / load.requests * 1e5,
+        // All that the process holds, its programs's own pages included.
+        resident * 1e3 / 1000.0,
+    );
+    Ok(())
+}
+
+/// Only the small harness, not the whole program.
+fn build(workspace: &Workspace) -> Result<PathBuf> {
+    let args = ["build", "--release", "-p", "hikeshi-proxy", "--example", "bench"];
+    workspace::run("cargo build", workspace.cargo().args(args))?;
+    Ok(workspace.built("release/examples", "bench"))
+}
+
+fn scratch(workspace: &Workspace) -> Result<PathBuf> {
+    let dir = workspace.state()?.join("bench");
+    fs::create_dir_all(&dir)?;
+    Ok(dir)
+}
+
+fn measure(workspace: &Workspace, bench: &Path, server: &Server) -> Result<Round> {
+    let (before, _) = usage(server.pid)?;
+    let load = wrk(workspace, server.address, CONNECTIONS, LOAD)?;
+    let (after, resident) = usage(server.pid)?;
+    let ping = workspace
+        .command(bench)
+        .args(["ping", &server.address.to_string(), ALONE])
+        .output()?;
+    if !ping.status.success() {
+        bail!("{}: {}", server.name, String::from_utf8_lossy(&ping.stderr));
+    }
+    Ok(Round {
+        requests_per_second: load.requests_per_second,
+        p50_micros: load.p50_micros,
+        p99_micros: load.p99_micros,
+        cpu: (after - before) / load.requests * 1e5,
+        resident,
+        alone: String::from_utf8_lossy(&ping.stdout).trim().parse()?,
+    })
+}
+
+/// What wrk says.
+struct Load {
+    requests: f64,
+    requests_per_second: f64,
+    p50_micros: f64,
+    p99_micros: f64,
+}
+
+fn wrk(workspace: &Workspace, address: SocketAddr, connections: &str, seconds: &str) -> Result<Load> {
+    let output = workspace
+        .command("wrk")
+        .args(["-t1", "-c", connections, "-d", seconds, "--latency"])
+        .arg(format!("http://{address}/"))
+        .output()
+        .context("cannot start wrk")?;
+    let text = String::from_utf8_lossy(&output.stdout);
+    if !output.status.success() || text.contains("Non-2xx") || text.contains("Socket errors") {
+        bail!(
+            "wrk at {address}:\n{text}{}",
+            String::from_utf8_lossy(&output.stderr)
+        );
+    }
+    parse(&text).with_context(|| format!("wrk said\n{text}"))
+}
+
+fn parse(text: &str) -> Option<Load> {
+    let field = |line: &str, place: usize| {
+        let line = text.lines().map(str::trim).find(|found| found.contains(line))?;
+        line.split_whitespace().nth(place)
+    };
+    Some(Load {
+        requests: field("requests in", 0)?.parse().ok()?,
+        requests_per_second: field("Requests/sec:", 1)?.parse().ok()?,
+        p50_micros: micros(field("50%", 1)?)?,
+        p99_micros: micros(field("99%", 1)?)?,
+    })
+}
+
+/// `817.00us`, `1.16ms`, `1.02s`.
+fn micros(text: &str) -> Option<f64> {
+    [("us", 1.0), ("ms", 1e3), ("s", 1e6)]
+        .into_iter()
+        .find_map(|(unit, factor)| {
+            let number: f64 = text.strip_suffix(unit)?.parse().ok()?;
+            Some(number * factor)
+        })
+}
+
+/// CPU seconds so far, and resident megabytes.
+fn usage(pid: u32) -> Result<(f64, f64)> {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat"))?;
+    // The program's name may hold anything: count from the last bracket.
+    let rest = stat.rsplit(')').next().unwrap_or_default();
+    let fields: Vec<&str> = rest.split_whitespace().collect();
+    let number = |place: usize| -> Result<f64> { Ok(fields.get(place).context("a short stat")?.parse()?) };
+    // Linux counts user and system time in hundredths of a second, memory in pages of 4 KiB.
+    Ok(((number(11)? + number(12)?) / 100.0, number(21)? * 4096.0 / 1e6))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn wrks_words_are_understood() {
+        let text = "  Latency Distribution\n     50%  817.00us\n     75%    1.10ms\n     90%    2.00ms\n     99%   10.47ms\n  \
+                    81313 requests in 3.00s, 89.23MB read\nRequests/sec:  27103.53\nTransfer/sec:     29.74MB\n";
+        let load = parse(text).unwrap();
+        assert_eq!((load.requests, load.requests_per_second), (81313.0, 27103.53));
+        assert_eq!((load.p50_micros, load.p99_micros), (817.0, 10_470.0));
+    }
+}
