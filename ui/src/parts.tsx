@@ -1,6 +1,6 @@
 import { createContext, type ReactNode, useCallback, useContext, useMemo, useState } from "react";
 import { ApiError } from "./api";
-import { seatName, useLocale } from "./i18n";
+import { type Locale, seatName, useLocale } from "./i18n";
 import { storedTheme, storeTheme, type Theme } from "./theme";
 import type { Actor, Lang } from "./types";
 
@@ -86,6 +86,11 @@ export function ThemeSwitch() {
   );
 }
 
+/** A failure's own words, in the reader's language where it has them. */
+export function wordsOf(error: unknown, { lang }: Locale): string {
+  return error instanceof ApiError && lang === "ja" ? error.ja : String((error as Error).message ?? error);
+}
+
 interface Toasts {
   say: (words: string) => void;
   /** Shows a failure's own words. */
@@ -96,7 +101,7 @@ const ToastContext = createContext<Toasts>({ say: () => undefined, fail: () => u
 export const useToasts = () => useContext(ToastContext);
 
 export function ToastProvider({ children }: { children: ReactNode }) {
-  const { lang } = useLocale();
+  const locale = useLocale();
   const [shown, setShown] = useState<{ id: number; words: string; bad: boolean }[]>([]);
   const show = useCallback((words: string, bad: boolean) => {
     const id = Date.now() + Math.random();
@@ -106,12 +111,9 @@ export function ToastProvider({ children }: { children: ReactNode }) {
   const toasts = useMemo<Toasts>(
     () => ({
       say: (words) => show(words, false),
-      fail: (error) => {
-        const words = error instanceof ApiError && lang === "ja" ? error.ja : String((error as Error).message ?? error);
-        show(words, true);
-      },
+      fail: (error) => show(wordsOf(error, locale), true),
     }),
-    [show, lang],
+    [show, locale],
   );
   return (
     <ToastContext value={toasts}>

@@ -4,6 +4,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { parse } from "yaml";
 import { lasts, seconds, span } from "../src/experiments/duration.ts";
+import { extent, lifted, scale, shown } from "../src/experiments/figure.ts";
 import { EMPTY, KINDS, NETWORK_ACTIONS, POD_ACTIONS, startOf, turnedInto } from "../src/experiments/form.ts";
 import { manifest, tree } from "../src/experiments/manifest.ts";
 import { PRESETS } from "../src/experiments/presets.ts";
@@ -131,6 +132,37 @@ test("another kind keeps the target and drops the other kind's fields", () => {
   assert.ok(NETWORK_ACTIONS.includes(turnedInto(turned, "NetworkChaos").networkAction));
 });
 
+test("a figure is told in its unit, and near one no digit is lost", () => {
+  assert.equal(shown(0.31, "seconds"), "310 ms");
+  assert.equal(shown(1.5, "seconds"), "1.5 s");
+  assert.equal(shown(0.9995, "ratio"), "99.95%");
+  assert.equal(shown(1, "ratio"), "100%");
+  assert.equal(shown(0.99999, "ratio"), "99.999%");
+  assert.equal(shown(14.4, "burn rate"), "×14.4");
+  assert.equal(shown(12345.6, ""), "12346");
+});
+
+test("a figure's picture holds every value, its limit and the whole fault", () => {
+  const points = [[100, 2], [110, 8]];
+  const [bottom, top] = scale({ points, objective: 5, unit: "" });
+  assert.ok(bottom < 2 && top > 8);
+  assert.equal(scale({ points: [[0, 0.1]], objective: 14, unit: "burn rate" })[0], 0);
+  assert.deepEqual(scale({ points: [], objective: null, unit: "" }), [0, 1.2]);
+  assert.equal(scale({ points: [[0, 0.97], [1, 1]], objective: 0.99, unit: "ratio" })[1], 1);
+  assert.deepEqual(extent(points, 105, null, 130), [100, 130]);
+  assert.deepEqual(extent([], 105, 120, 500), [45, 120]);
+});
+
+test("a fault is over when its last pod is rid of it", () => {
+  const at = (second) => `2026-01-01T00:00:${second}Z`;
+  const pod = (injected_at, recovered_at) => ({ injected_at, recovered_at });
+  const seconds = (text) => Date.parse(text) / 1000;
+  assert.equal(lifted({ records: [pod(at("01"), at("20")), pod(at("02"), at("22")), pod(null, null)], ended_at: at("30") }), seconds(at("22")));
+  assert.equal(lifted({ records: [pod(at("01"), at("20")), pod(at("02"), null)], ended_at: null }), null);
+  assert.equal(lifted({ records: [pod(at("01"), null)], ended_at: at("30") }), seconds(at("30")));
+  assert.equal(lifted({ records: [], ended_at: null }), null);
+});
+
 test("durations are read and told", () => {
   assert.equal(seconds("1h1m1.5s"), 3661.5);
   assert.equal(seconds("300ms"), 0.3);
@@ -139,6 +171,7 @@ test("durations are read and told", () => {
   assert.equal(lasts(manifest(PRESETS[1].form)), 600);
   assert.equal(lasts("spec:\n  duration: \"90s\" # a while\n"), 90);
   assert.equal(lasts(PRESETS[0].text), null);
+  assert.equal(lasts(manifest({ ...PRESETS[1].form, scheduled: true, schedule: "@every 10m" })), null);
   assert.equal(span(130, "ja"), "2 分 10 秒");
   assert.equal(span(3600, "en"), "1 h");
   assert.equal(span(0.3, "en"), "0.3 s");

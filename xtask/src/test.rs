@@ -77,6 +77,7 @@ fn run_steps(workspace: &Workspace, quick: bool, steps: &mut Steps, tally: &mut 
     steps.step("ui build", || ui::build(workspace))?;
     steps.step("ui dependencies", || ui::install(workspace))?;
     steps.command("ui check", ui::npm(workspace).args(["run", "check"]), silent)?;
+    steps.command("ui test", ui::npm(workspace).args(["run", "test"]), silent)?;
     let clippy = ["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"];
     steps.command("cargo clippy", &mut cargo(&clippy), silent)?;
     // Every test binary, not only those up to the first failure: the tally then tells the whole.

@@ -11,7 +11,7 @@ use crate::steps::{self, tail};
 use crate::workspace::Workspace;
 
 /// Folders of ui/ that are made, not written.
-const MADE: [&str; 2] = ["node_modules", "dist"];
+const MADE: [&str; 3] = ["node_modules", "dist", ".test"];
 
 /// Makes ui/dist when ui/'s sources are not those of the last build. Says so only when it builds.
 pub fn build(workspace: &Workspace) -> Result<()> {

@@ -1,6 +1,6 @@
 //! Every request passes here: who is asking, may they, what is the answer, and what goes into the audit.
 
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Instant;
 
 use axum::body::Body;
@@ -20,8 +20,9 @@ use crate::authz::{Attributes, Decision, User, authorize, refusal};
 use crate::kubelet::Kubelet;
 use crate::metric_source::MetricSource;
 use crate::pki::Pki;
+use crate::rbac::Policy;
 use crate::registry::{self, Resource};
-use crate::request::{Address, Call, Params, body, verb};
+use crate::request::{Address, Call, Params, body, granted_verb, verb};
 use crate::status::{ApiError, ApiResult, json_response};
 use crate::store::Store;
 use crate::{discovery, openapi, rest, sd};
@@ -40,6 +41,8 @@ pub(crate) struct App {
     pub kubelet: Arc<dyn Kubelet>,
     /// Set once the system has a Prometheus.
     pub metrics: Arc<OnceLock<Arc<dyn MetricSource>>>,
+    /// The roles and bindings, with the revision they were read at.
+    pub policy: Mutex<(u64, Arc<Policy>)>,
     pub audit: mpsc::UnboundedSender<AuditEvent>,
     /// The namespace of the system under drill.
     pub home: String,
@@ -55,6 +58,17 @@ impl App {
             .list("customresourcedefinitions.apiextensions.k8s.io", None);
         all.extend(crds.iter().flat_map(|crd| registry::from_crd(crd)));
         all
+    }
+
+    /// The roles and bindings of this moment.
+    pub fn policy(&self) -> Arc<Policy> {
+        let mut kept = self.policy.lock().unwrap_or_else(PoisonError::into_inner);
+        self.store.read(|view| {
+            if kept.0 != view.rbac_revision() {
+                *kept = (view.rbac_revision(), Arc::new(Policy::of(view)));
+            }
+        });
+        Arc::clone(&kept.1)
     }
 
     fn resource(&self, address: &Address) -> Option<Arc<Resource>> {
@@ -78,6 +92,10 @@ impl App {
         }
         let Some(user) = self.authenticate(&parts.headers, certified) else {
             return ApiError::new(401, "Unauthorized", "Unauthorized").into_response();
+        };
+        let user = match self.impersonate(&parts.headers, user) {
+            Ok(user) => user,
+            Err(error) => return error.into_response(),
         };
         let read = read_body(&parts, incoming).await;
         let recorded = Recorded::of(&parts, &user);
@@ -114,6 +132,44 @@ impl App {
         }
     }
 
+    /// The user whom the caller asks to act as (`kubectl --as`), if they may; else the caller.
+    fn impersonate(&self, headers: &HeaderMap, caller: User) -> ApiResult<User> {
+        let all = |name: &str| -> Vec<String> {
+            let values = headers.get_all(name).iter();
+            values
+                .filter_map(|v| v.to_str().ok())
+                .map(str::to_owned)
+                .collect()
+        };
+        let (users, groups) = (all("impersonate-user"), all("impersonate-group"));
+        let Some(name) = users.first() else {
+            return if groups.is_empty() {
+                Ok(caller)
+            } else {
+                Err(ApiError::bad_request(
+                    "requested groups without impersonating a user",
+                ))
+            };
+        };
+        let policy = self.policy();
+        let wanted = groups
+            .iter()
+            .map(|group| ("groups", group))
+            .chain([("users", name)]);
+        for (resource, name) in wanted {
+            let question = Attributes {
+                verb: "impersonate",
+                resource,
+                name: Some(name),
+                ..Attributes::default()
+            };
+            if !caller.is_trusted() && !policy.allows(&caller, &question) {
+                return Err(ApiError::forbidden(refusal(&caller, &question)));
+            }
+        }
+        Ok(User::impersonated(name, groups))
+    }
+
     async fn route(
         &self,
         user: &User,
@@ -122,6 +178,14 @@ impl App {
         body: Bytes,
     ) -> ApiResult<Response> {
         let path = parts.uri.path();
+        let policy = self.policy();
+        if address.is_none() && path != "/hikeshi/sd/pods" {
+            let verb = parts.method.as_str().to_ascii_lowercase();
+            if !(user.is_trusted() || policy.allows_path(user, &verb, path)) {
+                let message = format!("forbidden: User \"{}\" cannot {verb} path \"{path}\"", user.name);
+                return Err(ApiError::forbidden(message));
+            }
+        }
         if parts.method == Method::GET {
             let resources = self.resources();
             if let Some(response) = discovery::answer(path, &parts.headers, &resources) {
@@ -142,7 +206,7 @@ impl App {
         let params = Params::of(&parts.uri)?;
         if rest::is_metric(address) {
             let question = Attributes {
-                verb: verb(&parts.method, address, &params),
+                verb: granted_verb(&parts.method, address, &params),
                 group: &address.group,
                 resource: &address.plural,
                 subresource: address.sub.as_deref(),
@@ -150,7 +214,7 @@ impl App {
                 name: address.name.as_deref(),
                 namespaced: true,
             };
-            return match authorize(user, &question, &self.home) {
+            return match authorize(&policy, user, &question) {
                 Decision::Deny => Err(ApiError::forbidden(refusal(user, &question))),
                 _ => rest::metric(self, address, &parts.method, &params).await,
             };
@@ -167,7 +231,7 @@ impl App {
             });
         }
         let question = Attributes {
-            verb: verb(&parts.method, address, &params),
+            verb: granted_verb(&parts.method, address, &params),
             group: &address.group,
             resource: &address.plural,
             subresource: address.sub.as_deref(),
@@ -175,12 +239,15 @@ impl App {
             name: address.name.as_deref(),
             namespaced: resource.namespaced,
         };
-        let decision = authorize(user, &question, &self.home);
-        if decision == Decision::Deny {
-            let mut error = ApiError::forbidden(refusal(user, &question));
-            error.details = json!({"name": address.name, "group": address.group, "kind": address.plural});
-            return Err(error);
-        }
+        let scope = match authorize(&policy, user, &question) {
+            Decision::Allow => None,
+            Decision::Filtered(scope) => Some(scope),
+            Decision::Deny => {
+                let mut error = ApiError::forbidden(refusal(user, &question));
+                error.details = json!({"name": address.name, "group": address.group, "kind": address.plural});
+                return Err(error);
+            }
+        };
         let call = Call {
             resource,
             namespace: address.namespace.clone(),
@@ -190,10 +257,11 @@ impl App {
             params,
             headers: parts.headers.clone(),
             body,
-            filtered: decision == Decision::Filtered,
+            user: user.clone(),
+            scope,
             trusted: user.is_trusted(),
         };
-        rest::handle(self, user, call, parts).await
+        rest::handle(self, call, parts).await
     }
 
     fn service_discovery(&self, user: &User, params: &Params) -> ApiResult<Response> {
@@ -205,13 +273,13 @@ impl App {
             namespaced: true,
             ..Attributes::default()
         };
-        match authorize(user, &question, &self.home) {
+        match authorize(&self.policy(), user, &question) {
             Decision::Deny => Err(ApiError::forbidden(refusal(user, &question))),
             decision => {
                 let (_, pods) = self.store.list("pods", None);
-                let seen = |pod: &&Value| {
-                    decision == Decision::Allow
-                        || crate::authz::visible(pod["metadata"]["namespace"].as_str(), "", &self.home)
+                let seen = |pod: &&Value| match &decision {
+                    Decision::Filtered(scope) => scope.shows(pod),
+                    _ => true,
                 };
                 Ok(json_response(
                     200,

@@ -2,17 +2,17 @@
 
 use serde_json::{Value, json};
 
-use crate::registry;
 use crate::rest::create_object;
 use crate::status::ApiResult;
 use crate::store::{Store, View};
+use crate::{rbac, registry};
 
-const NAMESPACES: [&str; 3] = ["default", "kube-system", "kube-public"];
+const NAMESPACES: [&str; 4] = ["default", "kube-system", "kube-public", "kube-node-lease"];
 /// The ClusterIP of `kubernetes.default`.
 const ADDRESS: &str = "127.96.0.1";
 
 /// Creates what is missing, and points `kubernetes.default` at the port served now.
-pub(crate) fn run(store: &Store, port: u16) -> ApiResult<()> {
+pub(crate) fn run(store: &Store, port: u16, home: &str) -> ApiResult<()> {
     store.write(|view| {
         for name in NAMESPACES {
             let namespace = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}});
@@ -29,7 +29,8 @@ pub(crate) fn run(store: &Store, port: u16) -> ApiResult<()> {
         let slice = json!({"apiVersion": "discovery.k8s.io/v1", "kind": "EndpointSlice", "metadata": metadata,
             "addressType": "IPv4", "ports": [{"name": "https", "port": port, "protocol": "TCP"}],
             "endpoints": [{"addresses": ["127.0.0.1"], "conditions": {"ready": true, "serving": true, "terminating": false}}]});
-        ensure(view, "discovery.k8s.io", "endpointslices", "default", slice)
+        ensure(view, "discovery.k8s.io", "endpointslices", "default", slice)?;
+        rbac::bootstrap::run(view, home)
     })
 }
 

@@ -18,6 +18,7 @@ pub(crate) fn fill(resource: &Resource, object: &mut Value, view: &View) {
             pod_spec(&mut object["spec"]);
             pod(object);
         }
+        "LimitRange" => crate::admission::limits::fill_range(&mut object["spec"]),
         "Deployment" => {
             let spec = &mut object["spec"];
             defaults(

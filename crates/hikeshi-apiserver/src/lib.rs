@@ -1,5 +1,6 @@
 //! The embedded Kubernetes API server: discovery, storage, watches, patches, tables, access control and audit over TLS.
 
+mod admission;
 mod app;
 mod audit;
 mod authz;
@@ -14,6 +15,7 @@ mod patch;
 mod pki;
 mod promql;
 mod protobuf;
+mod rbac;
 mod registry;
 mod request;
 mod rest;

@@ -173,17 +173,29 @@ impl Pki {
 
     /// A token for a service account; the same at every call and after every restart.
     pub fn service_account_token(&self, namespace: &str, name: &str) -> String {
+        self.signed_token(namespace, name, None)
+    }
+
+    /// A token for a service account that is good until a moment.
+    pub(crate) fn token_until(&self, namespace: &str, name: &str, until: jiff::Timestamp) -> String {
+        self.signed_token(namespace, name, Some(until))
+    }
+
+    fn signed_token(&self, namespace: &str, name: &str, until: Option<jiff::Timestamp>) -> String {
         let header = URL_SAFE_NO_PAD.encode(br#"{"alg":"HS256","typ":"JWT"}"#);
-        let claims = serde_json::json!({
+        let mut claims = serde_json::json!({
             "iss": "https://kubernetes.default.svc.cluster.local",
             "sub": format!("system:serviceaccount:{namespace}:{name}"),
         });
+        if let Some(until) = until {
+            claims["exp"] = until.as_second().into();
+        }
         let signed = format!("{header}.{}", URL_SAFE_NO_PAD.encode(claims.to_string()));
         let signature = URL_SAFE_NO_PAD.encode(hmac_sha256(&self.token_key, signed.as_bytes()));
         format!("{signed}.{signature}")
     }
 
-    /// The user of a service account token, `system:serviceaccount:NAMESPACE:NAME`, if the token is ours.
+    /// The user of a service account token, `system:serviceaccount:NAMESPACE:NAME`, if the token is ours and not over.
     pub(crate) fn verify_token(&self, token: &str) -> Option<String> {
         let (signed, signature) = token.rsplit_once('.')?;
         let given = URL_SAFE_NO_PAD.decode(signature).ok()?;
@@ -197,7 +209,10 @@ impl Pki {
         }
         let claims = URL_SAFE_NO_PAD.decode(signed.split_once('.')?.1).ok()?;
         let claims: serde_json::Value = serde_json::from_slice(&claims).ok()?;
-        claims["sub"].as_str().map(str::to_owned)
+        let over = claims["exp"]
+            .as_i64()
+            .is_some_and(|end| jiff::Timestamp::now().as_second() >= end);
+        claims["sub"].as_str().filter(|_| !over).map(str::to_owned)
     }
 
     /// A kubeconfig (JSON, which is YAML) with everything embedded.
@@ -361,6 +376,13 @@ mod tests {
         let forged = format!("{}.{claims}.{signature}", head.split_once('.').unwrap().0);
         assert_eq!(again.verify_token(&forged), None);
         assert_eq!(again.verify_token(""), None);
+        let (now, hour) = (jiff::Timestamp::now(), jiff::SignedDuration::from_hours(1));
+        assert!(
+            again
+                .verify_token(&again.token_until("a", "b", now + hour))
+                .is_some()
+        );
+        assert_eq!(again.verify_token(&again.token_until("a", "b", now - hour)), None);
     }
 
     #[test]

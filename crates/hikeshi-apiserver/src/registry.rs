@@ -129,6 +129,14 @@ impl Resource {
             list.push(sub("portforward", "PodPortForwardOptions", None, CONNECT));
             list.push(sub("proxy", "PodProxyOptions", None, PROXY));
         }
+        if self.group.is_empty() && self.plural == "serviceaccounts" {
+            list.push(Subresource {
+                name: "token",
+                kind: "TokenRequest".into(),
+                gv: Some(("authentication.k8s.io", "v1")),
+                verbs: &["create"],
+            });
+        }
         if self.group.is_empty() && self.plural == "services" {
             list.push(Subresource {
                 name: "proxy",
@@ -184,6 +192,8 @@ const TABLE: &[Row] = &[
     ("apps", "v1", "replicasets", "ReplicaSet", "rs", "nsca"),
     ("apps", "v1", "statefulsets", "StatefulSet", "sts", "nsca"),
     ("authentication.k8s.io", "v1", "selfsubjectreviews", "SelfSubjectReview", "", "r"),
+    ("authorization.k8s.io", "v1", "localsubjectaccessreviews", "LocalSubjectAccessReview", "", "nr"),
+    ("authorization.k8s.io", "v1", "subjectaccessreviews", "SubjectAccessReview", "", "r"),
     ("authorization.k8s.io", "v1", "selfsubjectaccessreviews", "SelfSubjectAccessReview", "", "r"),
     ("authorization.k8s.io", "v1", "selfsubjectrulesreviews", "SelfSubjectRulesReview", "", "r"),
     ("autoscaling", "v2", "horizontalpodautoscalers", "HorizontalPodAutoscaler", "hpa", "nsa"),

@@ -7,6 +7,7 @@ use bytes::Bytes;
 use http::{HeaderMap, Method, Uri};
 use serde_json::Value;
 
+use crate::authz::{Scope, User};
 use crate::registry::Resource;
 use crate::status::{ApiError, ApiResult};
 
@@ -145,6 +146,14 @@ pub(crate) fn verb(method: &Method, address: &Address, params: &Params) -> &'sta
     }
 }
 
+/// The verb that a role must grant: as [`verb`], but to connect to a pod is to create, whatever the HTTP method.
+pub(crate) fn granted_verb(method: &Method, address: &Address, params: &Params) -> &'static str {
+    match address.sub.as_deref() {
+        Some("exec" | "attach" | "portforward") => "create",
+        _ => verb(method, address, params),
+    }
+}
+
 /// The form of an answer (`Accept`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Form {
@@ -190,13 +199,19 @@ pub(crate) struct Call {
     pub params: Params,
     pub headers: HeaderMap,
     pub body: Bytes,
+    pub user: User,
     /// The answer must hold only what the caller may see.
-    pub filtered: bool,
+    pub scope: Option<Arc<Scope>>,
     /// The caller is the machine's owner or a part of ours: its pods may see folders of the machine.
     pub trusted: bool,
 }
 
 impl Call {
+    /// Whether the answer may hold this object.
+    pub fn shows(&self, object: &Value) -> bool {
+        self.scope.as_ref().is_none_or(|scope| scope.shows(object))
+    }
+
     pub fn content_type(&self) -> &str {
         self.headers
             .get(http::header::CONTENT_TYPE)
@@ -233,7 +248,7 @@ impl Call {
 pub(crate) fn body(content_type: &str, bytes: &Bytes) -> ApiResult<Value> {
     let decoded = if content_type.contains("protobuf") || bytes.starts_with(crate::protobuf::MAGIC) {
         crate::protobuf::decode(bytes).map_err(|e| e.to_string())
-    } else if content_type.contains("cbor") {
+    } else if !(content_type.is_empty() || content_type.contains("json") || content_type.contains("yaml")) {
         return Err(ApiError::unsupported_media(
             "application/json, application/yaml, application/vnd.kubernetes.protobuf",
         ));

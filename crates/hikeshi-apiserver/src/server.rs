@@ -4,7 +4,7 @@ use std::convert::Infallible;
 use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
 use axum::response::Response;
@@ -91,10 +91,13 @@ pub async fn serve(
     };
     let listener = TcpListener::bind(config.listen).await.map_err(failed)?;
     let addr = listener.local_addr().map_err(failed)?;
-    bootstrap::run(&store, addr.port()).map_err(|e| ServeError::Bootstrap(e.message))?;
+    bootstrap::run(&store, addr.port(), &config.default_namespace)
+        .map_err(|e| ServeError::Bootstrap(e.message))?;
     let metrics = Arc::new(OnceLock::new());
     let app = Arc::new(App {
         metrics: Arc::clone(&metrics),
+        // No revision is 0, so the first question reads it.
+        policy: Mutex::default(),
         store,
         pki: config.pki,
         kubelet,

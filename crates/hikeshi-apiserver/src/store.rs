@@ -60,6 +60,8 @@ pub(crate) struct View {
     history: VecDeque<Arc<Change>>,
     /// Event names, oldest first.
     events: VecDeque<(String, String)>,
+    /// The revision of the last change to a role or a binding.
+    rbac: u64,
     log: fs::File,
     log_len: u64,
     path: PathBuf,
@@ -97,6 +99,11 @@ impl View {
 
     pub fn revision(&self) -> u64 {
         self.revision
+    }
+
+    /// The revision of the last change to a role or a binding: a policy read since then still holds.
+    pub fn rbac_revision(&self) -> u64 {
+        self.rbac
     }
 
     /// Every object of a namespace, as (resource, name, object).
@@ -190,6 +197,9 @@ impl View {
         if self.history.len() == HISTORY {
             self.history.pop_front();
         }
+        if resource.ends_with(crate::rbac::GROUP) {
+            self.rbac = self.revision;
+        }
         let (resource, namespace) = (resource.to_owned(), namespace.to_owned());
         self.history.push_back(Arc::new(Change {
             kind,
@@ -248,6 +258,7 @@ impl Store {
             revision,
             history: VecDeque::new(),
             events,
+            rbac: revision,
             log,
             log_len,
             path,
@@ -266,7 +277,14 @@ impl Store {
     /// Changes the store; all changes of the closure become visible at once.
     pub fn write<T>(&self, change: impl FnOnce(&mut View) -> T) -> T {
         let mut view = self.view.write().unwrap_or_else(PoisonError::into_inner);
+        let before = view.revision;
         let result = change(&mut view);
+        let news = view.history.len().min((view.revision - before) as usize);
+        let news: Vec<Arc<Change>> = view.history.range(view.history.len() - news..).cloned().collect();
+        if let Err(error) = crate::admission::quota::settle(&mut view, &news) {
+            // The write itself is stored and acknowledged; the next one counts anew.
+            tracing::warn!(%error, "the use of quotas could not be written");
+        }
         let revision = view.revision;
         drop(view);
         self.latest.send_if_modified(|latest| {
@@ -414,5 +432,7 @@ fn rewrite(
     })
 }
 
+#[cfg(test)]
+mod killed;
 #[cfg(test)]
 mod tests;

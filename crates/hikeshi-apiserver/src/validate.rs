@@ -230,6 +230,7 @@ pub(crate) fn values(resource: &Resource, object: &Value) -> ApiResult<()> {
                 &mut causes,
             ),
             "Service" => service(&object["spec"], &mut causes),
+            "ResourceQuota" => causes.extend(crate::admission::quota::causes(&object["spec"])),
             _ => {}
         }
     }

@@ -70,7 +70,12 @@ pub fn problems(kind: &str, object: &Value) -> Vec<Problem> {
         "StatusCheck" | "WorkflowNode" => {}
         _ => experiment(&mut check, kind, "spec", spec),
     }
-    annotations::check(&mut check, kind, &object["metadata"]["annotations"]);
+    // A schedule hands its extensions on to what it makes.
+    let extended = match (kind, spec["type"].as_str()) {
+        ("Schedule", Some(scheduled)) => scheduled,
+        _ => kind,
+    };
+    annotations::check(&mut check, extended, &object["metadata"]["annotations"]);
     check.problems
 }
 

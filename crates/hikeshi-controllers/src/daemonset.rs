@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures::future::join_all;
 use jiff::Timestamp;
@@ -10,7 +11,9 @@ use k8s_openapi::api::core::v1::{Node, Pod, Toleration};
 use serde_json::json;
 
 use crate::object::{controller_reference, count, is_controlled_by, label, name_of, random_suffix};
-use crate::pods::{from_template, is_active, is_available, is_finished, is_ready, is_terminating};
+use crate::pods::{
+    available_at, from_template, is_active, is_available, is_finished, is_ready, is_terminating,
+};
 use crate::revision::{REVISION_LABEL, sync, truncate};
 use crate::runtime::{Context, EventType, Key, Outcome, Reconciler, Wiring};
 use crate::scheduler::fit::{selects, untolerated};
@@ -29,6 +32,8 @@ const TOLERATED: [(&str, &str); 6] = [
 
 #[derive(Debug)]
 struct Plan {
+    /// When a ready pod becomes available.
+    recheck: Option<Duration>,
     /// Names of nodes that lack their pod.
     create: Vec<String>,
     delete: Vec<Arc<Pod>>,
@@ -94,6 +99,14 @@ fn node_of(pod: &Pod) -> Option<String> {
             .first()?;
         field.values.as_ref()?.first().cloned()
     })
+}
+
+/// The field that asks for what there is not here.
+fn unsupported(set: &DaemonSet) -> Option<&'static str> {
+    let strategy = set.spec.as_ref()?.update_strategy.as_ref()?;
+    let surge = strategy.rolling_update.as_ref()?.max_surge.as_ref()?;
+    (crate::deployment::resolve(Some(surge), 100, true) > 0)
+        .then_some("spec.updateStrategy.rollingUpdate.maxSurge: use maxUnavailable")
 }
 
 /// `pods` are those the DaemonSet controls; `revision` is the name of its present template's.
@@ -182,7 +195,14 @@ fn plan(set: &DaemonSet, nodes: &[Arc<Node>], pods: &[Arc<Pod>], revision: &str,
         collision_count: set.status.as_ref().and_then(|status| status.collision_count),
         conditions: set.status.as_ref().and_then(|status| status.conditions.clone()),
     };
+    let recheck = current
+        .iter()
+        .filter_map(|pod| available_at(pod, min_ready))
+        .filter(|at| min_ready > 0 && *at > now)
+        .min()
+        .and_then(|at| Duration::try_from(at.duration_since(now)).ok());
     Plan {
+        recheck,
         create,
         delete,
         status,
@@ -219,6 +239,13 @@ impl Reconciler for DaemonSets {
         else {
             return Ok(None);
         };
+        if let Some(field) = unsupported(&set) {
+            let message = format!("not supported here, no pod will be changed: {field}");
+            context
+                .event(set.as_ref(), EventType::Warning, "UnsupportedField", &message)
+                .await;
+            return Ok(None);
+        }
         let revision = sync(context, set.as_ref(), &spec.template, 0).await?;
         let revision = name_of(revision.as_ref()).to_owned();
         let look = || {
@@ -252,7 +279,7 @@ impl Reconciler for DaemonSets {
                 .event(set.as_ref(), EventType::Normal, "SuccessfulDelete", &message)
                 .await;
         }
-        let status = look().status;
+        let Plan { status, recheck, .. } = look();
         if set.status.as_ref() != Some(&status) {
             let mut changed = set.as_ref().clone();
             changed.status = Some(status);
@@ -260,7 +287,7 @@ impl Reconciler for DaemonSets {
         }
         outcome?;
         truncate(context, set.as_ref(), &[revision], spec.revision_history_limit).await?;
-        Ok((spec.min_ready_seconds.unwrap_or(0) > 0).then(|| std::time::Duration::from_secs(5)))
+        Ok(recheck)
     }
 }
 

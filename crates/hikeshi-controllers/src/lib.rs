@@ -14,6 +14,7 @@ mod endpoints;
 mod gc;
 mod hpa;
 mod job;
+mod node;
 mod object;
 mod pods;
 mod quantity;
@@ -54,10 +55,13 @@ pub async fn run(client: Client, shutdown: CancellationToken) -> Result<(), Cont
     manager.add(daemonset::DaemonSets);
     manager.add(job::Jobs);
     manager.add(cronjob::CronJobs);
+    manager.add(node::Nodes::default());
     manager.add(disruption::Disruptions);
     manager.add(hpa::Autoscalers::default());
     manager.add(endpoints::Endpoints);
     manager.add(gc::GarbageCollector::default());
+    manager.add(chaos::Schedules);
+    manager.add(chaos::Workflows);
     for controller in chaos::controllers() {
         manager.add(controller);
     }

@@ -16,8 +16,10 @@ pub const EXPERIMENT: &str = "hikeshi.dev/experiment";
 pub const ANNOTATIONS: [&str; 4] = [HYPOTHESIS, GUARD, LEASE_UNTIL, EXPERIMENT];
 
 /// What shapes a fault itself: the share of requests, the delay's spread, the seed. Read by whoever injects the fault.
-pub const SHAPING: [&str; 5] = [
+pub const SHAPING: [&str; 7] = [
     "hikeshi.dev/percent",
+    "hikeshi.dev/ppm",
+    "hikeshi.dev/request-headers",
     "hikeshi.dev/delay-jitter",
     "hikeshi.dev/delay-quantiles",
     "hikeshi.dev/delay-to-total",

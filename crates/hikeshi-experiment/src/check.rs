@@ -5,7 +5,7 @@ use hikeshi_slo::windows::{ALERTS, compressed};
 use hikeshi_slo::{Cuj, Cujs, Slo, error_ratio};
 use serde::{Deserialize, Serialize};
 
-use crate::annotations::Role;
+use crate::annotations::{self, Role};
 
 /// A comparison.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -153,6 +153,18 @@ impl Check {
             ""
         };
         Ok(check(query, op, threshold, unit))
+    }
+
+    /// The annotation it is written in.
+    pub fn annotation(&self) -> String {
+        let base = match self.role {
+            Role::Hypothesis => annotations::HYPOTHESIS,
+            Role::Guard => annotations::GUARD,
+        };
+        match annotations::role(base) {
+            Some((_, plain)) if plain == self.name => base.to_owned(),
+            _ => format!("{base}.{}", self.name),
+        }
     }
 
     /// Whether the comparison is true: for a hypothesis of every series, for a guard of any. None without a number.

@@ -6,6 +6,7 @@ pub mod api;
 mod check;
 pub mod duration;
 mod effect;
+pub mod fis;
 pub mod life;
 pub mod manifest;
 mod node;

@@ -111,6 +111,12 @@ pub fn checks_of(object: &Value, cujs: &Cujs, slo_clock: f64) -> (Vec<Check>, Ve
     (checks, misread)
 }
 
+/// Line and column of an annotation's value; (0, 0) when it is not there.
+pub fn annotation_place(text: &str, key: &str) -> (u64, u64) {
+    let place = |node: Node| Some(node.get("metadata")?.get("annotations")?.get(key)?.at);
+    one_document(text).ok().and_then(place).unwrap_or_default()
+}
+
 /// Seconds until the fault ends by itself; none: when it is deleted. A Workflow's is its entry's deadline.
 pub fn duration_of(object: &Value) -> Option<f64> {
     let spec = &object["spec"];

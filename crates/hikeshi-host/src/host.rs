@@ -12,6 +12,7 @@ use tokio::sync::{broadcast, mpsc};
 use tokio_util::sync::CancellationToken;
 
 use crate::console::Shell;
+use crate::experiments::{Creator, Experiments, HistoryError};
 use crate::faults::Faults;
 use crate::library::{Library, LibraryError};
 use crate::oracle::Oracle;
@@ -30,6 +31,10 @@ pub struct HostConfig {
     pub client: kube::Client,
     /// `drills/` of the state folder.
     pub drills: PathBuf,
+    /// The folder of the experiments' history.
+    pub experiments: PathBuf,
+    /// Who creates chaos objects, from the API server's audit.
+    pub creators: mpsc::UnboundedReceiver<Creator>,
     pub library: Library,
     /// The system's journeys and objectives.
     pub cujs: Cujs,
@@ -53,6 +58,8 @@ pub enum HostError {
     Busy(String),
     #[error("no drill is on")]
     NoDrill,
+    #[error("the experiments' history: {0}")]
+    History(#[from] HistoryError),
 }
 
 /// Runs one drill at a time.
@@ -65,6 +72,7 @@ pub struct Host {
     pub(crate) slo_clock: f64,
     pub(crate) prometheus: Prometheus,
     pub(crate) faults: Faults,
+    pub(crate) experiments: Arc<Experiments>,
     pub(crate) oracle: Oracle,
     pub(crate) heard: broadcast::Sender<Arc<Event>>,
     pub(crate) progress: RwLock<String>,
@@ -75,16 +83,21 @@ pub struct Host {
 }
 
 impl Host {
-    /// Starts the host's own tasks: clock, sampler, and the intake of alerts and audit records.
+    /// Starts the host's own tasks: clock, sampler, the intake of alerts and audit records, and the experiments' supervisor.
+    ///
+    /// # Errors
+    /// `History` when the experiments' history cannot be opened.
     pub fn start(
         config: HostConfig,
         alerts: mpsc::UnboundedReceiver<AlertFact>,
         audit: mpsc::UnboundedReceiver<AuditRecord>,
         shutdown: &CancellationToken,
-    ) -> Arc<Self> {
+    ) -> Result<Arc<Self>, HostError> {
         let HostConfig {
             client,
             drills,
+            experiments,
+            creators,
             library,
             cujs,
             shell,
@@ -96,6 +109,9 @@ impl Host {
             base("prometheus").map(|url| format!("{url}/prometheus"))
         }));
         let oracle = Oracle::new(client.clone(), prometheus.clone(), &cujs, slo_clock);
+        let experiments =
+            Experiments::open(&client, prometheus.clone(), cujs.clone(), slo_clock, &experiments)?;
+        let experiments = Arc::new(experiments);
         let host = Arc::new(Self {
             drills,
             library,
@@ -105,6 +121,7 @@ impl Host {
             slo_clock,
             prometheus,
             faults: Faults::new(client),
+            experiments: experiments.clone(),
             oracle,
             heard: broadcast::channel(BACKLOG).0,
             progress: RwLock::default(),
@@ -112,11 +129,14 @@ impl Host {
             judging: Arc::default(),
             session: RwLock::default(),
         });
-        let tasks: [std::pin::Pin<Box<dyn Future<Output = ()> + Send>>; 4] = [
+        let heard = experiments.clone();
+        let tasks: [std::pin::Pin<Box<dyn Future<Output = ()> + Send>>; 6] = [
             Box::pin(crate::ticker::run(host.clone())),
             Box::pin(crate::sampler::run(host.clone())),
             Box::pin(crate::intake::alerts(host.clone(), alerts)),
             Box::pin(crate::intake::audit(host.clone(), audit)),
+            Box::pin(async move { heard.hear(creators).await }),
+            Box::pin(async move { experiments.run().await }),
         ];
         for task in tasks {
             let shutdown = shutdown.clone();
@@ -124,7 +144,7 @@ impl Host {
                 tokio::select! { () = task => {}, () = shutdown.cancelled() => {} }
             });
         }
-        host
+        Ok(host)
     }
 
     /// The drill that is on, or the last one.

@@ -2,6 +2,7 @@
 //! listen to. One [`Session`] is one drill and the only writer of its log.
 
 mod console;
+mod experiments;
 mod faults;
 mod host;
 mod intake;
@@ -19,6 +20,7 @@ mod view;
 
 pub use console::KubeconfigOf;
 pub use console::{Finished, Shell};
+pub use experiments::{Creator, HistoryError};
 pub use hikeshi_drill::audit::AuditRecord;
 pub use host::{Host, HostConfig, HostError, UpstreamOf};
 pub use library::{Library, LibraryError, LoadedScenario, load_file};

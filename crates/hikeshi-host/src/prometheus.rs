@@ -45,11 +45,25 @@ impl Prometheus {
     /// # Errors
     /// See [`PrometheusError`].
     pub async fn query(&self, promql: &str) -> Result<Vec<Sample>, PrometheusError> {
+        self.query_at(promql, None).await
+    }
+
+    /// The same at a moment of the past; none is now.
+    ///
+    /// # Errors
+    /// See [`PrometheusError`].
+    pub async fn query_at(
+        &self,
+        promql: &str,
+        at: Option<jiff::Timestamp>,
+    ) -> Result<Vec<Sample>, PrometheusError> {
         let base = (self.base)().ok_or(PrometheusError::NotUp)?;
+        let mut asked = vec![("query", promql.to_owned())];
+        asked.extend(at.map(|at| ("time", at.to_string())));
         let answer: Value = self
             .http
             .get(format!("{base}/api/v1/query"))
-            .query(&[("query", promql)])
+            .query(&asked)
             .send()
             .await?
             .json()

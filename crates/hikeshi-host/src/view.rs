@@ -120,6 +120,10 @@ impl Host {
 
 #[async_trait]
 impl DrillHost for Host {
+    fn experiments(&self) -> Option<&dyn hikeshi_server::api::ExperimentHost> {
+        Some(self)
+    }
+
     async fn drills(&self) -> Vec<DrillSummary> {
         let entries = store::list(&self.drills).unwrap_or_default();
         entries

@@ -1,11 +1,13 @@
 //! The network agent: watches what the data plane must know (pods, Services, EndpointSlices, network and HTTP faults),
 //! keeps it told, and writes back into each fault's status what became of it.
 //!
-//! [`world`], [`network_chaos`], [`http_chaos`] and [`status`] are pure; [`agent`] does the talking.
+//! [`world`], [`ingress`], [`network_chaos`], [`http_chaos`] and [`status`] are pure; [`agent`] does the talking.
 
 mod agent;
 pub(crate) mod chaos;
+mod entrance;
 mod http_chaos;
+mod ingress;
 mod network_chaos;
 pub(crate) mod status;
 mod stores;
@@ -18,7 +20,7 @@ use std::path::PathBuf;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-/// An entrance from the host's loopback to a Service's port.
+/// An entrance from the host's loopback to a Service's port, or to what the Ingress objects say.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct HostListenerSpec {
     /// Names it in [`NetAgentConfig::on_bound`] and as `source` in the edge metrics.
@@ -26,8 +28,15 @@ pub struct HostListenerSpec {
     /// Port 0 asks for a free one.
     pub listen: SocketAddr,
     pub namespace: String,
+    /// Empty: this is the entrance that Ingress objects are served at; a request no rule is about is answered with 404.
     pub service: String,
     pub port: u16,
+}
+
+impl HostListenerSpec {
+    fn is_ingress(&self) -> bool {
+        self.service.is_empty()
+    }
 }
 
 /// What the agent needs besides the API.

@@ -9,13 +9,14 @@ use std::time::Duration;
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use socket2::SockRef;
 use tokio::net::{TcpSocket, TcpStream};
-use tokio::time::{Instant, sleep_until, timeout_at};
+use tokio::time::{Instant, timeout_at};
 
 use crate::faults::FaultBoard;
 use crate::metrics::EdgeMetrics;
 use crate::model::Backend;
 use crate::plane::Shared;
 use crate::routes::{Peer, Pod};
+use crate::timer::exact_sleep_until;
 use crate::wire::Wire;
 
 /// When Linux gives up a connection attempt (six retransmissions of SYN).
@@ -140,7 +141,7 @@ async fn handshake(board: &FaultBoard, edge: &Edge) -> io::Result<()> {
         }
         let established = back.due(out.due(begun, 0), 0);
         tokio::select! {
-            () = sleep_until(established) => return Ok(()),
+            () = exact_sleep_until(established) => return Ok(()),
             _ = changed.changed() => {}
         }
     }

@@ -14,7 +14,7 @@ pub(crate) struct RouteNames {
 }
 
 impl RouteNames {
-    pub fn name(&self, method: &http::Method, path: &str) -> String {
+    pub fn name(&self, method: &str, path: &str) -> String {
         let name = format!("{method} {}", template(path));
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         if known.contains(&name) {
@@ -63,7 +63,7 @@ mod tests {
     fn a_scanner_cannot_grow_the_label_without_bound() {
         let routes = RouteNames::default();
         let names: HashSet<_> = (0..1000)
-            .map(|n| routes.name(&http::Method::GET, &format!("/x{n}y")))
+            .map(|n| routes.name("GET", &format!("/x{n}y")))
             .collect();
         assert_eq!(names.len(), MOST + 1);
     }

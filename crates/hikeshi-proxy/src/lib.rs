@@ -12,6 +12,7 @@
 mod client;
 mod connect;
 pub mod faults;
+pub mod http1;
 mod ingress_route;
 mod l7;
 mod link;
@@ -26,6 +27,7 @@ mod relay;
 mod router;
 mod routes;
 mod server;
+mod timer;
 mod wire;
 
 pub use client::{ClientError, DataplaneClient};

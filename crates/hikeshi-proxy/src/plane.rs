@@ -9,7 +9,7 @@ use tokio::net::TcpListener;
 
 use crate::faults::{Fault, FaultBoard};
 use crate::ingress_route::RouteNames;
-use crate::l7::pool::HttpPool;
+use crate::l7::HttpPool;
 use crate::link::Listened;
 use crate::listener::{self, Accepting};
 use crate::metrics::Metrics;

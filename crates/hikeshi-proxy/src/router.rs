@@ -36,7 +36,7 @@ impl Router {
     pub fn new(rules: &[IngressRule]) -> Self {
         let mut sorted = rules.to_vec();
         // A stable sort: what is alike stays in the author's order.
-        sorted.sort_by(|a, b| precedence(a).cmp(&precedence(b)));
+        sorted.sort_by_key(precedence);
         let lane = |rule| Lane {
             rule,
             requests: AtomicU64::new(0),

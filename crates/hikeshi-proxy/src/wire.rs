@@ -13,10 +13,11 @@ use std::task::{Context, Poll, ready};
 use bytes::{Buf, Bytes};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
-use tokio::time::{Instant, Sleep, sleep_until};
+use tokio::time::Instant;
 
 use crate::connect::Edge;
 use crate::faults::{FaultBoard, Line};
+use crate::timer::{ExactSleep, exact_sleep_until};
 
 type Change = Pin<Box<dyn Future<Output = ()> + Send>>;
 
@@ -34,7 +35,7 @@ struct Lane {
     line: Line,
     queue: VecDeque<Chunk>,
     waiting: usize,
-    timer: Option<Pin<Box<Sleep>>>,
+    timer: Option<ExactSleep>,
 }
 
 impl Lane {
@@ -70,11 +71,12 @@ impl Lane {
         if head.due <= Instant::now() {
             return Poll::Ready(());
         }
-        let timer = self.timer.get_or_insert_with(|| Box::pin(sleep_until(head.due)));
-        if timer.deadline() != head.due {
-            timer.as_mut().reset(head.due);
+        if self.timer.as_ref().is_none_or(|timer| timer.due() != head.due) {
+            self.timer = Some(exact_sleep_until(head.due));
         }
-        timer.as_mut().poll(cx)
+        self.timer
+            .as_mut()
+            .map_or(Poll::Ready(()), |timer| Pin::new(timer).poll(cx))
     }
 
     /// The first chunk gave up `count` bytes.

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 pub use hikeshi_drill::Lang;
 use hikeshi_drill::event::{Actor, Event, JourneySample};
+pub use hikeshi_experiment::api as experiment;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use tokio::sync::{broadcast, mpsc};
@@ -300,4 +301,45 @@ pub trait DrillHost: Send + Sync + 'static {
 
     /// Base URL (`http://127.0.0.1:PORT`) of `prometheus`, `alertmanager` or `chirpy`; none while it is not up.
     fn upstream(&self, name: &str) -> Option<String>;
+
+    /// Experiments; none where nobody runs them.
+    fn experiments(&self) -> Option<&dyn ExperimentHost> {
+        None
+    }
+}
+
+/// Why an experiment was not started.
+#[derive(Debug, thiserror::Error)]
+pub enum NotStarted {
+    /// The manifest is wrong at these places.
+    #[error("the manifest cannot be run as it is")]
+    Problems(Vec<experiment::Problem>),
+    #[error(transparent)]
+    Api(#[from] ApiError),
+}
+
+/// Runs experiments. Only whoever runs the drill is let through to it.
+#[async_trait]
+pub trait ExperimentHost: Send + Sync {
+    /// Those that are on and those that were; a drill's own only when it is over.
+    async fn list(&self) -> experiment::Experiments;
+
+    /// What a manifest would do now.
+    async fn preview(&self, manifest: &str) -> experiment::Preview;
+
+    /// Begins one on behalf of `by`: its steady state is looked at first. `seconds` ends what has no duration of its own.
+    /// Answers its id.
+    ///
+    /// # Errors
+    /// `Problems` for a wrong manifest, `Conflict` when an object of that name is there already.
+    async fn start(&self, manifest: &str, by: &str, seconds: Option<f64>) -> Result<String, NotStarted>;
+
+    /// Everything about one.
+    async fn show(&self, id: &str) -> Option<experiment::Detail>;
+
+    /// Ends one; its recovery is verified after that.
+    ///
+    /// # Errors
+    /// `NotFound`, or `Conflict` when it is over already.
+    async fn stop(&self, id: &str, by: &str) -> Result<(), ApiError>;
 }

@@ -3,6 +3,7 @@
 
 mod console;
 mod error;
+mod experiments;
 mod hooks;
 mod page;
 mod proxy;
@@ -175,6 +176,12 @@ fn router(app: Arc<App>) -> Router {
         .route("/command", post(routes::command))
         .route("/console", post(console::run))
         .route("/journeys", get(routes::journeys))
+        .route("/experiments", get(experiments::list).post(experiments::start))
+        .route("/experiments/preview", post(experiments::preview))
+        .route(
+            "/experiments/{id}",
+            get(experiments::show).delete(experiments::stop),
+        )
         .fallback(error::no_such_api)
         .layer(DefaultBodyLimit::max(API_BODY_LIMIT));
     let own = Router::new()

@@ -81,6 +81,11 @@ impl Paths {
         self.home.join("drills")
     }
 
+    /// The folder of the experiments' history.
+    pub fn experiments(&self) -> PathBuf {
+        self.home.join("experiments")
+    }
+
     /// Creates the folders; says which one could not be made and why (full disk, permissions).
     pub fn create(&self) -> Result<(), Failure> {
         use std::os::unix::fs::PermissionsExt;
@@ -92,6 +97,7 @@ impl Paths {
             (self.store(), 0o700),
             (self.dataplane(), 0o700),
             (self.drills(), 0o700),
+            (self.experiments(), 0o700),
             (self.home.join("pods"), 0o755),
             (self.volumes(), 0o755),
         ] {

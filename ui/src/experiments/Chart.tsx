@@ -1,6 +1,6 @@
 import { useState } from "react";
 import { clock, useLocale } from "../i18n";
-import { extent, shown } from "./figure";
+import { extent, scale, shown } from "./figure";
 import type { Figure } from "./types";
 
 const WIDTH = 600;
@@ -20,15 +20,11 @@ export function Chart({ figure, from, to, now }: Props) {
   const [pointed, setPointed] = useState<number | null>(null);
   const { points, objective, unit, name, query } = figure;
   const [start, end] = extent(points, from, to, now);
-  const values = [...points.map(([, value]) => value), ...(objective === null ? [] : [objective])];
-  const low = Math.min(...values);
-  const high = Math.max(...values);
-  const room = (high - low || Math.abs(high) || 1) * 0.12;
-  const bottom = low >= 0 && low - room < 0 ? 0 : low - room;
+  const [bottom, top] = scale(figure);
   const x = (at: number) => ((at - start) / Math.max(1, end - start)) * WIDTH;
-  const y = (value: number) => HEIGHT - ((value - bottom) / (high + room - bottom)) * HEIGHT;
+  const y = (value: number) => HEIGHT - ((value - bottom) / (top - bottom)) * HEIGHT;
   const path = points.map(([at, value], i) => `${i === 0 ? "M" : "L"}${x(at).toFixed(1)} ${y(value).toFixed(1)}`).join("");
-  const until = to ?? end;
+  const until = to ?? Math.min(now, end);
   const latest = (pointed === null ? points.at(-1) : points[pointed]) ?? null;
   const label = `${name}: ${latest ? shown(latest[1], unit) : t("no_data")}${objective === null ? "" : `, ${t("x_limit")} ${shown(objective, unit)}`}`;
   const point = (share: number) => {
@@ -72,6 +68,16 @@ export function Chart({ figure, from, to, now }: Props) {
           {points.length > 1 && <path className="x-curve" d={path} />}
           {pointed !== null && latest && <line className="x-pointer" x1={x(latest[0])} x2={x(latest[0])} y1="0" y2={HEIGHT} />}
         </svg>
+        {points.length > 0 && (
+          <>
+            <span className="x-scale" aria-hidden="true">
+              {shown(top, unit)}
+            </span>
+            <span className="x-scale" aria-hidden="true">
+              {shown(bottom, unit)}
+            </span>
+          </>
+        )}
         {latest && points.length > 0 && <i className="x-spot" style={{ left: width(x(latest[0])), top: `${((y(latest[1]) / HEIGHT) * 100).toFixed(2)}%` }} />}
       </div>
       <div className="x-times-axis" aria-hidden="true" style={{ gridTemplateColumns: `${Math.max(0, x(from))}fr ${Math.max(1, x(until) - x(from))}fr ${Math.max(0, WIDTH - x(until))}fr` }}>
@@ -79,7 +85,10 @@ export function Chart({ figure, from, to, now }: Props) {
         <span data-last={to === null || WIDTH - x(until) < 50}>{t("x_during")}</span>
         <span>{to !== null && WIDTH - x(until) > 50 ? t("x_after") : ""}</span>
       </div>
-      <code className="x-asked">{query}</code>
+      <details className="x-asked">
+        <summary>PromQL</summary>
+        <code>{query}</code>
+      </details>
     </figure>
   );
 }

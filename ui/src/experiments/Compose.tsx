@@ -1,6 +1,5 @@
 import { useEffect, useRef, useState } from "react";
 import { useLocale } from "../i18n";
-import { useToasts } from "../parts";
 import { CheckFields } from "./CheckFields";
 import { Commands, save, useCopy } from "./Commands";
 import { type Known, refusedFor, start, usePreview } from "./data";
@@ -25,11 +24,11 @@ interface Props {
 /** The form, the manifest that it writes, and what that would do. */
 export function Compose({ draft, known, onStarted }: Props) {
   const { t } = useLocale();
-  const toasts = useToasts();
   const copy = useCopy();
   const previewed = usePreview(draft.text);
   const [starting, setStarting] = useState(false);
-  const [refused, setRefused] = useState<{ of: string; problems: Problem[] } | null>(null);
+  // Why a text was not started; it stands until the text is another.
+  const [refused, setRefused] = useState<{ of: string; problems: Problem[]; error: unknown } | null>(null);
   const area = useRef<HTMLTextAreaElement>(null);
   const here = useRef(true);
   useEffect(() => {
@@ -38,18 +37,19 @@ export function Compose({ draft, known, onStarted }: Props) {
       here.current = false;
     };
   }, []);
-  const problems = refused?.of === draft.text ? refused.problems : (previewed.preview?.problems ?? []);
+  const turnedDown = refused?.of === draft.text ? refused : null;
+  const problems = turnedDown && turnedDown.problems.length > 0 ? turnedDown.problems : (previewed.preview?.problems ?? []);
   const { name, namespace, kind } = draft.form;
+  const once = kind === "PodChaos" && draft.form.podAction !== "pod-failure";
 
   const begin = async () => {
     setStarting(true);
+    setRefused(null);
     try {
       const id = await start(draft.text);
       if (here.current) onStarted(id);
     } catch (error) {
-      const found = refusedFor(error);
-      if (found) setRefused({ of: draft.text, problems: found });
-      else toasts.fail(error);
+      if (here.current) setRefused({ of: draft.text, problems: refusedFor(error), error });
     } finally {
       if (here.current) setStarting(false);
     }
@@ -88,9 +88,9 @@ export function Compose({ draft, known, onStarted }: Props) {
         <Commands name={name} namespace={namespace} kind={draft.form.scheduled ? "Schedule" : kind} />
       </section>
       <section className="panel x-before" aria-label={t("x_preview")}>
-        <PreviewPanel previewed={previewed} problems={problems} onProblem={(problem) => goTo(area.current, problem)} />
+        <PreviewPanel previewed={previewed} problems={problems} headers={draft.form.headers.filter((pair) => pair.name !== "")} onProblem={(problem) => goTo(area.current, problem)} />
       </section>
-      <StartBar previewed={previewed} problems={problems.length} starting={starting} onStart={() => void begin()} />
+      <StartBar previewed={previewed} problems={problems.length} starting={starting} once={once} failure={turnedDown?.error ?? null} onStart={() => void begin()} />
     </div>
   );
 }
@@ -125,7 +125,7 @@ function FormSections({ draft, known }: { draft: Draft; known: Known }) {
       <fieldset className="x-section">
         <legend>{t("x_what")}</legend>
         <Select label={t("x_kind")} value={form.kind} options={KINDS.map((kind) => [kind, `${kind}: ${t(`x_kind_${kind}`)}`] as const)} onValue={(kind) => onWholeForm(turnedInto(form, kind))} />
-        <div className="x-row">
+        <div className="x-row x-first-wider">
           <Input label={t("x_name")} value={form.name} onValue={(name) => onForm({ name })} placeholder="http-delay" />
           <Input label={t("x_namespace")} value={form.namespace} onValue={(namespace) => onForm({ namespace })} suggestions={known.namespaces} placeholder="default" />
         </div>

@@ -1,25 +1,29 @@
 import { useLocale } from "../i18n";
-import { Prose } from "../parts";
+import { Prose, wordsOf } from "../parts";
 import { Blast, rounded } from "./Blast";
 import type { Previewed } from "./data";
+import type { Pair } from "./form";
 import type { CheckNow, Problem } from "./types";
 
 interface Props {
   previewed: Previewed;
   problems: Problem[];
+  /** Requests without these headers are left alone. */
+  headers: Pair[];
   onProblem: (problem: Problem) => void;
 }
 
 /** What would happen, to whom, and whether the steady state holds: before anything starts. */
-export function PreviewPanel({ previewed, problems, onProblem }: Props) {
-  const { t, pick } = useLocale();
+export function PreviewPanel({ previewed, problems, headers, onProblem }: Props) {
+  const locale = useLocale();
+  const { t, pick } = locale;
   const { preview, error } = previewed;
   return (
     <div className="x-preview" aria-busy={!previewed.fresh}>
       <h2>{t("x_preview")}</h2>
       {error !== null && (
         <p className="failure" role="alert">
-          {t("x_preview_lost")} {error instanceof Error ? error.message : String(error)}
+          {t("x_preview_lost")} {wordsOf(error, locale)}
         </p>
       )}
       {problems.length > 0 && <Problems problems={problems} onProblem={onProblem} />}
@@ -30,17 +34,25 @@ export function PreviewPanel({ previewed, problems, onProblem }: Props) {
           <p className="x-effect">
             <Prose text={pick(preview.effect)} />
           </p>
+          {headers.length > 0 && (
+            <p className="x-only">
+              {t("x_only_these")} <code>{headers.map(({ name, value }) => `${name}: ${value}`).join(", ")}</code>
+            </p>
+          )}
         </section>
       )}
       {preview && (
         <>
-          <section aria-label={t("x_blast")}>
-            <h3>{t("x_blast")}</h3>
-            <Blast radius={preview.blast_radius} />
-          </section>
+          {/* While something is wrong with it, nobody can say whom it would hit. */}
+          {(problems.length === 0 || preview.blast_radius.of > 0) && (
+            <section aria-label={t("x_blast")}>
+              <h3>{t("x_blast")}</h3>
+              <Blast radius={preview.blast_radius} />
+            </section>
+          )}
           <section>
             <h3>{t("x_hypothesis")}</h3>
-            {preview.hypothesis.length === 0 && <p className="calm">{t("x_no_hypothesis")}</p>}
+            {preview.hypothesis.length === 0 && problems.length === 0 && <p className="calm">{t("x_no_hypothesis")}</p>}
             {preview.hypothesis.some((check) => check.now === false) && <p className="x-caution">{t("x_unsteady")}</p>}
             <Now checks={preview.hypothesis} guard={false} />
           </section>

@@ -1,12 +1,12 @@
-import { useState } from "react";
+import { useEffect, useRef, useState } from "react";
 import { remove } from "../api";
 import { clock, duration, useLocale } from "../i18n";
-import { Notice, Prose, useToasts } from "../parts";
+import { Notice, Prose, useToasts, wordsOf } from "../parts";
 import { Chart } from "./Chart";
 import { Commands, save, useCopy } from "./Commands";
 import { experimentPath, useExperiment } from "./data";
 import { lasts, span } from "./duration";
-import { shown } from "./figure";
+import { lifted, shown } from "./figure";
 import { Events, Records } from "./Records";
 import type { Experiment } from "./types";
 import { Outcome } from "./Verdict";
@@ -21,9 +21,10 @@ const PHASES = ["pending", "injecting", "running", "recovering", "ended"] as con
 
 /** One experiment as it runs, and what came out of it. */
 export function Watch({ id, now, onAgain }: Props) {
-  const { t } = useLocale();
+  const locale = useLocale();
+  const { t } = locale;
   const { answer, error, again } = useExperiment(id);
-  if (!answer && error) return <Notice title={t("x_not_found")}>{error instanceof Error ? error.message : String(error)}</Notice>;
+  if (!answer && error) return <Notice title={t("x_not_found")}>{wordsOf(error, locale)}</Notice>;
   if (!answer) return <Notice title={t("loading")} />;
   return <Shown experiment={answer} now={now} lost={error !== null} refresh={again} onAgain={onAgain} />;
 }
@@ -40,8 +41,10 @@ function Shown({ experiment, now, lost, refresh, onAgain }: ShownProps) {
   const { t, pick } = useLocale();
   const copy = useCopy();
   const began = Date.parse(experiment.started_at) / 1000;
-  const end = experiment.ended_at ? Date.parse(experiment.ended_at) / 1000 : null;
   const { name, namespace, kind, manifest } = experiment;
+  const head = useRef<HTMLElement>(null);
+  // Whoever pressed "start" goes on from here.
+  useEffect(() => head.current?.focus({ preventScroll: true }), []);
   return (
     <div className="x-watch">
       {lost && (
@@ -49,7 +52,7 @@ function Shown({ experiment, now, lost, refresh, onAgain }: ShownProps) {
           {t("reconnecting")}
         </p>
       )}
-      <section className="panel x-head">
+      <section className="panel x-head" ref={head} tabIndex={-1}>
         <div className="x-who">
           <p className="eyebrow">
             <span lang="en">{kind}</span>
@@ -89,8 +92,8 @@ function Shown({ experiment, now, lost, refresh, onAgain }: ShownProps) {
         <section className="panel x-figures" aria-label={t("x_figures")}>
           <h2>{t("x_figures")}</h2>
           {experiment.figures.length === 0 && <p className="calm">{t("x_no_figures")}</p>}
-          {experiment.figures.map((figure) => (
-            <Chart key={figure.name} figure={figure} from={began} to={end} now={now / 1000} />
+          {experiment.figures.map((figure, i) => (
+            <Chart key={i} figure={figure} from={began} to={lifted(experiment)} now={now / 1000} />
           ))}
         </section>
         <div className="x-side">
@@ -137,7 +140,7 @@ function Lease({ experiment, now }: { experiment: Experiment; now: number }) {
     const took = (Date.parse(experiment.ended_at) - began) / 1000;
     return (
       <p className="x-lease">
-        <time>{duration(took)}</time>
+        <time>{duration(Math.round(took))}</time>
         <span>{t("x_took")}</span>
       </p>
     );
@@ -195,7 +198,7 @@ function Checks({ experiment }: { experiment: Experiment }) {
       {experiment.checks.map((check) => {
         const state = check.holds === null ? "unknown" : check.holds ? "good" : "bad";
         const guard = check.role === "guard";
-        const word = state === "unknown" ? "x_unknown" : guard ? (state === "bad" ? "x_trips" : "x_quiet") : state === "bad" ? "x_fails" : "x_holds";
+        const word = state === "unknown" ? (experiment.phase === "ended" ? "x_unknown" : "x_watching") : guard ? (state === "bad" ? "x_trips" : "x_quiet") : state === "bad" ? "x_fails" : "x_holds";
         const figure = (value: number | null) => (value === null ? "–" : shown(value, unit(check.name)));
         return (
           <li key={`${check.role} ${check.name}`} data-state={state}>

@@ -1,9 +1,10 @@
-import { useCallback, useEffect, useRef, useState } from "react";
+import { useCallback, useEffect, useMemo, useRef, useState } from "react";
 import { ApiError, get, post } from "../api";
 import type { DrillView, JourneySeries } from "../types";
 import { EMPTY } from "./form";
 import { manifest } from "./manifest";
-import type { Experiment, Experiments, Preview, Problem } from "./types";
+import { PRESETS } from "./presets";
+import type { Experiment, Experiments, Preview, Problem, TargetPod } from "./types";
 
 const BASE = "/api/experiments";
 const TYPING_MS = 350;
@@ -47,10 +48,9 @@ export function usePreview(text: string): Previewed {
 }
 
 /** The problems for which a manifest was refused; none when it failed for another reason. */
-export function refusedFor(error: unknown): Problem[] | null {
-  if (!(error instanceof ApiError) || error.status !== 400) return null;
-  const { problems } = (error.body ?? {}) as { problems?: Problem[] };
-  return problems && problems.length > 0 ? problems : null;
+export function refusedFor(error: unknown): Problem[] {
+  if (!(error instanceof ApiError)) return [];
+  return ((error.body ?? {}) as { problems?: Problem[] }).problems ?? [];
 }
 
 export interface Workload {
@@ -67,33 +67,47 @@ export interface Known {
   slos: string[];
 }
 
-/** Everything that a fault could hit, as the preview of one on all pods tells it. Nothing is started. */
-const SURVEY = manifest({ ...EMPTY, kind: "PodChaos", name: "survey", namespace: "default", podAction: "pod-kill" });
+/** The namespaces that the examples speak of: where people look first. */
+const EXAMPLES = PRESETS.flatMap(({ form }) => form.namespaces);
 
-export function useKnown(): Known {
-  const [known, setKnown] = useState<Known>({ namespaces: [], workloads: [], slos: [] });
+/** All pods of the namespaces that are spoken of, as the preview of a fault on them all tells it. Nothing is started. */
+export function useKnown(named: string[]): Known {
+  const [pods, setPods] = useState<TargetPod[]>([]);
+  const [slos, setSlos] = useState<string[]>([]);
+  const wanted = [...new Set([...EXAMPLES, ...named])].sort().join(" ");
   useEffect(() => {
+    const abort = new AbortController();
+    const survey = manifest({ ...EMPTY, kind: "PodChaos", name: "survey", namespaces: wanted.split(" "), podAction: "pod-kill" });
     // Suggestions only: without an answer everything can still be typed.
-    const nothing = () => null;
-    const asked = [
-      post<Preview>(`${BASE}/preview`, { manifest: SURVEY }).catch(nothing),
-      get<JourneySeries>("/api/journeys").catch(nothing),
-      get<DrillView | null>("/api/drill").catch(nothing),
-    ] as const;
-    void Promise.all(asked).then(([survey, series, drill]) => {
-      const workloads = new Map<string, Workload>();
-      for (const { namespace, workload, name } of survey?.blast_radius.pods ?? []) {
-        const key = `${namespace} ${workload}`;
-        const found = workloads.get(key) ?? { namespace, workload, pods: [] };
-        found.pods.push(name);
-        workloads.set(key, found);
-      }
-      const sorted = [...workloads.values()].sort((a, b) => (a.namespace + a.workload).localeCompare(b.namespace + b.workload));
-      const slos = (series?.journeys ?? []).flatMap(({ name, objectives }) => objectives.map(({ sli }) => `slo: ${drill?.system}/${name}/${sli}`));
-      setKnown({ namespaces: [...new Set(sorted.map((one) => one.namespace))], workloads: sorted, slos: drill ? [...new Set(slos)] : [] });
-    });
+    const ask = () => post<Preview>(`${BASE}/preview`, { manifest: survey }, abort.signal).then((told) => setPods(told?.blast_radius.pods ?? []), () => undefined);
+    const timer = setTimeout(() => void ask(), TYPING_MS);
+    return () => {
+      clearTimeout(timer);
+      abort.abort();
+    };
+  }, [wanted]);
+  useEffect(() => {
+    const asked = [get<JourneySeries>("/api/journeys"), get<DrillView | null>("/api/drill")] as const;
+    Promise.all(asked).then(
+      ([{ journeys }, drill]) => {
+        const all = journeys.flatMap(({ name, objectives }) => objectives.map(({ sli }) => `slo: ${drill?.system}/${name}/${sli}`));
+        setSlos(drill ? [...new Set(all)] : []);
+      },
+      () => undefined,
+    );
   }, []);
-  return known;
+  return useMemo(() => ({ namespaces: [...new Set(pods.map((pod) => pod.namespace))], workloads: workloadsOf(pods), slos }), [pods, slos]);
+}
+
+function workloadsOf(pods: TargetPod[]): Workload[] {
+  const workloads = new Map<string, Workload>();
+  for (const { namespace, workload, name } of pods) {
+    const key = `${namespace} ${workload}`;
+    const found = workloads.get(key) ?? { namespace, workload, pods: [] };
+    found.pods.push(name);
+    workloads.set(key, found);
+  }
+  return [...workloads.values()].sort((a, b) => `${a.namespace} ${a.workload}`.localeCompare(`${b.namespace} ${b.workload}`));
 }
 
 /** Asks again and again, one at a time; an answer that is the last ends it. */

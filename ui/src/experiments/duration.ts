@@ -10,6 +10,8 @@ export function seconds(text: string): number | null {
 
 /** How long a manifest's fault lasts, in seconds; none when it is without an end, or written in a way of its own. */
 export function lasts(manifest: string): number | null {
+  // What these embed ends each time, they themselves do not.
+  if (/^kind:\s*["']?(Schedule|Workflow)\b/m.test(manifest)) return null;
   const found = /^\s+duration:\s*["']?([^"'\s#]+)/m.exec(manifest);
   return found?.[1] ? seconds(found[1]) : null;
 }

@@ -64,6 +64,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     ),
     // apart: the system under drill knows nothing of Hikeshi, and the tasks must build in seconds
     ("chirpy", &[]),
+    ("hikeshi-clock", &[]),
     ("xtask", &[]),
 ];
 

@@ -5,7 +5,6 @@ use http::Method;
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use super::read::may_see;
 use crate::app::App;
 use crate::request::Call;
 use crate::selector::Selector;
@@ -24,7 +23,7 @@ pub(super) async fn handle(app: &App, call: &Call) -> ApiResult<Response> {
     let mut items: Vec<Value> = items
         .into_iter()
         .filter(|item| call.namespace.is_none() || item["metadata"]["namespace"] == *call.ns())
-        .filter(|item| !call.filtered || may_see(item, &app.home))
+        .filter(|item| call.shows(item))
         .filter(|item| selector.matches(item))
         .collect();
     if let Some(name) = &call.name {

@@ -11,6 +11,7 @@ mod read;
 mod review;
 mod stream;
 mod sub;
+mod token;
 mod watch;
 mod write;
 
@@ -22,15 +23,14 @@ pub(crate) use custom_metrics::{GROUPS as METRIC_GROUPS, handle as metric, is_me
 pub(crate) use write::create_object;
 
 use crate::app::App;
-use crate::authz::User;
 use crate::registry::{Backing, Status};
 use crate::request::Call;
 use crate::status::{ApiError, ApiResult};
 
 /// Answers a call. `parts` is what a websocket upgrade needs.
-pub(crate) async fn handle(app: &App, user: &User, call: Call, parts: Parts) -> ApiResult<Response> {
+pub(crate) async fn handle(app: &App, call: Call, parts: Parts) -> ApiResult<Response> {
     match call.resource.backing {
-        Backing::Review => return review::handle(app, user, &call),
+        Backing::Review => return review::handle(app, &call),
         Backing::Metrics => return metrics::handle(app, &call).await,
         Backing::Store => {}
     }
@@ -54,6 +54,14 @@ pub(crate) async fn handle(app: &App, user: &User, call: Call, parts: Parts) -> 
         (Some("finalize"), &Method::PUT) if call.resource.plural == "namespaces" => {
             write::update(app, &call, false)
         }
+        (Some("log"), method) if call.resource.plural == "pods" && method != Method::GET => {
+            Err(ApiError::method_not_allowed())
+        }
+        (Some("exec" | "attach" | "portforward"), method)
+            if call.resource.plural == "pods" && !matches!(*method, Method::GET | Method::POST) =>
+        {
+            Err(ApiError::method_not_allowed())
+        }
         (Some(sub), _) if call.resource.plural == "pods" => match sub {
             "binding" => sub::binding(app, &call),
             "eviction" => eviction::evict(app, &call),
@@ -64,6 +72,7 @@ pub(crate) async fn handle(app: &App, user: &User, call: Call, parts: Parts) -> 
             "proxy" => proxy::pod(app, &call, &parts).await,
             _ => Err(ApiError::no_such_path()),
         },
+        (Some("token"), _) if call.resource.plural == "serviceaccounts" => token::handle(app, &call),
         (Some("proxy"), _) if call.resource.plural == "services" => proxy::service(app, &call, &parts).await,
         (Some(_), _) => Err(ApiError::no_such_path()),
         _ => Err(ApiError::method_not_allowed()),

@@ -7,7 +7,6 @@ use serde::Serialize;
 use serde_json::{Value, json};
 
 use crate::app::App;
-use crate::authz::visible;
 use crate::convert::from_stored;
 use crate::registry::Resource;
 use crate::request::{Call, Form};
@@ -44,7 +43,7 @@ pub(super) fn list(app: &App, call: &Call) -> ApiResult<Response> {
     let (revision, stored) = app.store.list(&resource.store_key(), call.namespace.as_deref());
     let objects: Vec<Arc<Value>> = stored
         .iter()
-        .filter(|object| !call.filtered || may_see(object, &app.home))
+        .filter(|object| call.shows(object))
         .map(|object| from_stored(resource, object))
         .filter(|object| selector.matches(object))
         .collect();
@@ -81,14 +80,4 @@ pub(super) fn list_response(resource: &Resource, revision: &str, objects: &[Arc<
         items: objects.iter().map(|o| &**o).collect(),
     };
     json_response(200, &list)
-}
-
-/// Whether a caller with a filtered view may see an object.
-pub(super) fn may_see(object: &Value, home: &str) -> bool {
-    let metadata = &object["metadata"];
-    visible(
-        metadata["namespace"].as_str(),
-        metadata["name"].as_str().unwrap_or_default(),
-        home,
-    )
 }

@@ -1,4 +1,4 @@
-//! `kubectl auth can-i` and `whoami`: answered from the function that guards every request.
+//! `kubectl auth can-i` and `whoami`, and other programs' questions: answered from the function that guards every request.
 
 use axum::response::Response;
 use http::Method;
@@ -6,23 +6,40 @@ use serde_json::{Value, json};
 
 use crate::app::App;
 use crate::authz::{Attributes, Decision, User, authorize};
+use crate::rbac::{Policy, Rule};
 use crate::registry;
 use crate::request::Call;
 use crate::status::{ApiError, ApiResult, json_response};
 
-pub(super) fn handle(app: &App, user: &User, call: &Call) -> ApiResult<Response> {
-    if call.method != Method::POST {
+pub(super) fn handle(app: &App, call: &Call) -> ApiResult<Response> {
+    if call.method != Method::POST || call.name.is_some() {
         return Err(ApiError::method_not_allowed());
     }
+    let (user, policy) = (&call.user, app.policy());
     let mut review = call.object()?;
     if !review.is_object() || !(review["spec"].is_object() || review["spec"].is_null()) {
         return Err(ApiError::bad_request("the review is not an object"));
     }
-    let allowed = |ask: &Attributes<'_>| authorize(user, ask, &app.home) != Decision::Deny;
+    let spec = &review["spec"];
     review["status"] = match &*call.resource.kind {
         "SelfSubjectReview" => json!({"userInfo": {"username": user.name, "groups": user.groups}}),
-        "SelfSubjectAccessReview" => access(&review["spec"], allowed),
-        "SelfSubjectRulesReview" => rules(review["spec"]["namespace"].as_str().unwrap_or(&app.home), allowed),
+        "SelfSubjectAccessReview" => access(&policy, user, spec),
+        "SelfSubjectRulesReview" => rules(
+            &policy,
+            user,
+            spec["namespace"]
+                .as_str()
+                .filter(|ns| !ns.is_empty())
+                .unwrap_or(&app.home),
+        ),
+        "SubjectAccessReview" => access(&policy, &subject(spec)?, spec),
+        "LocalSubjectAccessReview" => {
+            if spec["resourceAttributes"]["namespace"] != *call.ns() {
+                let message = "spec.resourceAttributes.namespace must match metadata.namespace";
+                return Err(ApiError::bad_request(message));
+            }
+            access(&policy, &subject(spec)?, spec)
+        }
         _ => return Err(ApiError::no_such_path()),
     };
     review["apiVersion"] = call.resource.api_version().into();
@@ -30,13 +47,43 @@ pub(super) fn handle(app: &App, user: &User, call: &Call) -> ApiResult<Response>
     Ok(json_response(201, &review))
 }
 
-fn access(spec: &Value, allowed: impl Fn(&Attributes<'_>) -> bool) -> Value {
-    let ask = &spec["resourceAttributes"];
-    if !ask.is_object() {
-        // Discovery, health and version are open to whoever is known.
-        let verb = spec["nonResourceAttributes"]["verb"].as_str().unwrap_or_default();
-        return json!({"allowed": verb == "get"});
+/// Whom a SubjectAccessReview asks about.
+fn subject(spec: &Value) -> ApiResult<User> {
+    let name = spec["user"].as_str().unwrap_or_default();
+    let groups: Vec<String> = spec["groups"]
+        .as_array()
+        .into_iter()
+        .flatten()
+        .filter_map(|group| group.as_str().map(str::to_owned))
+        .collect();
+    if name.is_empty() && groups.is_empty() {
+        return Err(ApiError::bad_request(
+            "at least one of spec.user and spec.groups must be specified",
+        ));
     }
+    Ok(User {
+        name: name.to_owned(),
+        groups,
+    })
+}
+
+fn access(policy: &Policy, user: &User, spec: &Value) -> Value {
+    let ask = &spec["resourceAttributes"];
+    let yes = if ask.is_object() {
+        of_resource(policy, user, ask)
+    } else {
+        let ask = &spec["nonResourceAttributes"];
+        let text = |key: &str| ask[key].as_str().unwrap_or_default();
+        user.is_trusted() || policy.allows_path(user, text("verb"), text("path"))
+    };
+    if yes {
+        json!({"allowed": true})
+    } else {
+        json!({"allowed": false, "reason": "no role of this user grants it"})
+    }
+}
+
+fn of_resource(policy: &Policy, user: &User, ask: &Value) -> bool {
     let text = |key: &str| ask[key].as_str().filter(|s| !s.is_empty());
     let (group, resource) = (
         text("group").unwrap_or_default(),
@@ -55,34 +102,30 @@ fn access(spec: &Value, allowed: impl Fn(&Attributes<'_>) -> bool) -> Value {
         name: text("name"),
         namespaced,
     };
-    let yes = allowed(&attributes);
-    if yes {
-        json!({"allowed": true})
-    } else {
-        json!({"allowed": false, "reason": "not granted to this role"})
-    }
+    authorize(policy, user, &attributes) != Decision::Deny
 }
 
-fn rules(namespace: &str, allowed: impl Fn(&Attributes<'_>) -> bool) -> Value {
-    let mut rules = Vec::new();
-    for resource in registry::built_in() {
-        let may = |verb: &&&str| {
-            allowed(&Attributes {
-                verb,
-                group: &resource.group,
-                resource: &resource.plural,
-                namespace: resource.namespaced.then_some(namespace),
-                namespaced: resource.namespaced,
-                ..Attributes::default()
-            })
-        };
-        let verbs: Vec<&&str> = resource.verbs().iter().filter(may).collect();
-        if !verbs.is_empty() {
-            rules
-                .push(json!({"verbs": verbs, "apiGroups": [resource.group], "resources": [resource.plural]}));
-        }
-    }
-    let open = json!([{"verbs": ["get"], "nonResourceURLs":
-        ["/api", "/api/*", "/apis", "/apis/*", "/healthz", "/livez", "/openapi", "/openapi/*", "/readyz", "/version"]}]);
-    json!({"resourceRules": rules, "nonResourceRules": open, "incomplete": false})
+fn rules(policy: &Policy, user: &User, namespace: &str) -> Value {
+    let everything = [
+        Rule {
+            verbs: vec!["*".into()],
+            api_groups: vec!["*".into()],
+            resources: vec!["*".into()],
+            ..Rule::default()
+        },
+        Rule {
+            verbs: vec!["*".into()],
+            non_resource_urls: vec!["*".into()],
+            ..Rule::default()
+        },
+    ];
+    let granted: Vec<&Rule> = if user.is_trusted() {
+        everything.iter().collect()
+    } else {
+        policy.rules(user, Some(namespace)).collect()
+    };
+    let (paths, resources): (Vec<&Rule>, Vec<&Rule>) = granted
+        .into_iter()
+        .partition(|rule| !rule.non_resource_urls.is_empty());
+    json!({"resourceRules": resources, "nonResourceRules": paths, "incomplete": false})
 }

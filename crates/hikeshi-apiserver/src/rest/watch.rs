@@ -11,7 +11,6 @@ use tokio::sync::mpsc;
 use tokio::time::Instant;
 use tokio_stream::wrappers::ReceiverStream;
 
-use super::read::may_see;
 use crate::app::App;
 use crate::convert::from_stored;
 use crate::request::{Call, Form};
@@ -40,11 +39,10 @@ pub(super) fn handle(app: &App, call: Call) -> ApiResult<Response> {
         .map_or(DEFAULT_TIMEOUT, Duration::from_secs);
     let form = Form::of(&call.headers);
     let include = Include::parse(call.params.get("includeObject"));
-    let (store, home, shutdown) = (Arc::clone(&app.store), app.home.clone(), app.shutdown.clone());
+    let (store, shutdown) = (Arc::clone(&app.store), app.shutdown.clone());
     let mut view = Watch {
         call,
         selector,
-        home,
         form,
         include,
         head: true,
@@ -116,7 +114,6 @@ pub(super) fn handle(app: &App, call: Call) -> ApiResult<Response> {
 struct Watch {
     call: Call,
     selector: Selector,
-    home: String,
     form: Form,
     include: Include,
     /// Column definitions go out with the first row only.
@@ -125,8 +122,7 @@ struct Watch {
 
 impl Watch {
     fn wants(&self, stored: &Arc<Value>) -> bool {
-        (!self.call.filtered || may_see(stored, &self.home))
-            && self.selector.matches(&from_stored(&self.call.resource, stored))
+        self.call.shows(stored) && self.selector.matches(&from_stored(&self.call.resource, stored))
     }
 
     /// The lines of what happened after `seen`, and the revision reached; `None` when history no longer reaches back.

@@ -9,10 +9,12 @@ use serde_json::{Map, Value, json};
 
 use super::immutable;
 use super::read::one;
+use crate::admission::{limits, quota};
 use crate::app::App;
 use crate::convert::{from_stored, to_stored};
 use crate::defaults;
 use crate::patch::{self, PatchKind};
+use crate::rbac;
 use crate::registry::{Resource, Status};
 use crate::request::Call;
 use crate::status::{ApiError, ApiResult, json_response};
@@ -29,9 +31,10 @@ pub(super) fn create(app: &App, call: &Call) -> ApiResult<Response> {
     let (object, warnings) = accept(&call.resource, call.ns(), call.object()?, mode)?;
     admit_host_paths(call, None, &object)?;
     let dry_run = call.dry_run()?;
-    let stored = app
-        .store
-        .write(|view| create_object(view, &call.resource, call.ns(), object, dry_run))?;
+    let stored = app.store.write(|view| {
+        rbac::admit::admit(view, &call.user, &call.resource, None, &object)?;
+        create_object(view, &call.resource, call.ns(), object, dry_run)
+    })?;
     answer(call, 201, &stored, &warnings)
 }
 
@@ -98,6 +101,12 @@ fn admit_host_paths(call: &Call, old: Option<&Value>, new: &Value) -> ApiResult<
     validate::host_paths(&call.resource, old, new)
 }
 
+/// What a caller's own write of an object must satisfy, beyond being valid.
+fn admit_change(view: &View, call: &Call, old: Option<&Value>, new: &Value) -> ApiResult<()> {
+    admit_host_paths(call, old, new)?;
+    rbac::admit::admit(view, &call.user, &call.resource, old, new)
+}
+
 /// Stores a new object, already in its stored form.
 pub(crate) fn create_object(
     view: &mut View,
@@ -147,14 +156,24 @@ pub(crate) fn create_object(
         object.remove("status");
     }
     defaults::fill(resource, &mut object, view);
+    if &*resource.kind == "Pod" {
+        limits::fill_pod(view, namespace, &mut object);
+    }
     validate::values(resource, &object)?;
     validate::experiments(resource, None, &object)?;
+    limits::admit(view, resource, namespace, &object)?;
+    quota::admit(view, resource, namespace, None, &object)?;
     if dry_run {
         return Ok(Arc::new(object));
     }
     let stored = view.put(&key, namespace, &name, object)?;
-    if &*resource.kind == "Namespace" {
-        default_service_account(view, &name)?;
+    match &*resource.kind {
+        "Namespace" => {
+            default_service_account(view, &name)?;
+            rbac::bootstrap::bind_in(view, &name)?;
+        }
+        "CustomResourceDefinition" => rbac::bootstrap::seat_rules(view)?,
+        _ => {}
     }
     Ok(stored)
 }
@@ -207,7 +226,7 @@ pub(super) fn update(app: &App, call: &Call, status: bool) -> ApiResult<Response
     let dry_run = call.dry_run()?;
     let stored = app.store.write(|view| {
         let old = current(view, call)?;
-        admit_host_paths(call, Some(&*old), &new)?;
+        admit_change(view, call, Some(&*old), &new)?;
         replace_object(view, resource, &old, new, status, dry_run)
     })?;
     answer(call, 200, &stored, &warnings)
@@ -289,6 +308,7 @@ pub(super) fn replace_object(
     }
     defaults::fill(resource, &mut new, view);
     if !status {
+        quota::admit(view, resource, namespace, Some(&**old), &new)?;
         validate::values(resource, &new)?;
         validate::experiments(resource, Some(old), &new)?;
         let causes = immutable::causes(resource, old, &new);
@@ -349,7 +369,7 @@ pub(super) fn patch(app: &App, call: &Call, status: bool) -> ApiResult<Response>
             PatchKind::Merge | PatchKind::Apply => patch::merge(&shown, &body),
         };
         let (new, warnings) = accept(resource, call.ns(), new, mode)?;
-        admit_host_paths(call, Some(&*old), &new)?;
+        admit_change(view, call, Some(&*old), &new)?;
         Ok((
             replace_object(view, resource, &old, new, status, dry_run)?,
             warnings,
@@ -391,7 +411,7 @@ fn apply(
         let mut new = patch::apply::apply(live, body, manager, resource.built_in, &now);
         new["metadata"]["name"] = call.name().into();
         let (new, warnings) = accept(resource, call.ns(), new, mode)?;
-        admit_host_paths(call, old.as_deref(), &new)?;
+        admit_change(view, call, old.as_deref(), &new)?;
         Ok(match &old {
             Some(old) => (
                 200,

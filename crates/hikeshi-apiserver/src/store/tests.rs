@@ -93,3 +93,46 @@ fn events_are_bounded() {
     assert!(events.iter().all(|e| e["n"].as_u64().unwrap() >= 10));
     assert_eq!(store.expire_events("9999").unwrap(), MAX_EVENTS);
 }
+
+proptest::proptest! {
+    #![proptest_config(proptest::prelude::ProptestConfig::with_cases(24))]
+    /// Whatever was written, a log cut at any byte of its tail holds exactly what its whole lines say.
+    #[test]
+    fn a_tail_cut_anywhere_is_dropped(ops in proptest::collection::vec((0u8..4, proptest::prelude::any::<bool>()), 1..12)) {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("objects.jsonl");
+        let store = Store::open(dir.path()).unwrap();
+        // The state after each line: the head line, then one per operation that changed something.
+        let mut states = vec![(1, BTreeMap::new())];
+        for (n, (key, delete)) in ops.iter().enumerate() {
+            let name = format!("k{key}");
+            let (revision, mut state) = states.last().unwrap().clone();
+            let changed = store.write(|view| if *delete {
+                view.delete("things", "a", &name).unwrap().is_some()
+            } else {
+                view.put("things", "a", &name, object(&name, n as u64)).unwrap();
+                true
+            });
+            if changed {
+                if *delete { state.remove(&name); } else { state.insert(name, n as u64); }
+                states.push((revision + 1, state));
+            }
+        }
+        let bytes = fs::read(&path).unwrap();
+        let torn = dir.path().join("torn.jsonl");
+        let tail = bytes.len().saturating_sub(300);
+        for cut in tail..=bytes.len() {
+            fs::write(&torn, &bytes[..cut]).unwrap();
+            let (revision, objects) = read_log(&torn).unwrap();
+            let whole = bytes[..cut].iter().filter(|b| **b == b'\n').count();
+            let found: BTreeMap<String, u64> = objects
+                .get("things")
+                .into_iter()
+                .flatten()
+                .map(|((_, name), object)| (name.clone(), object["n"].as_u64().unwrap()))
+                .collect();
+            let wanted = &states[whole.max(1) - 1];
+            proptest::prop_assert_eq!((&revision, &found), (&wanted.0, &wanted.1), "cut at {}", cut);
+        }
+    }
+}

@@ -130,6 +130,63 @@ static POLICIES: Printer = Printer {
         ]
     },
 };
+static QUOTAS: Printer = Printer {
+    columns: &[
+        ("Name", Narrow),
+        ("Request", Narrow),
+        ("Limit", Narrow),
+        ("Age", Narrow),
+    ],
+    cells: |o, now| {
+        let status = &o["status"];
+        let part = |limits: bool| -> Value {
+            let hard = status["hard"].as_object().into_iter().flatten();
+            let items = hard.filter(|(name, _)| name.starts_with("limits.") == limits);
+            let items = items.map(|(name, hard)| {
+                let used = text_or(&status["used"][name], "0");
+                format!("{name}: {used}/{}", text_or(hard, "0"))
+            });
+            items.collect::<Vec<_>>().join(", ").into()
+        };
+        vec![name(o), part(false), part(true), age_of(o, now)]
+    },
+};
+static ROLES: Printer = Printer {
+    columns: &[("Name", Narrow), ("Created At", Narrow)],
+    cells: |o, _| vec![name(o), o["metadata"]["creationTimestamp"].clone()],
+};
+static BINDINGS: Printer = Printer {
+    columns: &[
+        ("Name", Narrow),
+        ("Role", Narrow),
+        ("Age", Narrow),
+        ("Users", Wide),
+        ("Groups", Wide),
+        ("ServiceAccounts", Wide),
+    ],
+    cells: |o, now| {
+        let subjects = |kind: &str| -> Value {
+            let all = items(&o["subjects"]).filter(|s| s["kind"] == kind);
+            let names = all.map(|s| {
+                let name = text_or(&s["name"], "");
+                match s["namespace"].as_str() {
+                    Some(namespace) => format!("{namespace}/{name}"),
+                    None => name.to_owned(),
+                }
+            });
+            names.collect::<Vec<_>>().join(", ").into()
+        };
+        let role = &o["roleRef"];
+        vec![
+            name(o),
+            format!("{}/{}", text_or(&role["kind"], ""), text_or(&role["name"], "")).into(),
+            age_of(o, now),
+            subjects("User"),
+            subjects("Group"),
+            subjects("ServiceAccount"),
+        ]
+    },
+};
 static LEASES: Printer = Printer {
     columns: &[("Name", Narrow), ("Holder", Narrow), ("Age", Narrow)],
     cells: |o, now| {
@@ -191,6 +248,9 @@ pub(super) fn printer(resource: &Resource) -> Option<&'static Printer> {
         ("networking.k8s.io", "Ingress") => &INGRESSES,
         ("networking.k8s.io", "NetworkPolicy") => &POLICIES,
         ("coordination.k8s.io", "Lease") => &LEASES,
+        ("", "ResourceQuota") => &QUOTAS,
+        ("rbac.authorization.k8s.io", "Role" | "ClusterRole") => &ROLES,
+        ("rbac.authorization.k8s.io", "RoleBinding" | "ClusterRoleBinding") => &BINDINGS,
         ("storage.k8s.io", "StorageClass") => &STORAGE_CLASSES,
         ("scheduling.k8s.io", "PriorityClass") => &PRIORITY_CLASSES,
         ("apiextensions.k8s.io", _) => &DEFINITIONS,

@@ -97,6 +97,7 @@ fn list<'a>(parent: &'a Value, field: &'static str) -> impl Iterator<Item = &'a 
 fn container(at: &str, container: &Value, volumes: Option<&HashSet<&str>>, causes: &mut Causes) {
     required(format!("{at}.name"), &container["name"], bad_label, causes);
     required(format!("{at}.image"), &container["image"], |_| None, causes);
+    handlers(at, container, causes);
     for (i, mount) in list(container, "volumeMounts").enumerate() {
         let volume = mount["name"].as_str().unwrap_or_default();
         if volumes.is_some_and(|volumes| !volumes.contains(volume)) {
@@ -109,6 +110,39 @@ fn container(at: &str, container: &Value, volumes: Option<&HashSet<&str>>, cause
             let field = format!("{at}.volumeMounts[{i}].subPath");
             required(field, &mount["subPath"], bad_relative_path, causes);
         }
+    }
+}
+
+/// Refuses ways of asking a container that its kubelet here does not have; unheeded, they would pass for answers.
+fn handlers(at: &str, container: &Value, causes: &mut Causes) {
+    let mut refuse = |field: String, instead: &str| {
+        causes.push((field, format!("Forbidden: not supported here: use {instead}")));
+    };
+    for probe in ["livenessProbe", "readinessProbe", "startupProbe"] {
+        let (at, probe) = (format!("{at}.{probe}"), &container[probe]);
+        if probe["grpc"].is_object() {
+            refuse(format!("{at}.grpc"), "httpGet, tcpSocket or exec");
+        }
+        plain_http(&at, &probe["httpGet"], &mut refuse);
+    }
+    for hook in ["postStart", "preStop"] {
+        let (at, hook) = (format!("{at}.lifecycle.{hook}"), &container["lifecycle"][hook]);
+        if hook["tcpSocket"].is_object() {
+            refuse(format!("{at}.tcpSocket"), "exec, httpGet or sleep");
+        }
+        plain_http(&at, &hook["httpGet"], &mut refuse);
+    }
+}
+
+fn plain_http(at: &str, action: &Value, refuse: &mut impl FnMut(String, &str)) {
+    if action["scheme"] == "HTTPS" {
+        refuse(format!("{at}.httpGet.scheme"), "HTTP or exec");
+    }
+    if action["host"].as_str().is_some_and(|host| !host.is_empty()) {
+        refuse(
+            format!("{at}.httpGet.host"),
+            "the pod's own address (no host) or exec",
+        );
     }
 }
 
@@ -376,5 +410,36 @@ mod tests {
         assert!(host_paths(&resource, Some(&old), &other).is_err());
         let harmless = object("Deployment", pod_spec(json!({"name": "data", "emptyDir": {}})));
         host_paths(&resource, None, &harmless).unwrap();
+    }
+
+    #[test]
+    fn ways_of_asking_that_the_kubelet_lacks_are_refused_by_name() {
+        for (part, field) in [
+            (
+                json!({"livenessProbe": {"grpc": {"port": 1}}}),
+                "livenessProbe.grpc",
+            ),
+            (
+                json!({"readinessProbe": {"httpGet": {"port": 1, "scheme": "HTTPS"}}}),
+                "readinessProbe.httpGet.scheme",
+            ),
+            (
+                json!({"startupProbe": {"httpGet": {"port": 1, "host": "example.com"}}}),
+                "startupProbe.httpGet.host",
+            ),
+            (
+                json!({"lifecycle": {"preStop": {"tcpSocket": {"port": 1}}}}),
+                "lifecycle.preStop.tcpSocket",
+            ),
+        ] {
+            let mut container = json!({"name": "c", "image": "x"});
+            for (key, value) in part.as_object().unwrap() {
+                container[key] = value.clone();
+            }
+            let mut causes = Vec::new();
+            spec("spec", &json!({"containers": [container]}), &mut causes);
+            assert_eq!(causes.len(), 1, "{causes:?}");
+            assert_eq!(causes[0].0, format!("spec.containers[0].{field}"));
+        }
     }
 }

@@ -86,24 +86,7 @@ fn the_audit_tells_reads_writes_and_refusals_of_people_only() {
 fn tokens_and_strangers() {
     let cluster = Cluster::start();
     let token = cluster.pki.service_account_token("chirpy", "prometheus");
-    let ca = cluster.dir.path().join("ca.pem");
-    std::fs::write(&ca, cluster.pki.ca_pem()).unwrap();
-    let kubectl = |token: &str, args: &[&str]| {
-        let home = cluster.dir.path().join("nobody");
-        let mut command = std::process::Command::new("kubectl");
-        command
-            .env("HOME", &home)
-            .env_remove("KUBECONFIG")
-            .arg("--server")
-            .arg(&cluster.url);
-        command
-            .arg("--certificate-authority")
-            .arg(&ca)
-            .arg("--token")
-            .arg(token)
-            .args(args);
-        command.output().unwrap()
-    };
+    let kubectl = |token: &str, args: &[&str]| cluster.with_token(token, args);
     assert!(
         kubectl(&token, &["get", "--raw", "/api/v1/namespaces/chirpy/pods"])
             .status

@@ -3,7 +3,12 @@
 mod access;
 mod autoscaling;
 mod forward;
+mod kube_rs;
 mod objects;
+mod quotas;
+mod rbac;
+mod refusals;
+mod scale;
 mod streams;
 mod support;
 mod watches;

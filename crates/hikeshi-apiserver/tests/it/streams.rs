@@ -87,3 +87,40 @@ fn prometheus_finds_running_pods() {
     assert_eq!(targets[0]["targets"][0], "127.64.0.9:8080");
     assert_eq!(targets[0]["labels"]["__meta_kubernetes_pod_label_app"], "web");
 }
+
+#[test]
+fn attach_streams_what_comes_from_now_on_and_says_that_there_is_no_input() {
+    let cluster = Cluster::start();
+    let k = cluster.admin();
+    cluster.running_pod("web-1", &["web"]);
+    assert_eq!(k.ok(&["attach", "web-1"]), "followed\n");
+    let refused = k.with_input(&["attach", "-i", "web-1"], "hello");
+    assert!(!refused.status.success());
+    assert!(
+        text(&refused.stderr).contains("did not allocate a standard input"),
+        "{}",
+        text(&refused.stderr)
+    );
+    assert!(k.fails(&["attach", "gone"]).contains("not found"));
+}
+
+#[test]
+fn cp_carries_files_both_ways() {
+    let cluster = Cluster::start();
+    let k = cluster.admin();
+    cluster.running_pod("web-1", &["web"]);
+    let here = cluster.dir.path().join("here");
+    let there = cluster.dir.path().join("there");
+    std::fs::create_dir_all(here.join("deep")).unwrap();
+    std::fs::create_dir_all(&there).unwrap();
+    let big: Vec<u8> = (0..700_000u32).map(|i| (i % 251) as u8).collect();
+    std::fs::write(here.join("deep/big"), &big).unwrap();
+    std::fs::write(here.join("small"), "hi").unwrap();
+    let pod = |path: &std::path::Path| format!("chirpy/web-1:{}", path.display());
+    k.ok(&["cp", &here.display().to_string(), &pod(&there.join("copy"))]);
+    assert!(std::fs::read(there.join("copy/deep/big")).unwrap() == big);
+    let back = cluster.dir.path().join("back");
+    k.ok(&["cp", &pod(&there.join("copy")), &back.display().to_string()]);
+    assert!(std::fs::read(back.join("deep/big")).unwrap() == big);
+    assert_eq!(std::fs::read(back.join("small")).unwrap(), b"hi");
+}

@@ -101,8 +101,47 @@ impl Cluster {
         }
     }
 
+    /// A kube-rs client of the administrator. To be used inside [`Cluster::run`].
+    pub async fn client(&self) -> kube::Client {
+        let identity = self.pki.issue_client("admin", &["system:masters"]).unwrap();
+        let text = self.pki.kubeconfig(&self.url, &identity, "chirpy");
+        let kubeconfig = kube::config::Kubeconfig::from_yaml(&text).unwrap();
+        let options = kube::config::KubeConfigOptions::default();
+        let config = kube::Config::from_custom_kubeconfig(kubeconfig, &options).await;
+        kube::Client::try_from(config.unwrap()).unwrap()
+    }
+
+    /// Runs async work on the server's own runtime; at most a minute.
+    pub fn run<T>(&self, work: impl Future<Output = T>) -> T {
+        let runtime = self.runtime.as_ref().unwrap();
+        runtime.block_on(async {
+            let limit = Duration::from_secs(60);
+            tokio::time::timeout(limit, work)
+                .await
+                .expect("done within a minute")
+        })
+    }
+
     pub fn admin(&self) -> Kubectl {
         self.user("admin", &["system:masters"])
+    }
+
+    /// kubectl with a bearer token and nothing else.
+    pub fn with_token(&self, token: &str, args: &[&str]) -> Output {
+        let ca = self.dir.path().join("ca.pem");
+        std::fs::write(&ca, self.pki.ca_pem()).unwrap();
+        let mut command = Command::new("kubectl");
+        command
+            .env("HOME", self.dir.path().join("nobody"))
+            .env_remove("KUBECONFIG")
+            .arg("--server")
+            .arg(&self.url)
+            .arg("--certificate-authority")
+            .arg(&ca)
+            .arg("--token")
+            .arg(token)
+            .args(args);
+        command.output().unwrap()
     }
 
     /// A pod that runs as far as the API can tell.

@@ -4,8 +4,11 @@
 //! the records, patch each record's `phase`, and keep the conditions AllInjected and AllRecovered. Everything else of the
 //! status is written here. Both write with the resource version they read, so neither undoes the other.
 
+mod lifecycle;
 mod plan;
+mod schedule;
 mod selector;
+mod workflow;
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -19,6 +22,8 @@ use serde_json::{Value, json};
 use crate::object::{created, name_of};
 use crate::runtime::{Context, Error, EventType, Key, Outcome, Reconciler, Tables, Wiring};
 use plan::Observed;
+pub(crate) use schedule::Schedules;
+pub(crate) use workflow::Workflows;
 
 /// The reconciler of one kind of experiment.
 pub(crate) struct ChaosController {

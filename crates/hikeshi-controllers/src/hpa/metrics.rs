@@ -150,7 +150,9 @@ fn quantity(value: &Value) -> Option<i128> {
 fn sample(item: &Value, value: i128) -> Sample {
     let at = item["timestamp"].as_str().and_then(|at| at.parse().ok());
     let seconds = item["windowSeconds"].as_i64().map(SignedDuration::from_secs);
-    let window = item["window"].as_str().and_then(|window| hikeshi_chaos::quantity::duration(window).ok());
+    let window = item["window"]
+        .as_str()
+        .and_then(|window| hikeshi_chaos::quantity::duration(window).ok());
     Sample {
         value,
         at: at.unwrap_or(Timestamp::UNIX_EPOCH),

@@ -143,6 +143,44 @@ impl Context {
         Ok(())
     }
 
+    /// Creates a Chaos Mesh object of `kind`; its metadata must carry namespace and name.
+    pub(crate) async fn create_chaos(
+        &self,
+        kind: &str,
+        object: &DynamicObject,
+    ) -> Result<DynamicObject, Error> {
+        let namespace = object.metadata.namespace.as_deref().unwrap_or_default();
+        let api: Api<DynamicObject> =
+            Api::namespaced_with(self.client.clone(), namespace, &chaos_api_resource(kind));
+        let created = api.create(&PostParams::default(), object).await?;
+        self.tables.chaos(kind).apply(&self.tables, created.clone());
+        Ok(created)
+    }
+
+    /// Deletes exactly this Chaos Mesh object (by uid). Being gone already is success.
+    pub(crate) async fn delete_chaos(&self, kind: &str, object: &DynamicObject) -> Result<(), Error> {
+        let key = Key::of(object);
+        let api: Api<DynamicObject> =
+            Api::namespaced_with(self.client.clone(), &key.namespace, &chaos_api_resource(kind));
+        let params = DeleteParams {
+            preconditions: Some(Preconditions {
+                uid: object.metadata.uid.clone(),
+                resource_version: None,
+            }),
+            ..DeleteParams::background()
+        };
+        let table = self.tables.chaos(kind);
+        match api.delete(&key.name, &params).await {
+            Ok(reply) => match reply.left() {
+                Some(left) if left.metadata.deletion_timestamp.is_some() => table.apply(&self.tables, left),
+                _ => table.remove(&self.tables, object, true),
+            },
+            Err(kube::Error::Api(status)) if status.code == 404 => table.remove(&self.tables, object, true),
+            Err(error) => return Err(error.into()),
+        }
+        Ok(())
+    }
+
     /// Merge-patches a Chaos Mesh object, or its status when `subresource` is `Some("status")`.
     pub(crate) async fn patch_chaos(
         &self,

@@ -89,6 +89,22 @@ impl Wiring<'_> {
         self.needs::<DynamicObject>(table);
     }
 
+    /// A change of a Chaos Mesh object of `kind` asks for a run of its controller, if that is an `owner_kind`.
+    pub(crate) fn owned_chaos(&mut self, kind: &'static str, owner_kind: &'static str) {
+        let queue = self.queue.clone();
+        let table = self.tables.chaos(kind);
+        table.listen(Box::new(move |_, old, new| {
+            let object = new.or(old);
+            if let Some((object, owner)) = object.and_then(|object| Some((object, controller_of(object)?)))
+                && owner.kind == owner_kind
+            {
+                let namespace = object.metadata.namespace.clone().unwrap_or_default();
+                queue.add(Key::new(namespace, &owner.name));
+            }
+        }));
+        self.needs::<DynamicObject>(table);
+    }
+
     /// The reconciler reads this table: it does not start before the table is complete.
     pub(crate) fn needs<K>(&mut self, table: &Table<K>)
     where

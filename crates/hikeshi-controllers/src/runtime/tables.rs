@@ -5,6 +5,7 @@ use std::sync::Arc;
 use k8s_openapi::api::apps::v1::{ControllerRevision, DaemonSet, Deployment, ReplicaSet, StatefulSet};
 use k8s_openapi::api::autoscaling::v2::HorizontalPodAutoscaler;
 use k8s_openapi::api::batch::v1::{CronJob, Job};
+use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::{
     ConfigMap, Endpoints, Namespace, Node, PersistentVolumeClaim, Pod, Secret, Service,
 };
@@ -149,6 +150,7 @@ const CHAOS_KINDS: [(&str, &str); 8] = [
 tables! {
     pods: Pod,
     nodes: Node,
+    leases: Lease,
     namespaces: Namespace,
     services: Service,
     endpoints: Endpoints,

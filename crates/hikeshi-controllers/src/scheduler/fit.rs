@@ -68,7 +68,7 @@ pub(crate) fn allocatable(node: &Node) -> Amounts {
     amounts
 }
 
-fn tolerates(toleration: &Toleration, taint: &Taint) -> bool {
+pub(crate) fn tolerates(toleration: &Toleration, taint: &Taint) -> bool {
     let key = toleration.key.as_deref().unwrap_or_default();
     let effect = toleration.effect.as_deref().unwrap_or_default();
     if !effect.is_empty() && effect != taint.effect || !key.is_empty() && key != taint.key {

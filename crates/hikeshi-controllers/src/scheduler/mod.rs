@@ -10,13 +10,16 @@ use k8s_openapi::api::core::v1::{Binding, Node, ObjectReference, Pod};
 use kube::api::{ObjectMeta, PostParams};
 use serde_json::json;
 
-use crate::object::{name_of, time};
+use crate::object::{annotation, name_of, time};
 use crate::pods::is_active;
 use crate::runtime::{Context, EventType, Key, Outcome, Reconciler, Wiring};
 use plan::Decision;
 
 /// A pod that fits nowhere is tried again after this long even if no change was seen.
 const TRY_AGAIN: Duration = Duration::from_secs(30);
+
+/// Where a claim's data lies; written by the kubelet that first used it.
+const SELECTED_NODE: &str = "volume.kubernetes.io/selected-node";
 
 pub(crate) struct Scheduler;
 
@@ -71,7 +74,11 @@ impl Reconciler for Scheduler {
                     wake_waiting(tables, &waiting);
                 }
             }));
-            vec![tables.pods.synced(), tables.nodes.synced()]
+            vec![
+                tables.pods.synced(),
+                tables.nodes.synced(),
+                tables.claims.synced(),
+            ]
         });
     }
 
@@ -81,7 +88,8 @@ impl Reconciler for Scheduler {
         };
         let mut nodes = context.tables.nodes.all();
         nodes.sort_by(|a, b| a.metadata.name.cmp(&b.metadata.name));
-        match plan::decide(&pod, &nodes, &context.tables.pods.all()) {
+        let homes = homes(context, &pod);
+        match plan::decide(&pod, &nodes, &context.tables.pods.all(), &homes) {
             Decision::Bind(node) => {
                 bind(context, &pod, &node).await?;
                 Ok(None)
@@ -92,6 +100,19 @@ impl Reconciler for Scheduler {
             }
         }
     }
+}
+
+/// The nodes where the pod's claims lie: a claim is a folder of the node on which it was first used.
+fn homes(context: &Context, pod: &Pod) -> Vec<String> {
+    let namespace = pod.metadata.namespace.as_deref().unwrap_or_default();
+    let volumes = pod.spec.iter().flat_map(|spec| spec.volumes.iter().flatten());
+    volumes
+        .filter_map(|volume| {
+            let claim = &volume.persistent_volume_claim.as_ref()?.claim_name;
+            let claim = context.tables.claims.get(&Key::new(namespace, claim))?;
+            annotation(&claim.metadata, SELECTED_NODE).map(str::to_owned)
+        })
+        .collect()
 }
 
 fn wake_waiting(tables: &crate::runtime::Tables, queue: &crate::runtime::Queue) {

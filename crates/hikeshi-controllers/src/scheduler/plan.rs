@@ -44,8 +44,14 @@ fn node_name(pod: &Pod) -> Option<&str> {
     pod.spec.as_ref()?.node_name.as_deref()
 }
 
-/// Why the pod cannot go to the node.
-fn obstacles(pod: &Pod, node: &Node, free: &Amounts, placed: &[(Arc<Pod>, Arc<Node>)]) -> Vec<String> {
+/// Why the pod cannot go to the node; `homes` are the nodes where its volumes lie.
+fn obstacles(
+    pod: &Pod,
+    node: &Node,
+    free: &Amounts,
+    placed: &[(Arc<Pod>, Arc<Node>)],
+    homes: &[String],
+) -> Vec<String> {
     if !is_ready(node) {
         return vec!["node(s) were not ready".to_owned()];
     }
@@ -65,6 +71,9 @@ fn obstacles(pod: &Pod, node: &Node, free: &Amounts, placed: &[(Arc<Pod>, Arc<No
     }
     if !selects(pod, node) {
         return vec!["node(s) didn't match Pod's node affinity/selector".to_owned()];
+    }
+    if homes.iter().any(|home| home != name_of(node)) {
+        return vec!["node(s) had volume node affinity conflict".to_owned()];
     }
     let mut lacking: Vec<String> = requests(pod)
         .iter()
@@ -87,8 +96,9 @@ fn obstacles(pod: &Pod, node: &Node, free: &Amounts, placed: &[(Arc<Pod>, Arc<No
         .collect()
 }
 
-/// Places one pod. `nodes` are in a fixed order (by name), `pods` are all pods of the cluster.
-pub(super) fn decide(pod: &Pod, nodes: &[Arc<Node>], pods: &[Arc<Pod>]) -> Decision {
+/// Places one pod. `nodes` are in a fixed order (by name), `pods` are all pods of the cluster, `homes` are the nodes
+/// where its volumes lie.
+pub(super) fn decide(pod: &Pod, nodes: &[Arc<Node>], pods: &[Arc<Pod>], homes: &[String]) -> Decision {
     if nodes.is_empty() {
         return Decision::Unschedulable("no nodes available to schedule pods".to_owned());
     }
@@ -118,7 +128,7 @@ pub(super) fn decide(pod: &Pod, nodes: &[Arc<Node>], pods: &[Arc<Pod>]) -> Decis
     let mut candidates = Vec::new();
     for node in nodes {
         let free = free.get(name_of(node.as_ref())).cloned().unwrap_or_default();
-        let obstacles = obstacles(pod, node, &free, &placed);
+        let obstacles = obstacles(pod, node, &free, &placed, homes);
         if obstacles.is_empty() {
             candidates.push((score(pod, node, &free, &placed), node));
         }
@@ -195,6 +205,11 @@ mod tests {
                 "conditions": [{"type": "Ready", "status": "True"}]}});
         merge(&mut base, &extra);
         Arc::new(serde_json::from_value(base).expect("a node"))
+    }
+
+    /// A pod without volumes.
+    fn decide(pod: &Pod, nodes: &[Arc<Node>], pods: &[Arc<Pod>]) -> Decision {
+        super::decide(pod, nodes, pods, &[])
     }
 
     fn three() -> Vec<Arc<Node>> {
@@ -334,6 +349,17 @@ mod tests {
         assert_eq!(
             chosen(decide(&pod("x", "rs", &json!({})), &nodes, &[placed("1", "b")])),
             "0/2 nodes are available: 1 Too many pods, 1 node(s) were not ready."
+        );
+    }
+
+    #[test]
+    fn a_pod_goes_where_its_volumes_lie() {
+        let one = pod("x", "rs", &json!({}));
+        let home = |name: &str| [name.to_owned()];
+        assert_eq!(chosen(super::decide(&one, &three(), &[], &home("c"))), "c");
+        assert_eq!(
+            chosen(super::decide(&one, &three(), &[], &home("lost"))),
+            "0/3 nodes are available: 3 node(s) had volume node affinity conflict."
         );
     }
 }

@@ -38,6 +38,17 @@ impl Reconciler for StatefulSets {
         let Some(spec) = set.spec.as_ref() else {
             return Ok(None);
         };
+        let unsupported = plan::unsupported(&set);
+        if !unsupported.is_empty() {
+            let message = format!(
+                "not supported here, no pod will be changed: {}",
+                unsupported.join(", ")
+            );
+            context
+                .event(set.as_ref(), EventType::Warning, "UnsupportedField", &message)
+                .await;
+            return Ok(None);
+        }
         let collisions = set
             .status
             .as_ref()

@@ -47,6 +47,36 @@ pub(super) struct Plan {
     pub recheck: Option<Duration>,
 }
 
+/// Fields that ask for what there is not here.
+pub(super) fn unsupported(set: &StatefulSet) -> Vec<&'static str> {
+    let Some(spec) = set.spec.as_ref() else {
+        return Vec::new();
+    };
+    let retention = spec.persistent_volume_claim_retention_policy.as_ref();
+    let deletes = |policy: Option<&String>| policy.is_some_and(|policy| policy != "Retain");
+    let rolling = spec
+        .update_strategy
+        .as_ref()
+        .and_then(|strategy| strategy.rolling_update.as_ref());
+    [
+        (
+            "spec.persistentVolumeClaimRetentionPolicy.whenDeleted",
+            deletes(retention.and_then(|policy| policy.when_deleted.as_ref())),
+        ),
+        (
+            "spec.persistentVolumeClaimRetentionPolicy.whenScaled",
+            deletes(retention.and_then(|policy| policy.when_scaled.as_ref())),
+        ),
+        (
+            "spec.updateStrategy.rollingUpdate.maxUnavailable",
+            rolling.is_some_and(|rolling| rolling.max_unavailable.is_some()),
+        ),
+    ]
+    .into_iter()
+    .filter_map(|(name, present)| present.then_some(name))
+    .collect()
+}
+
 struct Rules {
     first: i32,
     /// One past the last.
@@ -393,5 +423,21 @@ mod tests {
         foreign.metadata.name = Some("db-00".to_owned());
         let seen = observed(json!({}), vec![foreign]);
         assert_eq!(words(&seen), ["create db-0"]);
+    }
+
+    #[test]
+    fn what_is_not_supported_is_named() {
+        let of = |spec: Value| unsupported(&observed(spec, Vec::new()).set);
+        assert!(of(json!({"persistentVolumeClaimRetentionPolicy": {"whenDeleted": "Retain", "whenScaled": "Retain"}})).is_empty());
+        assert_eq!(
+            of(
+                json!({"persistentVolumeClaimRetentionPolicy": {"whenScaled": "Delete"},
+                "updateStrategy": {"rollingUpdate": {"maxUnavailable": 2}}})
+            ),
+            [
+                "spec.persistentVolumeClaimRetentionPolicy.whenScaled",
+                "spec.updateStrategy.rollingUpdate.maxUnavailable"
+            ]
+        );
     }
 }

@@ -1,6 +1,7 @@
 //! The controllers, all together, against an API server in memory.
 
 mod api;
+mod real;
 
 use api::Api;
 use serde_json::{Value, json};
@@ -199,11 +200,66 @@ async fn an_experiment_selects_and_lets_go() {
     api.until("what cannot be done is said", |api| {
         let status = api.get("httpchaos", "wrong")["status"].clone();
         status["experiment"]["desiredPhase"] == "Stop"
-            && status["conditions"]
-                .as_array()
-                .is_some_and(|c| c.iter().any(|c| c["reason"] == "spec.tls is not supported"))
+            && status["conditions"].as_array().is_some_and(|c| {
+                c.iter().any(|c| {
+                    c["reason"]
+                        .as_str()
+                        .is_some_and(|why| why.starts_with("spec.tls: "))
+                })
+            })
     })
     .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_schedule_and_a_workflow_make_experiments_and_leave_none() {
+    let (api, _guard) = Api::start();
+    api.put("deployments", deployment("web:1", 1));
+    api.until("a pod runs", |api| settled(api, "web:1", 1)).await;
+    let spec = json!({"mode": "all", "selector": {"labelSelectors": {"app": "web"}}, "target": "Request", "port": 80,
+        "delay": "1s"});
+    let meta = |name: &str| json!({"namespace": "ns", "name": name});
+    let mut scheduled = spec.clone();
+    scheduled["duration"] = json!("1h");
+    api.put(
+        "schedules",
+        json!({"apiVersion": "chaos-mesh.org/v1alpha1", "kind": "Schedule", "metadata": meta("often"),
+            "spec": {"schedule": "@every 1s", "type": "HTTPChaos", "httpChaos": scheduled}}),
+    );
+    api.until("the schedule's child selects the pod", |api| {
+        let children = api.list("httpchaos");
+        children.iter().any(|child| {
+            let name = child["metadata"]["name"].as_str().unwrap_or_default();
+            name.starts_with("often-") && child["status"]["experiment"]["desiredPhase"] == "Run"
+        }) && api.get("schedules", "often")["status"]["active"][0]["kind"] == "HTTPChaos"
+    })
+    .await;
+    assert_eq!(api.list("httpchaos").len(), 1, "Forbid is the default");
+    api.put(
+        "workflows",
+        json!({"apiVersion": "chaos-mesh.org/v1alpha1", "kind": "Workflow", "metadata": meta("flow"), "spec": {
+            "entry": "all", "templates": [
+                {"name": "all", "templateType": "Serial", "children": ["wait", "slow"]},
+                {"name": "wait", "templateType": "Suspend", "deadline": "100ms"},
+                {"name": "slow", "templateType": "HTTPChaos", "deadline": "1s", "httpChaos": spec}]}}),
+    );
+    api.until("the workflow's experiment is there", |api| {
+        api.list("httpchaos")
+            .iter()
+            .any(|one| one["metadata"]["labels"]["chaos-mesh.org/workflow"] == "flow")
+    })
+    .await;
+    api.until("the workflow is over and its experiment is gone", |api| {
+        let status = api.get("workflows", "flow")["status"].clone();
+        let accomplished = status["conditions"].as_array().into_iter().flatten();
+        accomplished
+            .into_iter()
+            .any(|one| one["type"] == "Accomplished" && one["status"] == "True")
+            && api.list("httpchaos").len() == 1
+    })
+    .await;
+    let nodes = api.list("workflownodes");
+    assert_eq!(nodes.len(), 3, "{nodes:?}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -52,6 +52,9 @@ pub struct NativeImage {
     pub workdir: PathBuf,
     #[serde(default)]
     pub env: BTreeMap<String, String>,
+    /// Its programs take the time from the C library, so that a TimeChaos can move it (Go's and static ones do not).
+    #[serde(default, rename = "timeChaos")]
+    pub time_chaos: bool,
 }
 
 fn root_folder() -> PathBuf {

@@ -3,9 +3,9 @@
 use jiff::Timestamp;
 
 use super::backoff::Backoff;
-use super::sandbox;
 use super::status::{Ended, Run, State};
 use super::worker::Worker;
+use super::{hooks, pods, sandbox};
 use crate::shim::protocol::{Request, StatusReply};
 
 impl Worker {
@@ -34,7 +34,15 @@ impl Worker {
                     started_at: container.started_at,
                 };
                 let (name, started) = (container.name.clone(), known.started);
-                self.start_probes(&name, started);
+                let hook = pods::probed(&self.pod)
+                    .find(|one| one.name == name && hooks::post_start(one).is_some())
+                    .filter(|_| !started)
+                    .cloned();
+                match hook {
+                    // Whether the hook had come to its end is not known: it runs at least once.
+                    Some(container) => self.after_start(&container),
+                    None => self.start_probes(&name, started),
+                }
             } else {
                 known.state = State::Running {
                     started_at: container.started_at,

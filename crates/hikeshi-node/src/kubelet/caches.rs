@@ -6,7 +6,7 @@ use std::hash::Hash;
 use std::sync::Arc;
 
 use futures::StreamExt;
-use k8s_openapi::api::core::v1::{ConfigMap, Pod, Secret, Service};
+use k8s_openapi::api::core::v1::{ConfigMap, Node, Pod, Secret, Service};
 use kube::runtime::reflector::{self, ObjectRef, Store};
 use kube::runtime::{WatchStreamExt, watcher};
 use kube::{Api, Client, Resource};
@@ -20,6 +20,7 @@ use super::pods::ConfigSource;
 /// Watched objects; each has a counter that moves with every change.
 pub struct Caches {
     pub pods: Store<Pod>,
+    nodes: Store<Node>,
     services: Store<Service>,
     config_maps: Store<ConfigMap>,
     secrets: Store<Secret>,
@@ -31,6 +32,7 @@ pub struct Caches {
 /// The watches, to be run.
 pub struct Watches {
     pods: reflector::store::Writer<Pod>,
+    nodes: reflector::store::Writer<Node>,
     services: reflector::store::Writer<Service>,
     config_maps: reflector::store::Writer<ConfigMap>,
     secrets: reflector::store::Writer<Secret>,
@@ -39,11 +41,13 @@ pub struct Watches {
 impl Caches {
     pub fn new() -> (Self, Watches) {
         let (pods, pods_writer) = reflector::store();
+        let (nodes, nodes_writer) = reflector::store();
         let (services, services_writer) = reflector::store();
         let (config_maps, config_maps_writer) = reflector::store();
         let (secrets, secrets_writer) = reflector::store();
         let caches = Self {
             pods,
+            nodes,
             services,
             config_maps,
             secrets,
@@ -53,6 +57,7 @@ impl Caches {
         };
         let watches = Watches {
             pods: pods_writer,
+            nodes: nodes_writer,
             services: services_writer,
             config_maps: config_maps_writer,
             secrets: secrets_writer,
@@ -60,6 +65,12 @@ impl Caches {
         (caches, watches)
     }
 
+    /// The node as the API knows it.
+    pub fn node(&self, name: &str) -> Option<Arc<Node>> {
+        self.nodes.get(&ObjectRef::new(name))
+    }
+
+    /// Moves when pods or nodes change.
     pub fn pods_changed(&self) -> watch::Receiver<u64> {
         self.pods_changed.subscribe()
     }
@@ -78,12 +89,13 @@ impl Caches {
     pub async fn ready(&self) {
         let waits = (
             self.pods.wait_until_ready(),
+            self.nodes.wait_until_ready(),
             self.services.wait_until_ready(),
             self.config_maps.wait_until_ready(),
             self.secrets.wait_until_ready(),
         );
         // An error means that the watches have ended: so does the kubelet then.
-        let _ = tokio::join!(waits.0, waits.1, waits.2, waits.3);
+        let _ = tokio::join!(waits.0, waits.1, waits.2, waits.3, waits.4);
     }
 
     /// The names of the cluster as they are now.
@@ -96,6 +108,7 @@ impl Caches {
     pub async fn run(&self, client: Client, watches: Watches, shutdown: CancellationToken) {
         let Watches {
             pods,
+            nodes,
             services,
             config_maps,
             secrets,
@@ -104,6 +117,7 @@ impl Caches {
         let work = async {
             tokio::join!(
                 keep(client.clone(), pods, vec![on_pods, on_names]),
+                keep(client.clone(), nodes, vec![on_pods]),
                 keep(client.clone(), services, vec![on_names]),
                 keep(client.clone(), config_maps, vec![on_config]),
                 keep(client.clone(), secrets, vec![on_config]),

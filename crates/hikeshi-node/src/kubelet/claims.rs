@@ -43,7 +43,12 @@ impl Kubelet {
             });
             let volume_name = format!("pvc-{}", object.metadata.uid.as_deref().unwrap_or_default());
             let parameters = PatchParams::default();
-            let spec = Patch::Merge(json!({"spec": {"volumeName": volume_name}}));
+            // The data lies on this pod's node from now on: the scheduler sends later pods here.
+            let node = pod.spec.as_ref().and_then(|spec| spec.node_name.as_deref());
+            let annotations = json!({"volume.kubernetes.io/selected-node": node});
+            let spec = Patch::Merge(
+                json!({"metadata": {"annotations": annotations}, "spec": {"volumeName": volume_name}}),
+            );
             api.patch(name, &parameters, &spec)
                 .await
                 .map_err(|error| failed(error.to_string()))?;

@@ -1,19 +1,33 @@
 //! A pod's end: preStop hooks, SIGTERM, SIGKILL, the last status, nothing left behind.
 
+use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
+use k8s_openapi::api::core::v1::{Container, Pod};
 use kube::api::{DeleteParams, Preconditions};
 use tokio::task::JoinSet;
 
 use super::worker::{Next, RETRY, Worker};
-use super::{exec, pods, sandbox, status};
+use super::{pods, sandbox, status};
 
 /// Deletion in progress.
 pub(super) struct Ending {
     deadline: Instant,
     killed: bool,
-    pre_stop: Option<JoinSet<()>>,
-    signalled: bool,
+    pre_stop: JoinSet<()>,
+    signalled: BTreeSet<String>,
+}
+
+/// Who is to end now: the containers together, then the sidecars one by one, the last started first.
+fn next_to_end(pod: &Pod, running: &[String]) -> Vec<String> {
+    let runs = |container: &&Container| running.contains(&container.name);
+    let named = |container: &Container| container.name.clone();
+    let containers: Vec<String> = pods::containers(pod).iter().filter(runs).map(named).collect();
+    if !containers.is_empty() {
+        return containers;
+    }
+    let sidecar = pods::init_containers(pod).iter().rev().find(runs);
+    sidecar.map(named).into_iter().collect()
 }
 
 impl Worker {
@@ -34,12 +48,12 @@ impl Worker {
                     .events
                     .normal(&self.pod, Some(name), "Killing", message);
             }
-            let pre_stop = self.pre_stop(&running, grace);
+            let pre_stop = self.pre_stop_hooks(&running, grace);
             self.ending = Some(Ending {
                 deadline: Instant::now() + grace,
                 killed: false,
                 pre_stop,
-                signalled: false,
+                signalled: BTreeSet::new(),
             });
         }
         let Some(ending) = &mut self.ending else {
@@ -52,66 +66,47 @@ impl Worker {
         }
         let now = Instant::now();
         let overdue = now >= ending.deadline;
-        let hooks_done = ending.pre_stop.as_mut().is_none_or(|hooks| {
-            while hooks.try_join_next().is_some() {}
-            hooks.is_empty()
-        });
-        let (term, kill) = (
-            (hooks_done || overdue) && !ending.signalled,
-            overdue && !ending.killed,
-        );
-        (ending.signalled, ending.killed) = (ending.signalled || term, ending.killed || kill);
-        let wait = if !ending.signalled {
+        while ending.pre_stop.try_join_next().is_some() {}
+        let hooks_done = ending.pre_stop.is_empty();
+        let mut told = Vec::new();
+        if hooks_done || overdue {
+            for name in next_to_end(&self.pod, &running) {
+                if ending.signalled.insert(name.clone()) {
+                    told.push(name);
+                }
+            }
+        }
+        let kill = overdue && !ending.killed;
+        ending.killed |= kill;
+        let wait = if !hooks_done && !overdue {
             Duration::from_millis(50)
         } else if ending.killed {
             RETRY
         } else {
             ending.deadline - now
         };
-        for name in &running {
-            if term {
-                self.signal(name, libc::SIGTERM).await;
-            }
-            if kill {
+        for name in &told {
+            self.signal(name, libc::SIGTERM).await;
+        }
+        if kill {
+            for name in &running {
                 self.kill(name).await;
             }
         }
         Next::Wait(wait)
     }
 
-    fn pre_stop(&self, running: &[String], grace: Duration) -> Option<JoinSet<()>> {
-        let mut hooks = JoinSet::new();
-        for container in pods::containers(&self.pod)
-            .iter()
-            .filter(|container| running.contains(&container.name))
-        {
-            let hook = container
-                .lifecycle
-                .as_ref()
-                .and_then(|lifecycle| lifecycle.pre_stop.as_ref());
-            if let Some(sleep) = hook.and_then(|hook| hook.sleep.as_ref()) {
-                let length = Duration::from_secs(u64::try_from(sleep.seconds).unwrap_or_default());
-                hooks.spawn(tokio::time::sleep(length.min(grace)));
-            }
-            if let Some(command) = hook.and_then(|hook| hook.exec.as_ref()?.command.clone()) {
-                let (dir, name, pod) = (self.dir.clone(), container.name.clone(), self.pod.clone());
-                let events = self.kubelet.events.clone();
-                hooks.spawn(async move {
-                    let problem = match exec::collect(&dir, &name, command, grace).await {
-                        Ok((0, _)) => return,
-                        Ok((code, output)) => format!("exited with {code}: {output}"),
-                        Err(error) => error.to_string(),
-                    };
-                    events.warning(
-                        &pod,
-                        Some(&name),
-                        "FailedPreStopHook",
-                        format!("PreStopHook failed: {problem}"),
-                    );
-                });
+    /// The containers have done their work: the sidecars end, one by one, each within the pod's grace.
+    pub(super) async fn end_sidecars(&mut self) {
+        let runs = self.runs.iter().filter(|(_, run)| run.is_running());
+        let running: Vec<String> = runs.map(|(name, _)| name.clone()).collect();
+        for name in next_to_end(&self.pod, &running) {
+            if !self.stopping.contains_key(&name) {
+                self.probes.remove(&name);
+                self.stopping.insert(name.clone(), Instant::now() + self.grace());
+                self.signal(&name, libc::SIGTERM).await;
             }
         }
-        (!hooks.is_empty()).then_some(hooks)
     }
 
     /// The last status, then the object goes, then the folder (when the API says that it is gone).
@@ -154,15 +149,29 @@ impl Worker {
     pub(super) async fn destroy(mut self) {
         self.watcher = JoinSet::new();
         self.probes.clear();
-        let record = sandbox::SandboxRecord::read(&self.dir);
-        sandbox::end(&self.dir).await;
-        if let Err(error) = std::fs::remove_dir_all(&self.dir)
-            && error.kind() != std::io::ErrorKind::NotFound
-        {
-            tracing::warn!(folder = %self.dir.display(), %error, "a pod's folder was not removed");
-        }
-        if let Some(record) = record {
-            self.kubelet.addresses.release(record.ip);
-        }
+        self.kubelet.discard(&self.uid).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn sidecars_end_after_the_containers_in_reverse() {
+        let pod: Pod = serde_json::from_value(json!({"spec": {"containers": [{"name": "a"}, {"name": "b"}],
+            "initContainers": [{"name": "s1", "restartPolicy": "Always"}, {"name": "s2", "restartPolicy": "Always"}]}}))
+        .unwrap();
+        let next = |running: &[&str]| {
+            let running: Vec<String> = running.iter().map(|name| (*name).to_owned()).collect();
+            next_to_end(&pod, &running)
+        };
+        assert_eq!(next(&["a", "b", "s1", "s2"]), ["a", "b"]);
+        assert_eq!(next(&["b", "s1", "s2"]), ["b"]);
+        assert_eq!(next(&["s1", "s2"]), ["s2"]);
+        assert_eq!(next(&["s1"]), ["s1"]);
+        assert!(next(&[]).is_empty());
     }
 }

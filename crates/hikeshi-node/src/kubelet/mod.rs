@@ -7,25 +7,31 @@ mod caches;
 mod claims;
 mod connect;
 mod destroy;
+mod dispatch;
 mod ending;
 mod env;
 mod events;
 mod exec;
+mod failing;
+mod held;
+mod hooks;
 mod hosts;
 mod logs;
 mod nodes;
 mod pods;
 mod probes;
 mod quantity;
+mod report;
 mod sandbox;
 mod starting;
 mod status;
 mod step;
+mod storage;
 mod usage;
 mod volumes;
 mod worker;
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::fs;
 use std::io;
 use std::os::fd::OwnedFd;
@@ -40,12 +46,14 @@ use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::chaosagent::Agent;
 use crate::images::{ImageError, Images};
 use caches::{Caches, Watches};
 
 pub use connect::ConnectError;
 pub use destroy::destroy_all;
 pub use exec::ExecError;
+pub(crate) use held::memory_limit;
 pub use logs::{LogError, LogRequest};
 pub use usage::{ContainerUsage, NodeUsage, PodUsage};
 
@@ -96,6 +104,8 @@ pub struct Kubelet {
     events: events::Recorder,
     images: Mutex<Arc<Images>>,
     usage: Mutex<Vec<PodUsage>>,
+    /// Uids of pods whose containers must not run.
+    held: watch::Sender<BTreeSet<String>>,
 }
 
 impl Kubelet {
@@ -111,6 +121,7 @@ impl Kubelet {
             watches: Mutex::new(Some(watches)),
             images: Mutex::new(Arc::new(Images::default())),
             usage: Mutex::new(Vec::new()),
+            held: watch::Sender::new(BTreeSet::new()),
         })
     }
 
@@ -128,17 +139,14 @@ impl Kubelet {
         let tasks = TaskTracker::new();
         let (kubelet, stop) = (self.clone(), shutdown.clone());
         tasks.spawn(async move { kubelet.caches.run(kubelet.client.clone(), watches, stop).await });
-        tasks.spawn(nodes::run(
-            self.client.clone(),
-            self.config.nodes.clone(),
-            shutdown.clone(),
-        ));
         tokio::select! {
             () = self.caches.ready() => {}
             () = shutdown.cancelled() => return Ok(()),
         }
+        tasks.spawn(self.clone().keep_nodes(shutdown.clone()));
         tasks.spawn(self.clone().keep_hosts(shutdown.clone()));
         tasks.spawn(self.clone().keep_usage(shutdown.clone()));
+        tasks.spawn(Agent::new(self.clone()).run(shutdown.clone()));
         self.clear_unknown().await;
         self.dispatch(&tasks, &shutdown).await;
         tasks.close();
@@ -164,7 +172,7 @@ impl Kubelet {
         self.images.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    fn pod_dir(&self, uid: &str) -> PathBuf {
+    pub(crate) fn pod_dir(&self, uid: &str) -> PathBuf {
         self.config.state_dir.join("pods").join(uid)
     }
 
@@ -182,8 +190,15 @@ impl Kubelet {
         })
     }
 
-    /// The pods bound to our nodes, by uid.
+    /// The pods bound to those of our nodes that are on, by uid.
     fn our_pods(&self) -> HashMap<String, Arc<Pod>> {
+        let mut pods = self.bound_pods();
+        pods.retain(|_, pod| self.is_on(node_of(pod)));
+        pods
+    }
+
+    /// The pods bound to our nodes, by uid.
+    fn bound_pods(&self) -> HashMap<String, Arc<Pod>> {
         let ours = self.caches.pods.state().into_iter().filter(|pod| {
             let node = pod.spec.as_ref().and_then(|spec| spec.node_name.as_ref());
             node.is_some_and(|node| self.config.nodes.iter().any(|one| one.name == *node))
@@ -194,7 +209,7 @@ impl Kubelet {
 
     /// Ends pods of the folder that the API does not know (any more).
     async fn clear_unknown(&self) {
-        let known = self.our_pods();
+        let known = self.bound_pods();
         for entry in fs::read_dir(self.config.state_dir.join("pods"))
             .into_iter()
             .flatten()
@@ -206,46 +221,6 @@ impl Kubelet {
             } else if let Some(record) = sandbox::SandboxRecord::read(&entry.path()) {
                 // Before any worker may ask for a new address.
                 self.addresses.reserve(record.ip);
-            }
-        }
-    }
-
-    /// Starts a worker for each new pod and hands every change to it.
-    async fn dispatch(self: &Arc<Self>, tasks: &TaskTracker, shutdown: &CancellationToken) {
-        let mut changed = self.caches.pods_changed();
-        let mut workers: HashMap<String, watch::Sender<Option<Arc<Pod>>>> = HashMap::new();
-        loop {
-            changed.borrow_and_update();
-            let pods = self.our_pods();
-            workers.retain(|uid, worker| {
-                if !pods.contains_key(uid) {
-                    let _ = worker.send(None);
-                }
-                !worker.is_closed() && pods.contains_key(uid)
-            });
-            for (uid, pod) in pods {
-                match workers.get(&uid) {
-                    Some(worker) => {
-                        worker.send_if_modified(|known| {
-                            let differs = known.as_ref().is_none_or(|known| {
-                                known.metadata.resource_version != pod.metadata.resource_version
-                            });
-                            if differs {
-                                *known = Some(pod);
-                            }
-                            differs
-                        });
-                    }
-                    None => {
-                        let (sender, receiver) = watch::channel(Some(pod.clone()));
-                        workers.insert(uid, sender);
-                        tasks.spawn(worker::Worker::new(self.clone(), pod).run(receiver, shutdown.clone()));
-                    }
-                }
-            }
-            tokio::select! {
-                outcome = changed.changed() => if outcome.is_err() { return },
-                () = shutdown.cancelled() => return,
             }
         }
     }
@@ -425,6 +400,13 @@ impl Kubelet {
             &self.usage(),
         )
     }
+}
+
+/// The node a pod is bound to; empty if to none.
+fn node_of(pod: &Pod) -> &str {
+    let spec = pod.spec.as_ref();
+    spec.and_then(|spec| spec.node_name.as_deref())
+        .unwrap_or_default()
 }
 
 fn copy_folder(from: &Path, to: &Path) -> io::Result<()> {

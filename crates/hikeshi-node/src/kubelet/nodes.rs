@@ -1,20 +1,29 @@
-//! The virtual nodes: objects that the scheduler places pods on. All are this machine.
+//! The virtual nodes: objects that the scheduler places pods on. All are this machine, yet each can be lost.
 
+use std::collections::HashMap;
 use std::fs;
-use std::time::Duration;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
+use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::Node;
+use kube::Error;
 use kube::api::{Api, Patch, PatchParams};
-use kube::{Client, Error};
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 
-use super::NodeTemplate;
+use super::{Kubelet, NodeTemplate};
 
 /// Every node's address: ports of pods do not exist outside their namespaces.
 pub const HOST_IP: &str = "127.0.0.1";
 const HEARTBEAT: Duration = Duration::from_secs(10);
+/// How often a status that has not changed is written again.
+const STATUS_PERIOD: Duration = Duration::from_secs(300);
+const LEASES: &str = "kube-node-lease";
+/// `kubectl annotate node NODE hikeshi.dev/power=off` switches a virtual node off as a power cut would: its pods' processes
+/// die, its kubelet falls silent, its disk stays. Without the annotation it is on.
+const POWER: &str = "hikeshi.dev/power";
 
 /// CPUs and bytes of memory of this machine.
 pub fn machine() -> (usize, u64) {
@@ -95,34 +104,114 @@ async fn register(nodes: &Api<Node>, node: &NodeTemplate) -> Result<(), Error> {
     Ok(())
 }
 
-/// Keeps the node objects there and Ready until `shutdown`.
-pub async fn run(client: Client, templates: Vec<NodeTemplate>, shutdown: CancellationToken) {
-    let nodes: Api<Node> = Api::all(client);
-    let since = Timestamp::now();
-    let mut beat = tokio::time::interval(HEARTBEAT);
-    loop {
-        tokio::select! {
-            _ = beat.tick() => {}
-            () = shutdown.cancelled() => return,
+/// Says that the node's kubelet lives: its lease, which the node controller watches.
+async fn renew(leases: &Api<Lease>, node: &str) -> Result<(), Error> {
+    let renewed = json!({"spec": {"holderIdentity": node, "leaseDurationSeconds": 40,
+        "renewTime": format!("{:.6}", Timestamp::now())}});
+    match leases
+        .patch(node, &PatchParams::default(), &Patch::Merge(&renewed))
+        .await
+    {
+        Err(Error::Api(status)) if status.code == 404 => {
+            let mut lease = renewed;
+            lease["metadata"] = json!({"name": node});
+            let lease: Lease = serde_json::from_value(lease).map_err(Error::SerdeError)?;
+            leases.create(&Default::default(), &lease).await.map(drop)
         }
-        for node in &templates {
-            let patch = Patch::Merge(json!({"status": status(since)}));
-            let outcome = match nodes
-                .patch_status(&node.name, &PatchParams::default(), &patch)
+        other => other.map(drop),
+    }
+}
+
+/// Writes the node's whole status; makes the node if it is not there.
+async fn write(nodes: &Api<Node>, node: &NodeTemplate, since: Timestamp) -> Result<(), Error> {
+    let patch = Patch::Merge(json!({"status": status(since)}));
+    let parameters = PatchParams::default();
+    match nodes.patch_status(&node.name, &parameters, &patch).await {
+        // Deleted by hand, or the first time.
+        Err(Error::Api(status)) if status.code == 404 => {
+            register(nodes, node).await?;
+            nodes
+                .patch_status(&node.name, &parameters, &patch)
                 .await
-            {
-                // Deleted by hand, or the first time.
-                Err(Error::Api(status)) if status.code == 404 => match register(&nodes, node).await {
-                    Ok(()) => nodes
-                        .patch_status(&node.name, &PatchParams::default(), &patch)
-                        .await
-                        .map(drop),
-                    Err(error) => Err(error),
-                },
-                other => other.map(drop),
+                .map(drop)
+        }
+        other => other.map(drop),
+    }
+}
+
+/// Whether somebody switched the node off.
+pub fn is_off(node: &Node) -> bool {
+    let annotations = node.metadata.annotations.as_ref();
+    annotations.is_some_and(|all| all.get(POWER).is_some_and(|value| value == "off"))
+}
+
+fn is_ready(node: &Node) -> bool {
+    let conditions = node.status.as_ref().and_then(|status| status.conditions.as_ref());
+    conditions
+        .into_iter()
+        .flatten()
+        .any(|condition| condition.type_ == "Ready" && condition.status == "True")
+}
+
+/// What is known of one node between beats.
+struct Beat {
+    /// Since when it has been on.
+    since: Timestamp,
+    /// When its status was last written; `None` while it is off.
+    written: Option<Instant>,
+}
+
+impl Kubelet {
+    /// Whether pods of this node have a machine to run on.
+    pub(super) fn is_on(&self, node: &str) -> bool {
+        self.caches.node(node).is_none_or(|node| !is_off(&node))
+    }
+
+    /// Keeps the nodes that are on alive in the API until `shutdown`; of those that are off nothing is heard.
+    pub(super) async fn keep_nodes(self: Arc<Self>, shutdown: CancellationToken) {
+        let nodes: Api<Node> = Api::all(self.client.clone());
+        let leases: Api<Lease> = Api::namespaced(self.client.clone(), LEASES);
+        let mut beats: HashMap<String, Beat> = HashMap::new();
+        let mut changed = self.caches.pods_changed();
+        let mut ticks = tokio::time::interval(HEARTBEAT);
+        loop {
+            let all = tokio::select! {
+                _ = ticks.tick() => true,
+                outcome = changed.changed() => if outcome.is_err() { return } else { false },
+                () = shutdown.cancelled() => return,
             };
-            if let Err(error) = outcome {
-                tracing::warn!(node = node.name, %error, "the node's status was not written");
+            for node in &self.config.nodes {
+                let now = Timestamp::now();
+                let beat = beats.entry(node.name.clone()).or_insert(Beat {
+                    since: now,
+                    written: None,
+                });
+                if !self.is_on(&node.name) {
+                    beat.written = None;
+                    continue;
+                }
+                if beat.written.is_some() && !all {
+                    continue;
+                }
+                let known = self.caches.node(&node.name);
+                let told = known.is_some_and(|node| is_ready(&node));
+                let due = beat
+                    .written
+                    .is_none_or(|written| written.elapsed() >= STATUS_PERIOD);
+                let work = async {
+                    renew(&leases, &node.name).await?;
+                    if due || !told {
+                        if beat.written.is_none() {
+                            beat.since = now;
+                        }
+                        write(&nodes, node, beat.since).await?;
+                        beat.written = Some(Instant::now());
+                    }
+                    Ok::<_, Error>(())
+                };
+                if let Err(error) = work.await {
+                    tracing::warn!(node = node.name, %error, "the node's heartbeat was not written");
+                }
             }
         }
     }

@@ -52,6 +52,17 @@ pub fn init_containers(pod: &Pod) -> &[Container] {
         .unwrap_or_default()
 }
 
+/// An init container that runs on beside the containers.
+pub fn is_sidecar(container: &Container) -> bool {
+    container.restart_policy.as_deref() == Some("Always")
+}
+
+/// The containers that run as long as the pod: sidecars first, in their order of starting.
+pub fn probed(pod: &Pod) -> impl Iterator<Item = &Container> {
+    let sidecars = init_containers(pod).iter().filter(|one| is_sidecar(one));
+    sidecars.chain(containers(pod))
+}
+
 pub fn containers(pod: &Pod) -> &[Container] {
     pod.spec
         .as_ref()

@@ -5,7 +5,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use k8s_openapi::api::core::v1::{Container, Probe};
+use k8s_openapi::api::core::v1::{Container, HTTPGetAction, Probe};
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpSocket, TcpStream};
@@ -22,6 +22,8 @@ pub enum Kind {
     Startup,
     Readiness,
     Liveness,
+    /// No probe, but told like one: the hook that follows the start.
+    PostStart,
 }
 
 impl Kind {
@@ -30,6 +32,7 @@ impl Kind {
             Self::Startup => "Startup",
             Self::Readiness => "Readiness",
             Self::Liveness => "Liveness",
+            Self::PostStart => "PostStart",
         }
     }
 }
@@ -208,12 +211,7 @@ async fn try_once(target: &Target, probe: &Probe) -> Result<(), String> {
         if let Some(action) = &probe.http_get {
             let port = port_of(&action.port, &target.container)?;
             let path = action.path.as_deref().unwrap_or("/");
-            let headers: String = action
-                .http_headers
-                .iter()
-                .flatten()
-                .map(|header| format!("{}: {}\r\n", header.name, header.value))
-                .collect();
+            let headers = header_lines(action);
             http_get(&target.pod_dir, target.ip, port, path, &headers).await
         } else if let Some(action) = &probe.tcp_socket {
             let port = port_of(&action.port, &target.container)?;
@@ -240,7 +238,15 @@ async fn try_once(target: &Target, probe: &Probe) -> Result<(), String> {
     }
 }
 
-fn port_of(port: &IntOrString, container: &Container) -> Result<u16, String> {
+/// The request's own headers, as lines.
+pub fn header_lines(action: &HTTPGetAction) -> String {
+    let headers = action.http_headers.iter().flatten();
+    headers
+        .map(|header| format!("{}: {}\r\n", header.name, header.value))
+        .collect()
+}
+
+pub fn port_of(port: &IntOrString, container: &Container) -> Result<u16, String> {
     let number = match port {
         IntOrString::Int(number) => Some(*number),
         IntOrString::String(name) => match name.parse() {
@@ -281,7 +287,13 @@ fn tcp_words(ip: Ipv4Addr, port: u16, error: &io::Error) -> String {
     format!("dial tcp {ip}:{port}: connect: {reason}")
 }
 
-async fn http_get(pod_dir: &Path, ip: Ipv4Addr, port: u16, path: &str, headers: &str) -> Result<(), String> {
+pub async fn http_get(
+    pod_dir: &Path,
+    ip: Ipv4Addr,
+    port: u16,
+    path: &str,
+    headers: &str,
+) -> Result<(), String> {
     let words =
         |error: &io::Error| format!("Get \"http://{ip}:{port}{path}\": {}", tcp_words(ip, port, error));
     let mut stream = connect(pod_dir, ip, port).await.map_err(|error| words(&error))?;

@@ -16,6 +16,7 @@ use super::KubeletConfig;
 use super::hosts;
 use super::pods;
 use super::volumes::{self, Sources, VolumeError};
+use crate::chaosagent::clock;
 use crate::images::{self, NativeImage};
 use crate::shim::launch::{self, LaunchError, is_alive, kill_recorded, read_record};
 use crate::shim::protocol::{Bind, PodSpecFile, PodUser, Request};
@@ -92,6 +93,14 @@ pub async fn make(
             read_only: true,
         });
     }
+    let clocks = clock::folder(pod_dir);
+    fs::create_dir_all(&clocks)?;
+    fs::set_permissions(&clocks, fs::Permissions::from_mode(0o755))?;
+    binds.push(Bind {
+        source: clocks,
+        target: clock::FOLDER.into(),
+        read_only: true,
+    });
     let metadata = &pod.metadata;
     let text = |value: &Option<String>| value.clone().unwrap_or_default();
     let spec = PodSpecFile {

@@ -10,32 +10,55 @@ use super::backoff::Backoff;
 use super::status::{Ended, Run, State};
 use super::step::one_step;
 use super::worker::{IDLE, RETRY, Worker};
-use super::{env, exec, pods, probes, quantity};
+use super::{env, exec, pods, probes, quantity, status};
 use crate::shim::protocol::{Limits, Request, StartRequest, Started};
 
 impl Worker {
     /// Starts what should run and does not; returns when to look again.
     pub(super) async fn run_containers(&mut self) -> Duration {
         let pod = self.pod.clone();
+        let mut wait = IDLE;
+        let ran = |run: &Run| run.is_running() || run.exit_code().is_some() || run.last.is_some();
+        let initialised = pods::containers(&pod)
+            .iter()
+            .any(|container| self.runs.get(&container.name).is_some_and(ran));
         for container in pods::init_containers(&pod) {
-            if self.runs.get(&container.name).and_then(Run::exit_code) != Some(0) {
+            let sidecar = pods::is_sidecar(container);
+            if sidecar && !status::is_done(&pod, &self.runs) {
+                wait = wait.min(self.run_container(container, true).await);
+            }
+            let run = self.runs.get(&container.name);
+            let passed = if sidecar {
+                // One that ends later starts again by itself: the containers do not wait for it a second time.
+                initialised || run.is_some_and(|run| run.is_running() && run.started)
+            } else {
+                run.and_then(Run::exit_code) == Some(0)
+            };
+            if !passed {
                 for later in pods::containers(&pod) {
                     self.runs
                         .entry(later.name.clone())
                         .or_insert_with(|| Run::new("PodInitializing"));
                 }
-                return self.run_container(container, true).await;
+                return if sidecar {
+                    wait
+                } else {
+                    wait.min(self.run_container(container, true).await)
+                };
             }
         }
-        let mut wait = IDLE;
         for container in pods::containers(&pod) {
             wait = wait.min(self.run_container(container, false).await);
+        }
+        if status::is_done(&pod, &self.runs) {
+            self.end_sidecars().await;
         }
         wait
     }
 
     async fn run_container(&mut self, container: &Container, init: bool) -> Duration {
-        let policy = self.policy().to_owned();
+        let sidecar = init && pods::is_sidecar(container);
+        let policy = if sidecar { "Always" } else { self.policy() }.to_owned();
         let name = &container.name;
         let run = self
             .runs
@@ -49,7 +72,7 @@ impl Worker {
             State::Waiting { .. } => {}
             State::Ended(ended) => {
                 let again = match policy.as_str() {
-                    "Always" => !init || ended.code != 0,
+                    "Always" => !init || sidecar || ended.code != 0,
                     "OnFailure" => ended.code != 0,
                     _ => false,
                 };
@@ -129,6 +152,7 @@ impl Worker {
         base.insert("HOME".to_owned(), image.workdir.display().to_string());
         base.insert("KUBERNETES_SERVICE_HOST".to_owned(), "127.96.0.1".to_owned());
         base.insert("KUBERNETES_SERVICE_PORT".to_owned(), "443".to_owned());
+        base.extend(kubelet.clock(&self.dir, &reference, &name));
         let env = match env::environment(&pod, container, base, &kubelet.caches) {
             Ok(env) => env,
             Err(error) => return self.misconfigured(&name, &error.to_string()),
@@ -186,10 +210,8 @@ impl Worker {
                 run.state = State::Running {
                     started_at: Timestamp::now(),
                 };
-                run.started = container.startup_probe.is_none();
-                run.ready = run.started && container.readiness_probe.is_none();
                 run.pull_backoff = Backoff::default();
-                self.start_probes(&name, false);
+                self.after_start(container);
                 IDLE
             }
             Err(error) => {
@@ -264,9 +286,7 @@ impl Worker {
     }
 
     pub(super) fn start_probes(&mut self, name: &str, started: bool) {
-        let container = pods::containers(&self.pod)
-            .iter()
-            .find(|container| container.name == name);
+        let container = pods::probed(&self.pod).find(|container| container.name == name);
         let (Some(container), Some(sandbox), Some(run)) = (container, &self.sandbox, self.runs.get(name))
         else {
             return;
@@ -282,7 +302,7 @@ impl Worker {
     }
 }
 
-fn limits(container: &Container) -> Limits {
+pub(super) fn limits(container: &Container) -> Limits {
     let limits = container
         .resources
         .as_ref()

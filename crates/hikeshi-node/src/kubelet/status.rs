@@ -148,6 +148,19 @@ pub fn container(pod_uid: &str, container: &Container, run: Option<&Run>) -> Val
     })
 }
 
+/// Whether every container has ended for good, so that the sidecars may go.
+pub fn is_done(pod: &Pod, runs: &BTreeMap<String, Run>) -> bool {
+    let policy = pod.spec.as_ref().and_then(|spec| spec.restart_policy.as_deref());
+    pods::containers(pod).iter().all(|container| {
+        let code = runs.get(&container.name).and_then(Run::exit_code);
+        match policy {
+            Some("Never") => code.is_some(),
+            Some("OnFailure") => code == Some(0),
+            _ => false,
+        }
+    })
+}
+
 /// The phase of a pod whose containers have these runs.
 pub fn phase(pod: &Pod, runs: &BTreeMap<String, Run>) -> &'static str {
     let run_of = |name: &str| {
@@ -160,7 +173,13 @@ pub fn phase(pod: &Pod, runs: &BTreeMap<String, Run>) -> &'static str {
         .and_then(|spec| spec.restart_policy.as_deref())
         .unwrap_or("Always");
     for container in pods::init_containers(pod) {
+        let run = runs.get(&container.name);
         match run_of(&container.name) {
+            _ if pods::is_sidecar(container) => {
+                if !run.is_some_and(|run| run.started || run.exit_code().is_some() || run.last.is_some()) {
+                    return "Pending";
+                }
+            }
             Some((_, Some(0), _)) => {}
             Some((_, Some(_), _)) if policy == "Never" => return "Failed",
             _ => return "Pending",
@@ -177,12 +196,20 @@ pub fn phase(pod: &Pod, runs: &BTreeMap<String, Run>) -> &'static str {
             None => over = false,
         }
     }
+    let sidecar = |container: &Container| pods::is_sidecar(container) && runs_now(runs, &container.name);
+    if pods::init_containers(pod).iter().any(sidecar) {
+        over = false;
+    }
     match (policy, over, failed) {
         ("Never", true, true) => "Failed",
         ("Never" | "OnFailure", true, false) => "Succeeded",
         _ if started => "Running",
         _ => "Pending",
     }
+}
+
+fn runs_now(runs: &BTreeMap<String, Run>, name: &str) -> bool {
+    runs.get(name).is_some_and(Run::is_running)
 }
 
 /// One condition, keeping its transition time while the status stays.
@@ -224,10 +251,30 @@ pub fn pod(
         "Ready",
     ];
     let (init_statuses, container_statuses) = statuses;
-    let initialized = init_statuses
+    let sidecars: Vec<&str> = pods::init_containers(previous)
         .iter()
-        .all(|status| status["state"]["terminated"]["exitCode"] == 0);
-    let unready = container_statuses.iter().filter(|status| status["ready"] != true);
+        .filter(|container| pods::is_sidecar(container))
+        .map(|container| container.name.as_str())
+        .collect();
+    let is_sidecar = |status: &Value| {
+        status["name"]
+            .as_str()
+            .is_some_and(|name| sidecars.contains(&name))
+    };
+    let passed = |status: &Value| {
+        if is_sidecar(status) {
+            // One that starts again has been started once: the containers run.
+            status["started"] == true || status["restartCount"] != 0
+        } else {
+            status["state"]["terminated"]["exitCode"] == 0
+        }
+    };
+    let initialized = init_statuses.iter().all(passed);
+    let kept = init_statuses.iter().filter(|status| is_sidecar(status));
+    let unready = container_statuses
+        .iter()
+        .chain(kept)
+        .filter(|status| status["ready"] != true);
     let unready = unready
         .filter_map(|status| status["name"].as_str())
         .collect::<Vec<_>>()
@@ -252,7 +299,7 @@ pub fn pod(
         .collect();
     let init_unready: Vec<&str> = init_statuses
         .iter()
-        .filter(|status| status["state"]["terminated"]["exitCode"] != 0)
+        .filter(|status| !passed(status))
         .filter_map(|status| status["name"].as_str())
         .collect();
     let (init_reason, init_message) = if initialized {
@@ -296,7 +343,12 @@ pub fn pod(
     if let Some((ip, since)) = sandbox {
         status["podIP"] = ip.into();
         status["podIPs"] = json!([{"ip": ip}]);
-        status["startTime"] = time(since).into();
+        // A pod starts once: a new sandbox does not make it younger.
+        let first = previous
+            .status
+            .as_ref()
+            .and_then(|status| status.start_time.as_ref());
+        status["startTime"] = time(first.map_or(since, |first| first.0)).into();
     }
     status
 }

@@ -1,19 +1,19 @@
 //! One pod's life: a task that compares what the pod should be with what its init tells, and acts.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use jiff::Timestamp;
-use k8s_openapi::api::core::v1::{Container, Pod};
-use kube::api::{Api, Patch, PatchParams};
-use serde_json::{Value, json};
+use k8s_openapi::api::core::v1::Pod;
+use kube::api::Api;
+use serde_json::Value;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use super::ending::Ending;
+use super::failing::{Failing, Watch};
 use super::probes::{Finding, Kind};
 use super::sandbox::{self, Sandbox};
 use super::status::{self, Ended, Run, State};
@@ -43,11 +43,16 @@ pub struct Worker {
     pub(super) probes: BTreeMap<String, JoinSet<()>>,
     /// Containers told to end for a failed probe: killed at the deadline.
     pub(super) stopping: BTreeMap<String, Instant>,
+    /// Containers that a fault ends: they run again when it is lifted.
+    pub(super) put_down: BTreeSet<String>,
     updates: (mpsc::Sender<Update>, mpsc::Receiver<Update>),
     pub(super) findings: (mpsc::Sender<Finding>, mpsc::Receiver<Finding>),
     pub(super) ending: Option<Ending>,
+    /// Why the pod is being ended as Failed, if it is.
+    pub(super) failing: Option<Failing>,
+    pub(super) storage: Watch,
     pub(super) over: bool,
-    written: Option<Value>,
+    pub(super) written: Option<Value>,
     sandbox_retry: Option<Instant>,
 }
 
@@ -71,9 +76,12 @@ impl Worker {
             watcher: JoinSet::new(),
             probes: BTreeMap::new(),
             stopping: BTreeMap::new(),
+            put_down: BTreeSet::new(),
             updates: mpsc::channel(64),
             findings: mpsc::channel(64),
             ending: None,
+            failing: None,
+            storage: Watch::default(),
             over: false,
             written: None,
             sandbox_retry: None,
@@ -85,6 +93,7 @@ impl Worker {
         self.over = pods::is_over(&self.pod);
         self.adopt().await;
         let mut config = self.kubelet.config_changes();
+        let mut held = self.kubelet.holds();
         loop {
             let wait = match self.step().await {
                 Next::Wait(wait) => wait,
@@ -106,6 +115,7 @@ impl Worker {
                 Some(update) = self.updates.1.recv() => self.take(update).await,
                 Some(finding) = self.findings.1.recv() => self.take(Update::Probe(finding)).await,
                 _ = config.changed() => self.refresh_volumes(),
+                _ = held.changed() => {}
                 () = tokio::time::sleep(wait) => {}
             }
         }
@@ -222,27 +232,35 @@ impl Worker {
             return;
         }
         match (kind, verdict) {
+            (Kind::PostStart, Some(true)) => {
+                self.begin_probes(&container);
+                return;
+            }
             (Kind::Startup, Some(true)) => {
                 run.started = true;
-                let spec = pods::containers(&self.pod)
-                    .iter()
-                    .find(|one| one.name == container);
+                let spec = pods::probed(&self.pod).find(|one| one.name == container);
                 run.ready = spec.is_none_or(|spec| spec.readiness_probe.is_none());
             }
             (Kind::Readiness, Some(ready)) => run.ready = ready,
             _ => {}
         }
         if let Some(failure) = failure {
-            let message = format!("{} probe failed: {failure}", kind.word());
+            let (reason, message) = match kind {
+                Kind::PostStart => ("FailedPostStartHook", format!("PostStartHook failed: {failure}")),
+                _ => ("Unhealthy", format!("{} probe failed: {failure}", kind.word())),
+            };
             self.kubelet
                 .events
-                .warning(&self.pod, Some(&container), "Unhealthy", message);
+                .warning(&self.pod, Some(&container), reason, message);
         }
         if verdict == Some(false) && kind != Kind::Readiness {
-            let message = format!(
-                "Container {container} failed {} probe, will be restarted",
-                kind.word().to_lowercase()
-            );
+            let message = match kind {
+                Kind::PostStart => "FailedPostStartHook".to_owned(),
+                _ => format!(
+                    "Container {container} failed {} probe, will be restarted",
+                    kind.word().to_lowercase()
+                ),
+            };
             self.kubelet
                 .events
                 .normal(&self.pod, Some(&container), "Killing", message);
@@ -311,10 +329,15 @@ impl Worker {
             wait = wait.min(self.make_sandbox().await);
         }
         if self.sandbox.is_some() {
-            wait = wait.min(self.run_containers().await);
+            if self.is_held() {
+                self.keep_down().await;
+            } else if self.failing.is_none() {
+                wait = wait.min(self.run_containers().await);
+            }
             wait = wait.min(self.kill_overdue().await);
         }
-        let phase = status::phase(&self.pod, &self.runs);
+        wait = wait.min(self.keep_bounds().await);
+        let phase = self.phase();
         if !self.write_status(phase).await {
             wait = wait.min(RETRY);
         } else if phase == "Succeeded" || phase == "Failed" {
@@ -425,65 +448,6 @@ impl Worker {
             .min()
             .map_or(IDLE, |at| at.saturating_duration_since(now))
     }
-
-    /// Writes the status if it has changed. `false`: to be tried again.
-    pub(super) async fn write_status(&mut self, phase: &str) -> bool {
-        let entry =
-            |container: &Container| status::container(&self.uid, container, self.runs.get(&container.name));
-        let statuses = (
-            pods::init_containers(&self.pod).iter().map(entry).collect(),
-            pods::containers(&self.pod).iter().map(entry).collect(),
-        );
-        let record = sandbox::SandboxRecord::read(&self.dir);
-        let address = record
-            .as_ref()
-            .map(|record| (record.ip.to_string(), record.started_at));
-        let sandbox = address.as_ref().map(|(ip, since)| (ip.as_str(), *since));
-        let made = status::pod(&self.pod, statuses, phase, sandbox, Timestamp::now());
-        // Transition times of a condition that the API has not shown yet would look new at every step.
-        if self
-            .written
-            .as_ref()
-            .is_some_and(|written| same_but_times(written, &made))
-        {
-            return true;
-        }
-        let name = self.pod.metadata.name.clone().unwrap_or_default();
-        let patch = Patch::Merge(json!({"metadata": {"uid": self.uid}, "status": made}));
-        match self
-            .api()
-            .patch_status(&name, &PatchParams::default(), &patch)
-            .await
-        {
-            Ok(pod) => {
-                self.written = Some(made);
-                // So that the next comparison knows the transition times that were just written.
-                if pod.metadata.uid.as_deref() == Some(&self.uid)
-                    && self.pod.metadata.deletion_timestamp.is_none()
-                {
-                    self.pod = Arc::new(pod);
-                }
-                true
-            }
-            Err(kube::Error::Api(status)) if status.code == 404 => true,
-            Err(error) => {
-                tracing::warn!(pod = self.name(), %error, "the status was not written");
-                false
-            }
-        }
-    }
-}
-
-/// Equal, transition times of conditions aside.
-fn same_but_times(one: &Value, other: &Value) -> bool {
-    let plain = |status: &Value| {
-        let mut status = status.clone();
-        for condition in status["conditions"].as_array_mut().into_iter().flatten() {
-            condition["lastTransitionTime"] = Value::Null;
-        }
-        status
-    };
-    plain(one) == plain(other)
 }
 
 impl Kubelet {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use hikeshi_proxy::faults::Fault;
-use hikeshi_proxy::{Applied, ClientError, DataplaneClient, HostListener, Snapshot};
+use hikeshi_proxy::{Applied, ClientError, DataplaneClient, HostListener, IngressRule, Snapshot};
 use jiff::Timestamp;
 use kube::api::{Api, DynamicObject, Patch, PatchParams};
 use kube::{Client, ResourceExt};
@@ -17,7 +17,7 @@ use tokio_util::sync::CancellationToken;
 use super::chaos::{self, Kind};
 use super::status::{self, Outcome};
 use super::stores::{Stores, resource};
-use super::{HostListenerSpec, METRICS, NetAgentConfig, world};
+use super::{HostListenerSpec, METRICS, NetAgentConfig, entrance, ingress, world};
 
 /// Changes come in swarms (a pod, its endpoint, its status): wait for the rest of a swarm.
 const DEBOUNCE: Duration = Duration::from_millis(20);
@@ -32,6 +32,7 @@ pub(super) struct Agent {
     config: NetAgentConfig,
     version: u64,
     dataplane: Option<Dataplane>,
+    told: entrance::Told,
 }
 
 /// A connection that holds the lease on the faults.
@@ -93,6 +94,7 @@ impl Agent {
             config,
             version: 0,
             dataplane: None,
+            told: entrance::Told::default(),
         }
     }
 
@@ -125,7 +127,18 @@ impl Agent {
 
     /// One pass: world -> snapshot -> data plane -> statuses. `Err` asks for another soon.
     async fn sync(&mut self, stores: &Stores, now: Timestamp) -> Result<(), Again> {
-        let (mut snapshot, experiments) = self.describe(stores, now);
+        let ingresses = stores.ingresses.state();
+        let services = stores.services.state();
+        let services: Vec<_> = services.iter().map(Arc::as_ref).collect();
+        let translated: Vec<_> = ingress::in_order(ingresses.iter().map(Arc::as_ref))
+            .into_iter()
+            .map(|one| (one, ingress::translate(one, &services)))
+            .collect();
+        let rules: Vec<IngressRule> = translated
+            .iter()
+            .flat_map(|(_, made)| made.rules.iter().cloned())
+            .collect();
+        let (mut snapshot, experiments) = self.describe(stores, &rules, now);
         let links = snapshot.pods.clone();
         if self.dataplane.is_none() {
             self.dataplane = Some(Dataplane::connect(&self.config).await.map_err(|error| {
@@ -133,7 +146,7 @@ impl Agent {
                 Again
             })?);
             self.keep_addresses();
-            snapshot.host_listeners = self.config.host_listeners.iter().map(host_listener).collect();
+            snapshot.host_listeners = self.listeners(&rules);
         }
         let Some(dataplane) = &mut self.dataplane else {
             return Err(Again);
@@ -168,7 +181,9 @@ impl Agent {
         }
         let (applied, unsettled) = (dataplane.applied.clone(), dataplane.settled.is_none());
         self.tell_bound(&applied);
-        let mut written = true;
+        let entrance = self.config.host_listeners.iter().find(|spec| spec.is_ingress());
+        let bound = entrance.and_then(|spec| applied.bound.get(&spec.name).copied());
+        let mut written = self.told.tell(&self.client, &translated, bound).await;
         for experiment in &experiments {
             let outcome = outcome(experiment, &applied);
             let of = |record: &serde_json::Value| match &outcome {
@@ -183,7 +198,12 @@ impl Agent {
     }
 
     /// The world as the stores have it. Its version stays 0, so that equal worlds are equal.
-    fn describe(&self, stores: &Stores, now: Timestamp) -> (Snapshot, Vec<Experiment>) {
+    fn describe(
+        &self,
+        stores: &Stores,
+        rules: &[IngressRule],
+        now: Timestamp,
+    ) -> (Snapshot, Vec<Experiment>) {
         let (pods, services, slices) = (
             stores.pods.state(),
             stores.services.state(),
@@ -212,10 +232,15 @@ impl Agent {
             faults: in_force.flatten().cloned().collect(),
             services: world::routes(&services, &slices, &pods),
             pods,
-            host_listeners: self.config.host_listeners.iter().map(host_listener).collect(),
+            host_listeners: self.listeners(rules),
             metrics_listen: self.config.metrics_listen,
         };
         (snapshot, experiments)
+    }
+
+    fn listeners(&self, rules: &[IngressRule]) -> Vec<HostListener> {
+        let listeners = self.config.host_listeners.iter();
+        listeners.map(|spec| host_listener(spec, rules)).collect()
     }
 
     /// A new data plane is asked for the addresses that people already know, not for any free ones.
@@ -282,14 +307,18 @@ async fn maybe(wait: Option<impl Future<Output = ()>>) {
     }
 }
 
-fn host_listener(spec: &HostListenerSpec) -> HostListener {
+fn host_listener(spec: &HostListenerSpec, rules: &[IngressRule]) -> HostListener {
     HostListener {
         name: spec.name.clone(),
         listen: spec.listen,
         namespace: spec.namespace.clone(),
         service: spec.service.clone(),
         port: spec.port,
-        rules: Vec::new(),
+        rules: if spec.is_ingress() {
+            rules.to_vec()
+        } else {
+            Vec::new()
+        },
     }
 }
 

@@ -48,7 +48,7 @@ pub(super) fn pod_of<'a>(record: &Value, pods: &'a [PodLink]) -> Option<&'a PodL
 
 /// Whether the experiment should be in force now. One that is being deleted should not, nor one whose time is up: the
 /// controller says so too, but on a full disk its word is never written.
-pub(super) fn should_run(object: &DynamicObject, now: Timestamp) -> bool {
+pub(crate) fn should_run(object: &DynamicObject, now: Timestamp) -> bool {
     object.metadata.deletion_timestamp.is_none()
         && object.data["status"]["experiment"]["desiredPhase"] == "Run"
         && end(object).is_none_or(|end| now < end)

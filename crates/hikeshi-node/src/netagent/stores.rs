@@ -7,6 +7,7 @@ use std::sync::Arc;
 use futures::StreamExt;
 use k8s_openapi::api::core::v1::{Pod, Service};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
+use k8s_openapi::api::networking::v1::Ingress;
 use kube::api::{Api, ApiResource, DynamicObject, GroupVersionKind};
 use kube::runtime::reflector::store::Writer;
 use kube::runtime::reflector::{self, Store};
@@ -22,6 +23,7 @@ pub(super) struct Stores {
     pub pods: Store<Pod>,
     pub services: Store<Service>,
     pub slices: Store<EndpointSlice>,
+    pub ingresses: Store<Ingress>,
     http: Store<DynamicObject>,
     network: Store<DynamicObject>,
     /// Ends with the stores.
@@ -38,6 +40,7 @@ impl Stores {
             pods: follow(&mut watches, Api::all(client.clone()), (), changed),
             services: follow(&mut watches, Api::all(client.clone()), (), changed),
             slices: follow(&mut watches, Api::all(client.clone()), (), changed),
+            ingresses: follow(&mut watches, Api::all(client.clone()), (), changed),
             http: follow(&mut watches, http, http_type, changed),
             network: follow(&mut watches, network, network_type, changed),
             _watches: watches,
@@ -52,12 +55,14 @@ impl Stores {
             self.slices.wait_until_ready(),
             self.http.wait_until_ready(),
             self.network.wait_until_ready(),
+            self.ingresses.wait_until_ready(),
         );
         complete.0.is_ok()
             && complete.1.is_ok()
             && complete.2.is_ok()
             && complete.3.is_ok()
             && complete.4.is_ok()
+            && complete.5.is_ok()
     }
 
     /// Every experiment on the network, in a stable order.

@@ -61,23 +61,23 @@ impl api::Kubelet for NoKubelet {
     }
 }
 
-struct Cluster {
-    world: World,
+pub struct Cluster {
+    pub world: World,
     lifeline: (io::PipeReader, io::PipeWriter),
-    client: kube::Client,
-    pods: Api<Pod>,
-    shutdown: CancellationToken,
+    pub client: kube::Client,
+    pub pods: Api<Pod>,
+    pub shutdown: CancellationToken,
     _audit: mpsc::UnboundedReceiver<api::AuditEvent>,
 }
 
-struct Node1 {
-    kubelet: Arc<Kubelet>,
-    stop: CancellationToken,
-    task: tokio::task::JoinHandle<()>,
+pub struct Node1 {
+    pub kubelet: Arc<Kubelet>,
+    pub stop: CancellationToken,
+    pub task: tokio::task::JoinHandle<()>,
 }
 
 impl Cluster {
-    async fn new() -> Self {
+    pub async fn new() -> Self {
         let world = World::new();
         let pki = Arc::new(api::Pki::load_or_create(&world.path().join("pki")).unwrap());
         let shutdown = CancellationToken::new();
@@ -112,7 +112,7 @@ impl Cluster {
         }
     }
 
-    fn kubelet(&self) -> Node1 {
+    pub fn kubelet(&self) -> Node1 {
         let kubelet = Kubelet::new(
             self.client.clone(),
             KubeletConfig {
@@ -134,7 +134,7 @@ impl Cluster {
         Node1 { kubelet, stop, task }
     }
 
-    async fn create(&self, name: &str, spec: Value) -> Pod {
+    pub async fn create(&self, name: &str, spec: Value) -> Pod {
         let mut pod = json!({"metadata": {"name": name, "labels": {"app": name}}, "spec": spec});
         pod["spec"]["nodeName"] = "node-a".into();
         self.pods
@@ -144,7 +144,7 @@ impl Cluster {
     }
 
     /// Waits until the pod's status, as JSON, satisfies `holds`; shows the last one otherwise.
-    async fn wait(&self, name: &str, holds: impl Fn(&Value) -> bool) -> Value {
+    pub async fn wait(&self, name: &str, holds: impl Fn(&Value) -> bool) -> Value {
         let last = std::sync::Mutex::new(Value::Null);
         let work = async {
             loop {
@@ -164,7 +164,7 @@ impl Cluster {
         }
     }
 
-    async fn gone(&self, name: &str) {
+    pub async fn gone(&self, name: &str) {
         within(async {
             while self.pods.get_opt(name).await.unwrap().is_some() {
                 tokio::time::sleep(std::time::Duration::from_millis(20)).await;
@@ -174,19 +174,19 @@ impl Cluster {
     }
 }
 
-fn condition<'a>(status: &'a Value, kind: &str) -> &'a Value {
+pub fn condition<'a>(status: &'a Value, kind: &str) -> &'a Value {
     status["conditions"]
         .as_array()
         .and_then(|list| list.iter().find(|one| one["type"] == kind))
         .unwrap_or(&Value::Null)
 }
 
-fn is_ready(status: &Value) -> bool {
+pub fn is_ready(status: &Value) -> bool {
     condition(status, "Ready")["status"] == "True"
 }
 
 impl Node1 {
-    async fn run(&self, pod: &Pod, container: &str, command: &[&str]) -> (i32, String) {
+    pub async fn run(&self, pod: &Pod, container: &str, command: &[&str]) -> (i32, String) {
         let (out, mut output) = mpsc::channel(16);
         let (err, _errors) = mpsc::channel(16);
         let command = command.iter().map(|word| (*word).to_owned()).collect();
@@ -205,7 +205,7 @@ impl Node1 {
         (code.unwrap(), text)
     }
 
-    async fn log(&self, pod: &Pod, request: LogRequest) -> String {
+    pub async fn log(&self, pod: &Pod, request: LogRequest) -> String {
         let uid = pod.metadata.uid.as_deref().unwrap();
         let mut stream = self.kubelet.logs("chirpy", "", uid, request).await.unwrap();
         let mut text = Vec::new();

@@ -1,8 +1,11 @@
 //! Real pods on this machine: every test starts inits of its own and ties them to a lifeline.
 
+mod chaos;
 mod exec;
 mod kubelet;
 mod life;
 mod limits;
 mod network;
+mod pod_life;
+mod power;
 mod support;

@@ -30,6 +30,14 @@ impl HttpMatch {
         Ok(())
     }
 
+    /// Whether a request could match, as far as its first line says. Costs no header map.
+    pub(crate) fn may(&self, method: &str, path: &str) -> bool {
+        self.method
+            .as_ref()
+            .is_none_or(|wanted| wanted.eq_ignore_ascii_case(method))
+            && self.path.as_ref().is_none_or(|pattern| wildcard(pattern, path))
+    }
+
     pub(crate) fn request(&self, method: &Method, path: &str, headers: &HeaderMap) -> bool {
         self.method
             .as_ref()
@@ -64,15 +72,23 @@ fn fits_all(headers: &HeaderMap, wanted: &BTreeMap<String, String>) -> bool {
 
 /// Whether `text` fits `pattern`, in time proportional to their product at worst.
 pub fn wildcard(pattern: &str, text: &str) -> bool {
+    // For `?` a character is one unit: bytes will do where all are ASCII, and need no memory.
+    if pattern.is_ascii() && text.is_ascii() {
+        return fits(pattern.as_bytes(), text.as_bytes(), b'*', b'?');
+    }
     let (pattern, text): (Vec<char>, Vec<char>) = (pattern.chars().collect(), text.chars().collect());
+    fits(&pattern, &text, '*', '?')
+}
+
+fn fits<T: PartialEq>(pattern: &[T], text: &[T], any: T, one: T) -> bool {
     let (mut p, mut t) = (0, 0);
     // Where the last star stands, and how far it has been made to reach.
     let mut star: Option<(usize, usize)> = None;
     while t < text.len() {
-        if p < pattern.len() && pattern[p] == '*' {
+        if p < pattern.len() && pattern[p] == any {
             star = Some((p, t));
             p += 1;
-        } else if p < pattern.len() && (pattern[p] == '?' || pattern[p] == text[t]) {
+        } else if p < pattern.len() && (pattern[p] == one || pattern[p] == text[t]) {
             p += 1;
             t += 1;
         } else if let Some((at, reach)) = star {
@@ -83,7 +99,7 @@ pub fn wildcard(pattern: &str, text: &str) -> bool {
             return false;
         }
     }
-    pattern[p..].iter().all(|rest| *rest == '*')
+    pattern[p..].iter().all(|rest| *rest == any)
 }
 
 #[cfg(test)]

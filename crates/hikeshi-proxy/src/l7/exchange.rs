@@ -1,225 +1,484 @@
-//! One request: choose a backend, forward, answer.
+//! One request and its answer: choose a backend, forward, answer.
 
 use std::io;
-use std::sync::Arc;
 
-use bytes::Bytes;
-use http::header::{CONNECTION, CONTENT_TYPE, HeaderName, UPGRADE};
-use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Version, request};
-use http_body_util::{Either, Full};
-use hyper::body::Incoming;
-use hyper::upgrade::OnUpgrade;
+use http::header::EXPECT;
+use http::{Method, StatusCode};
+use tokio::io::AsyncWriteExt;
+use tokio::net::TcpStream;
 use tokio::time::Instant;
 
-use super::body::{Account, EdgeBody};
+use super::account::Account;
+use super::client::poll_left;
+use super::connection::{End, Session};
+use super::content::RequestContent;
+use super::edited;
 use super::fault::{Exchange, NewBody};
-use super::pool::{RequestBody, Returns};
-use super::upgrade;
+use super::faulted;
+use super::flow::{Broken, Flow};
+use super::pump::{Failure, Pump};
+use super::reject;
+use super::tunnel;
+use super::upstream::Connection;
 use crate::connect::{Edge, Upstream};
 use crate::faults::Aborted;
+use crate::http1::response::Asked as Question;
+use crate::http1::strip::strip;
+use crate::http1::{Framing, Refused, RequestHead, ResponseHead, head};
 use crate::metrics::CODE_NONE;
 use crate::plane::Shared;
 use crate::relay::{choose, destination_name};
-use crate::routes::{Asked, Destination, Peer, Resolved, Target};
+use crate::routes::{Asked, Resolved, Target};
 
-/// Serves one request. The error closes the client's connection without an answer.
-pub(super) async fn exchange(
-    shared: Arc<Shared>,
-    source: Arc<Peer>,
-    destination: Arc<Destination>,
-    mut request: Request<Incoming>,
-) -> Result<Response<EdgeBody>, Aborted> {
+/// Says to a client that waits with its body that somebody wants it.
+const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
+
+/// A request that has a backend.
+pub(super) struct Request {
+    head: RequestHead,
+    question: Question,
+    /// Asked twice is as good as once (what RFC 9110 calls safe), and it has no body.
+    repeatable: bool,
+    pub edge: Edge,
+    pub upstream: Upstream,
+    /// As people call where it goes.
+    target: Target,
+}
+
+/// Serves the request whose head stands at the front of the client's buffer.
+pub(super) async fn exchange(session: &mut Session, head: RequestHead) -> End {
     let arrival = Instant::now();
-    let resolved = shared.routes().resolve_request(&destination, || Asked {
-        host: request
-            .uri()
-            .host()
-            .or_else(|| request.headers().get(http::header::HOST)?.to_str().ok())
-            .unwrap_or_default(),
-        path: request.uri().path(),
-    });
+    let (request, mut account) = match route(session, head, arrival) {
+        Ok(routed) => routed,
+        Err(unrouted) => {
+            let Unrouted {
+                head,
+                account,
+                status,
+                message,
+            } = *unrouted;
+            let flow = Flow::new(head.len, head.framing.clone());
+            return answer(session, &head, account, flow, status, &message).await;
+        }
+    };
+    let board = session.shared.board.clone();
+    let faults = {
+        let (bytes, edge) = (session.client.buffer.bytes(), &request.edge);
+        let (method, path) = first_line(bytes, &request.head);
+        let port = request.upstream.backend.port;
+        let faults = session
+            .memory
+            .faults(&board, &edge.source, &edge.destination, port);
+        Exchange::may_hit(&faults, method, path).then_some(faults)
+    };
+    let Some(faults) = faults else {
+        // Nearly every request.
+        let flow = forwarded(session, &request.head);
+        return deliver(session, &request, account, flow, None, request.question).await;
+    };
+
+    let bytes = &session.client.buffer.bytes()[..request.head.len];
+    let (method, target) = (
+        &bytes[request.head.method.clone()],
+        &bytes[request.head.target.clone()],
+    );
+    let Some(mut parts) = edited::request_parts(bytes, method, target) else {
+        let flow = Flow::new(request.head.len, request.head.framing.clone());
+        let message = "the request's target is no URI\n";
+        return answer(
+            session,
+            &request.head,
+            account,
+            flow,
+            StatusCode::BAD_REQUEST,
+            message,
+        )
+        .await;
+    };
+    let exchange = Exchange::of(board, &faults, &parts, arrival);
+    let client_method = parts.method.clone();
+    if !exchange.touches_request() {
+        let flow = forwarded(session, &request.head);
+        let exchange = exchange.touches_response().then_some((exchange, client_method));
+        return deliver(session, &request, account, flow, exchange, request.question).await;
+    }
+    for line in &request.head.hop {
+        let line = &session.client.buffer.bytes()[line.clone()];
+        if let Some(colon) = line.iter().position(|byte| *byte == b':')
+            && let Ok(name) = http::HeaderName::from_bytes(&line[..colon])
+        {
+            parts.headers.remove(name);
+        }
+    }
+    let edits = exchange.edits_request();
+    let mut framing = request.head.framing.clone();
+    let mut original = Vec::new();
+    if edits {
+        original.extend_from_slice(&session.client.buffer.bytes()[..request.head.len]);
+        session.client.buffer.consume(request.head.len);
+    }
+    let client = &mut session.client;
+    let stream = &client.stream;
+    let content = RequestContent {
+        buffer: &mut client.buffer,
+        stream,
+        framing: &mut framing,
+        invitation: if request.head.expects_continue {
+            CONTINUE
+        } else {
+            b""
+        },
+    };
+    let changed = tokio::select! {
+        changed = exchange.request(&mut parts, content) => changed,
+        () = std::future::poll_fn(|cx| poll_left(stream, cx)) => return End::Closed,
+    };
+    let made = match changed {
+        Ok(NewBody::Kept(_)) => None,
+        Ok(NewBody::Made(bytes)) => Some(bytes),
+        Err(Aborted) => {
+            account.answered(CODE_NONE);
+            return End::Closed;
+        }
+    };
+    let question = Question::of(parts.method.as_str().as_bytes());
+    let flow = match made {
+        _ if !edits => forwarded(session, &request.head),
+        None => Flow::with_head(edited::request_bytes(&parts, &original, b""), framing),
+        Some(body) => {
+            parts.headers.remove(EXPECT);
+            Flow::in_place(edited::request_bytes(&parts, &original, &body), framing)
+        }
+    };
+    let exchange = exchange.touches_response().then_some((exchange, client_method));
+    deliver(session, &request, account, flow, exchange, question).await
+}
+
+/// A request that has none, and its answer.
+struct Unrouted {
+    head: RequestHead,
+    account: Account,
+    status: StatusCode,
+    message: String,
+}
+
+/// Chooses the backend and opens the account.
+fn route(
+    session: &mut Session,
+    head: RequestHead,
+    arrival: Instant,
+) -> Result<(Request, Account), Box<Unrouted>> {
+    let bytes = session.client.buffer.bytes();
+    let (method, path) = first_line(bytes, &head);
+    let resolved = session
+        .shared
+        .routes()
+        .resolve_request(&session.destination, || Asked {
+            host: host(bytes, &head),
+            path,
+        });
+    let label = if session.source.is_host() {
+        (method, path)
+    } else {
+        ("", "")
+    };
+    let (shared, source) = (&session.shared, &session.source);
+    let mut metrics = |destination: &str| {
+        session.memory.edge(destination, label, || {
+            let route = if source.is_host() {
+                shared.route_names.name(method, path)
+            } else {
+                String::new()
+            };
+            shared.metrics.edge(&source.workload, destination, route)
+        })
+    };
     let (target, missing) = match resolved {
         Resolved::To(target) => (Some(target), String::new()),
         Resolved::Missing(name) => (None, name),
-        Resolved::Unmatched => (None, "this path".into()),
-    };
-    let route = if source.is_host() {
-        shared.route_names.name(request.method(), request.uri().path())
-    } else {
-        String::new()
+        Resolved::Unmatched => {
+            let account = Account::new(metrics(""), arrival, None);
+            let message = format!("no rule is about {path}\n");
+            let status = StatusCode::NOT_FOUND;
+            return Err(Box::new(Unrouted {
+                head,
+                account,
+                status,
+                message,
+            }));
+        }
     };
     let chosen = target
         .as_ref()
-        .and_then(|target| Some((target, choose(&shared, target)?)));
+        .and_then(|target| Some((target, choose(shared, target)?)));
     let Some((target, (upstream, in_flight))) = chosen else {
-        let name = target
-            .as_ref()
-            .map_or(missing, Target::name);
-        let metrics = shared.metrics.edge(
-            &source.workload,
-            target.as_ref().map_or("", Target::destination),
-            route,
+        let name = target.as_ref().map_or(missing, Target::name);
+        let account = Account::new(
+            metrics(target.as_ref().map_or("", Target::destination)),
+            arrival,
+            None,
         );
-        let account = Account::new(metrics, arrival, None);
-        return Ok(text(
-            StatusCode::SERVICE_UNAVAILABLE,
-            format!("no ready endpoints for {name}\n"),
+        let message = format!("no ready endpoints for {name}\n");
+        let status = StatusCode::SERVICE_UNAVAILABLE;
+        return Err(Box::new(Unrouted {
+            head,
             account,
-        ));
+            status,
+            message,
+        }));
     };
-    let peer = upstream.peer(&shared);
-    let metrics = shared
-        .metrics
-        .edge(&source.workload, destination_name(target, &peer), route);
-    let mut account = Account::new(metrics.clone(), arrival, in_flight);
-    let edge = Edge {
-        source,
-        destination: peer,
-        metrics,
-    };
-
-    let client = (request.headers().contains_key(UPGRADE)).then(|| hyper::upgrade::on(&mut request));
-    let faults = shared
-        .board
-        .http(&edge.source.uid, &edge.destination.uid, upstream.backend.port);
-    let (mut parts, body) = request.into_parts();
-    let exchange = (!faults.is_empty()).then(|| Exchange::of(shared.board.clone(), faults, &parts, arrival));
-    let body = match &exchange {
-        Some(exchange) => match exchange.request(&mut parts, body).await {
-            Ok(NewBody::Kept(body)) => Either::Left(body),
-            Ok(NewBody::Made(bytes)) => Either::Right(Full::new(bytes)),
-            Err(aborted) => return Err(close(account, aborted)),
+    let peer = upstream.peer(shared);
+    let metrics = metrics(destination_name(target, &peer));
+    let account = Account::new(metrics.clone(), arrival, in_flight);
+    let request = Request {
+        question: Question::of(method.as_bytes()),
+        repeatable: head.framing.is_done() && matches!(method, "GET" | "HEAD" | "OPTIONS"),
+        edge: Edge {
+            source: source.clone(),
+            destination: peer,
+            metrics,
         },
-        None => Either::Left(body),
+        upstream,
+        target: target.clone(),
+        head,
     };
-    for_the_next_hop(&mut parts, client.is_some());
-    let method = parts.method.clone();
-    let answered = send(&shared, &edge, &upstream, Request::from_parts(parts, body)).await;
-    let (response, connection) = match answered {
-        Ok(answered) => answered,
-        Err(error) => {
-            tracing::debug!(source = edge.source.workload, target = target.name(), %error, "no answer");
-            return Ok(text(
-                StatusCode::BAD_GATEWAY,
-                format!("{}: {error}\n", target.name()),
-                account,
-            ));
-        }
-    };
-    account.answered(response.status().as_u16());
-    let answered = answer(exchange, &method, response, connection, account, |upstream| {
-        if let Some(client) = client {
-            upgrade::join(edge, client, upstream);
-        }
-    });
-    answered.await
+    Ok((request, account))
 }
 
-fn close(mut account: Account, aborted: Aborted) -> Aborted {
-    account.answered(CODE_NONE);
-    aborted
+/// Method and path. Both are ASCII tokens, or httparse would have refused them.
+fn first_line<'a>(bytes: &'a [u8], head: &RequestHead) -> (&'a str, &'a str) {
+    let text =
+        |range: &std::ops::Range<usize>| std::str::from_utf8(&bytes[range.clone()]).unwrap_or_default();
+    let target = text(&head.target);
+    let path = match target.split_once("://") {
+        Some((_, rest)) if !target.starts_with('/') => rest.find('/').map_or("/", |at| &rest[at..]),
+        _ => target,
+    };
+    (text(&head.method), path.split('?').next().unwrap_or_default())
 }
 
-async fn answer(
-    exchange: Option<Exchange>,
-    method: &Method,
-    mut response: Response<Incoming>,
-    connection: Returns,
-    mut account: Account,
-    upgraded: impl FnOnce(OnUpgrade),
-) -> Result<Response<EdgeBody>, Aborted> {
-    let switching = response.status() == StatusCode::SWITCHING_PROTOCOLS;
-    if switching {
-        upgraded(hyper::upgrade::on(&mut response));
+fn host<'a>(bytes: &'a [u8], head: &RequestHead) -> &'a str {
+    let target = std::str::from_utf8(&bytes[head.target.clone()]).unwrap_or_default();
+    match target.split_once("://") {
+        Some((_, rest)) if !target.starts_with('/') => rest.split(['/', '?']).next().unwrap_or_default(),
+        _ => head::header(&bytes[..head.len], "host")
+            .and_then(|value| std::str::from_utf8(value).ok())
+            .unwrap_or_default(),
     }
-    let (mut parts, body) = response.into_parts();
-    parts.version = Version::HTTP_11;
-    strip(&mut parts.headers, switching);
-    let body = match exchange {
-        Some(exchange) => match exchange.response(method, &mut parts, body).await {
-            Ok(body) => body,
-            Err(aborted) => return Err(close(account, aborted)),
+}
+
+/// The request as it came, without what is about the client's connection.
+fn forwarded(session: &mut Session, head: &RequestHead) -> Flow {
+    let removed = strip(&mut session.client.buffer.bytes_mut()[..head.len], &head.hop);
+    session.client.buffer.consume(removed);
+    if head.framing.is_done() {
+        Flow::kept(head.len - removed)
+    } else {
+        Flow::new(head.len - removed, head.framing.clone())
+    }
+}
+
+/// Sends on the client's own connection, else on one that nobody has, else on a new one; then sees the answer through.
+async fn deliver(
+    session: &mut Session,
+    request: &Request,
+    mut account: Account,
+    mut flow: Flow,
+    mut exchange: Option<(Exchange, Method)>,
+    question: Question,
+) -> End {
+    let mut fresh = false;
+    loop {
+        let known = if fresh {
+            None
+        } else {
+            session.idle_connection(request)
+        };
+        let mut connection = match known {
+            Some(connection) => connection,
+            None => match open(&session.shared, &session.client.stream, request).await {
+                Some(Ok(connection)) => connection,
+                Some(Err(error)) => return unanswered(session, request, account, flow, &error).await,
+                None => return End::Closed,
+            },
+        };
+        let mut pump = Pump::new(&mut session.client, &mut connection, flow, question);
+        let failure = match answer_head(&mut pump, &request.head).await {
+            Ok(head) => {
+                let (end, reusable) =
+                    see_through(&mut pump, request, &mut account, head, exchange.take()).await;
+                if reusable {
+                    session.kept.keep(connection, &session.shared.pool);
+                }
+                return end;
+            }
+            Err(failure) => failure,
+        };
+        let repeat = pump.may_repeat(request.repeatable);
+        flow = pump.request;
+        match failure {
+            Failure::NoAnswer(_) if repeat => {
+                flow.rewind();
+                fresh = true;
+            }
+            Failure::NoAnswer(error) => return unanswered(session, request, account, flow, &error).await,
+            Failure::BadAnswer(refused) => {
+                return unanswered(session, request, account, flow, &io::Error::other(refused)).await;
+            }
+            Failure::BadRequest(refused) => {
+                account.answered(StatusCode::BAD_REQUEST.as_u16());
+                return End::Farewell(reject::refused(refused));
+            }
+            Failure::ClientLeft => return End::Closed,
+        }
+    }
+}
+
+/// `None` when the client has left meanwhile: through a partition this takes minutes.
+async fn open(shared: &Shared, client: &TcpStream, request: &Request) -> Option<io::Result<Connection>> {
+    tokio::select! {
+        opened = Connection::open(shared, request.edge.clone(), &request.upstream) => Some(opened),
+        () = std::future::poll_fn(|cx| poll_left(client, cx)) => None,
+    }
+}
+
+/// The final answer's head. Interim ones go straight to the client, if it can know them.
+async fn answer_head(pump: &mut Pump<'_>, request: &RequestHead) -> Result<ResponseHead, Failure> {
+    loop {
+        let head = pump.head().await?;
+        if head.status == 101 && !request.upgrade {
+            return Err(Failure::BadAnswer(Refused::Malformed(
+                "it switches protocols unasked",
+            )));
+        }
+        if head.status == 101 || head.status >= 200 {
+            pump.request.release(&mut pump.client.buffer);
+            return Ok(head);
+        }
+        let interim = clean(pump, &head);
+        if !request.old {
+            let bytes = &pump.upstream.buffer.bytes()[..interim];
+            let written = pump.client.stream.write_all(bytes).await;
+            written.map_err(|_| Failure::ClientLeft)?;
+        }
+        pump.upstream.buffer.consume(interim);
+    }
+}
+
+/// Takes what is not for the client out of the answer's head, and says HTTP/1.1. Returns the head's new length.
+fn clean(pump: &mut Pump<'_>, head: &ResponseHead) -> usize {
+    let bytes = &mut pump.upstream.buffer.bytes_mut()[..head.len];
+    if head.old {
+        bytes["HTTP/1.".len()] = b'1';
+    }
+    let removed = strip(bytes, &head.hop);
+    pump.upstream.buffer.consume(removed);
+    head.len - removed
+}
+
+/// Carries the answer to the client. Besides the end, whether the backend's connection can be used again.
+async fn see_through(
+    pump: &mut Pump<'_>,
+    request: &Request,
+    account: &mut Account,
+    head: ResponseHead,
+    exchange: Option<(Exchange, Method)>,
+) -> (End, bool) {
+    account.answered(head.status);
+    let len = clean(pump, &head);
+    let connected = request.question == Question::Connect && (200..300).contains(&head.status);
+    if head.status == 101 || connected {
+        account.count();
+        if pump.carry(Flow::new(len, Framing::EMPTY)).await.is_ok() {
+            tunnel::join(&request.edge, pump.client, pump.upstream).await;
+        }
+        return (End::Closed, false);
+    }
+    let mut reusable = !head.close;
+    let mut until_close = head.framing == Framing::UntilClose;
+    let mut event_stream = head.event_stream;
+    let flow = match exchange {
+        None => Flow::new(len, head.framing),
+        Some((exchange, method)) => match faulted::response(pump, len, head, exchange, &method).await {
+            Ok(answer) => {
+                account.answered(answer.status);
+                event_stream &= !answer.made;
+                until_close &= !answer.made;
+                reusable &= answer.whole;
+                answer.flow
+            }
+            Err(failure) => {
+                if let faulted::Failed::Aborted = failure {
+                    account.answered(CODE_NONE);
+                }
+                return (End::Closed, false);
+            }
         },
-        None => NewBody::Kept(body),
     };
-    account.answered(parts.status.as_u16());
     // An event stream ends when somebody closes a page: its first byte is what a user waits for.
-    let endless = parts
-        .headers
-        .get(CONTENT_TYPE)
-        .is_some_and(|kind| kind.as_bytes().starts_with(b"text/event-stream"));
-    if endless || switching {
+    if event_stream {
         account.count();
     }
-    let body = match body {
-        NewBody::Kept(body) => EdgeBody::stream(body, connection, account),
-        // The upstream's own body was not read: its connection is dropped.
-        NewBody::Made(bytes) => EdgeBody::full(bytes, Some(account)),
-    };
-    Ok(Response::from_parts(parts, body))
-}
-
-/// Sends on an idle connection, else on a new one. A request that an idle connection, closing just then, never wrote is
-/// sent once more; nothing else is repeated.
-async fn send(
-    shared: &Shared,
-    edge: &Edge,
-    upstream: &Upstream,
-    mut request: Request<RequestBody>,
-) -> io::Result<(Response<Incoming>, Returns)> {
-    if let Some(mut connection) = shared.pool.take(edge, upstream) {
-        match connection.sender.try_send_request(request).await {
-            Ok(response) => return Ok((response, connection)),
-            Err(mut failed) => match failed.take_message() {
-                Some(unsent) => request = unsent,
-                None => return Err(io::Error::other(failed.into_error())),
-            },
+    match pump.carry(flow).await {
+        Ok(()) if !pump.is_sent() => (End::Farewell(Vec::new()), false),
+        Ok(()) => {
+            let reusable = reusable && !until_close && pump.upstream.buffer.is_empty();
+            let end = if request.head.close || until_close {
+                End::Closed
+            } else {
+                End::Next
+            };
+            (end, reusable)
+        }
+        Err(Broken::Receiver(_)) => (End::Closed, false),
+        // Half an answer must not look like a whole one.
+        Err(broken) => {
+            tracing::debug!(target = request.target.name(), %broken, "half an answer");
+            (End::Reset, false)
         }
     }
-    let mut connection = shared.pool.open(shared, edge.clone(), upstream).await?;
-    let response = connection
-        .sender
-        .send_request(request)
-        .await
-        .map_err(io::Error::other)?;
-    Ok((response, connection))
 }
 
-fn for_the_next_hop(parts: &mut request::Parts, upgrade: bool) {
-    parts.version = Version::HTTP_11;
-    strip(&mut parts.headers, upgrade);
+async fn unanswered(
+    session: &mut Session,
+    request: &Request,
+    account: Account,
+    flow: Flow,
+    error: &io::Error,
+) -> End {
+    let target = request.target.name();
+    tracing::debug!(source = request.edge.source.workload, target, %error, "no answer");
+    let message = format!("{target}: {error}\n");
+    answer(
+        session,
+        &request.head,
+        account,
+        flow,
+        StatusCode::BAD_GATEWAY,
+        &message,
+    )
+    .await
 }
 
-/// Removes what is about one hop only. The framing headers stay: hyper reads and keeps them.
-fn strip(headers: &mut HeaderMap, upgrade: bool) {
-    if upgrade {
-        return;
-    }
-    if headers.contains_key(CONNECTION) {
-        let named: Vec<HeaderName> = headers
-            .get_all(CONNECTION)
-            .iter()
-            .filter_map(|value| value.to_str().ok())
-            .flat_map(|value| value.split(','))
-            .filter_map(|name| name.trim().parse().ok())
-            .collect();
-        for name in named {
-            headers.remove(name);
-        }
-        headers.remove(CONNECTION);
-    }
-    headers.remove(UPGRADE);
-    headers.remove("keep-alive");
-    headers.remove("proxy-connection");
-}
-
-fn text(status: StatusCode, message: String, mut account: Account) -> Response<EdgeBody> {
+/// Answers in the backend's place.
+async fn answer(
+    session: &mut Session,
+    head: &RequestHead,
+    mut account: Account,
+    flow: Flow,
+    status: StatusCode,
+    message: &str,
+) -> End {
     account.answered(status.as_u16());
-    let mut response = Response::new(EdgeBody::full(Bytes::from(message), Some(account)));
-    *response.status_mut() = status;
-    response.headers_mut().insert(
-        CONTENT_TYPE,
-        HeaderValue::from_static("text/plain; charset=utf-8"),
-    );
-    response
+    let client = &mut session.client;
+    let asked_head = head.is_head;
+    let close = !flow.abandon(&mut client.buffer) || head.close;
+    let bytes = reject::answer(status, message, asked_head, close);
+    if close {
+        return End::Farewell(bytes);
+    }
+    match client.stream.write_all(&bytes).await {
+        Ok(()) => End::Next,
+        Err(_) => End::Closed,
+    }
 }

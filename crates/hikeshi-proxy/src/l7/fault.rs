@@ -7,9 +7,10 @@ use http::header::{CONTENT_ENCODING, CONTENT_LENGTH, TRANSFER_ENCODING};
 use http::{HeaderMap, Method, request, response};
 use http_body_util::{BodyExt, Limited};
 use hyper::body::Body;
-use tokio::time::{Instant, sleep_until};
+use tokio::time::Instant;
 
 use crate::faults::{Aborted, ActiveFault, FaultBoard, HttpFault, HttpTarget, Patch};
+use crate::timer::exact_sleep_until;
 
 /// Bodies longer than this in bytes are not read into memory to be patched; they pass as they are.
 const MOST_TO_PATCH: usize = 8 * 1024 * 1024;
@@ -29,19 +30,27 @@ pub(super) enum NewBody<B> {
 }
 
 impl Exchange {
+    /// Whether any of the faults could be about a request, as far as its first line says.
+    pub fn may_hit(faults: &[Arc<ActiveFault>], method: &str, path: &str) -> bool {
+        faults
+            .iter()
+            .any(|fault| fault.http().is_some_and(|http| http.matches.may(method, path)))
+    }
+
     /// `faults` are those on this edge. Answers' faults are drawn when the answer is known.
     pub fn of(
         board: Arc<FaultBoard>,
-        faults: Vec<Arc<ActiveFault>>,
+        faults: &[Arc<ActiveFault>],
         parts: &request::Parts,
         arrival: Instant,
     ) -> Self {
-        let matching = faults.into_iter().filter(|fault| {
+        let matches = |fault: &&Arc<ActiveFault>| {
             fault.http().is_some_and(|http| {
                 http.matches
                     .request(&parts.method, parts.uri.path(), &parts.headers)
             })
-        });
+        };
+        let matching = faults.iter().filter(matches).map(Arc::clone);
         let (on_request, on_response): (Vec<_>, Vec<_>) = matching.partition(|fault| {
             fault
                 .http()
@@ -54,6 +63,19 @@ impl Exchange {
             on_request,
             on_response,
         }
+    }
+
+    pub fn touches_request(&self) -> bool {
+        !self.on_request.is_empty()
+    }
+
+    pub fn touches_response(&self) -> bool {
+        !self.on_response.is_empty()
+    }
+
+    /// Whether the request's own bytes change.
+    pub fn edits_request(&self) -> bool {
+        edits(&self.on_request)
     }
 
     pub async fn request<B>(&self, parts: &mut request::Parts, body: B) -> Result<NewBody<B>, Aborted>
@@ -80,12 +102,13 @@ impl Exchange {
         Ok(body)
     }
 
+    /// Besides the body, whether the answer's own bytes changed.
     pub async fn response<B>(
         self,
         method: &Method,
         parts: &mut response::Parts,
         body: B,
-    ) -> Result<NewBody<B>, Aborted>
+    ) -> Result<(NewBody<B>, bool), Aborted>
     where
         B: Body<Data = Bytes> + Unpin,
         B::Error: std::error::Error + Send + Sync + 'static,
@@ -117,8 +140,16 @@ impl Exchange {
                 }
             }
         }
-        Ok(body)
+        Ok((body, edits(&hit)))
     }
+}
+
+fn edits(faults: &[Arc<ActiveFault>]) -> bool {
+    faults.iter().any(|fault| {
+        fault
+            .http()
+            .is_some_and(|http| http.action.replace.is_some() || http.action.patch.is_some())
+    })
 }
 
 /// One draw per exchange, and only of exchanges that match: the share is exact among those.
@@ -126,8 +157,7 @@ fn drawn(fault: &ActiveFault) -> bool {
     fault.http().is_some_and(|http| http.percent.hits(fault.draw()))
 }
 
-/// Waits until `due`, or until the last of `faults` is lifted: a delay must not outlive what asked for it. The timer's
-/// resolution is a millisecond: what need not wait must not come near it.
+/// Waits until `due`, or until the last of `faults` is lifted: a delay must not outlive what asked for it.
 async fn hold(board: &FaultBoard, faults: &[Arc<ActiveFault>], due: Instant) {
     if due <= Instant::now() {
         return;
@@ -135,7 +165,7 @@ async fn hold(board: &FaultBoard, faults: &[Arc<ActiveFault>], due: Instant) {
     let mut changed = board.subscribe();
     while is_posted(board, faults) {
         tokio::select! {
-            () = sleep_until(due) => return,
+            () = exact_sleep_until(due) => return,
             // The board outlives this call, which borrows it.
             _ = changed.changed() => {}
         }

@@ -50,14 +50,14 @@ async fn head(stream: &mut BufReader<TcpStream>) -> Option<(String, Vec<String>)
     Some((first, lines))
 }
 
-struct Answer {
-    status: u16,
-    headers: Vec<String>,
+pub struct Answer {
+    pub status: u16,
+    pub headers: Vec<String>,
     body: String,
 }
 
 /// One request on an open connection; `None` when it is closed without an answer.
-async fn ask(stream: &mut BufReader<TcpStream>, method: &str, path: &str, extra: &str) -> Option<Answer> {
+pub async fn ask(stream: &mut BufReader<TcpStream>, method: &str, path: &str, extra: &str) -> Option<Answer> {
     let request = format!("{method} {path} HTTP/1.1\r\nhost: db\r\n{extra}\r\n");
     stream.get_mut().write_all(request.as_bytes()).await.unwrap();
     let (line, headers) = tokio::time::timeout(PATIENCE, head(stream))
@@ -83,7 +83,7 @@ async fn ask(stream: &mut BufReader<TcpStream>, method: &str, path: &str, extra:
     })
 }
 
-async fn mirroring() -> (World, BufReader<TcpStream>) {
+pub async fn mirroring() -> (World, BufReader<TcpStream>) {
     let mut world = World::new(AppProtocol::Http).await;
     mirror(world.take_server());
     world.apply().await;
@@ -91,7 +91,7 @@ async fn mirroring() -> (World, BufReader<TcpStream>) {
     (world, stream)
 }
 
-fn fault(
+pub fn fault(
     world: &World,
     target: HttpTarget,
     matches: HttpMatch,

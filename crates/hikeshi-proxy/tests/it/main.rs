@@ -5,6 +5,7 @@ mod harness;
 mod http;
 mod l4;
 mod network_faults;
+mod traps;
 
 /// Not a test of its own: the other tests start this program again, with this name and a folder, as their data plane.
 #[test]

@@ -28,6 +28,9 @@ pub enum Command {
     /// Start, list, show or end a drill
     #[command(subcommand)]
     Drill(DrillCommand),
+    /// Run, list, show, stop or export experiments: Chaos Mesh objects with a hypothesis and guards
+    #[command(subcommand)]
+    Experiment(ExperimentCommand),
     /// Run a scenario with every seat scripted: the test of a scenario, and the source of stories
     Rehearse(RehearseArgs),
     /// List or check scenarios
@@ -117,6 +120,75 @@ pub enum DrillCommand {
     },
 }
 
+#[derive(Debug, Subcommand)]
+pub enum ExperimentCommand {
+    /// Run one: what it would hit, its steady state, what happened, recovery verified; exit code 1 when refuted or stopped
+    Run {
+        /// YAML or JSON of one Chaos Mesh object
+        file: PathBuf,
+        /// How long, e.g. `2m`; without it as long as the manifest says, else one minute
+        #[arg(long = "for", value_name = "DURATION")]
+        lasts: Option<String>,
+        #[arg(long)]
+        json: bool,
+        #[arg(long, value_enum)]
+        lang: Option<Lang>,
+    },
+    /// List those that are on and those that were, newest first
+    List {
+        #[arg(long)]
+        json: bool,
+        #[arg(long, value_enum)]
+        lang: Option<Lang>,
+    },
+    /// Show one: figures before, during and after, who was hit, what happened
+    Show {
+        /// The experiment; `last` is the newest
+        id: String,
+        #[arg(long)]
+        json: bool,
+        #[arg(long, value_enum)]
+        lang: Option<Lang>,
+    },
+    /// End one and wait until its recovery is verified
+    Stop {
+        /// The experiment; `last` is the newest
+        id: String,
+        #[arg(long)]
+        json: bool,
+        #[arg(long, value_enum)]
+        lang: Option<Lang>,
+    },
+    /// Write one as a template for another tool
+    Export(ExportArgs),
+}
+
+#[derive(Debug, Args)]
+pub struct ExportArgs {
+    /// Write an AWS FIS experiment template of this manifest, with its IAM role and its rights in the cluster
+    #[arg(long, value_name = "FILE", required = true)]
+    pub aws_fis: PathBuf,
+    /// EKS cluster
+    #[arg(long, value_name = "NAME")]
+    pub cluster: Option<String>,
+    /// AWS account
+    #[arg(long, value_name = "ID")]
+    pub account: Option<String>,
+    /// AWS region; without it `AWS_REGION` or `AWS_DEFAULT_REGION`
+    #[arg(long)]
+    pub region: Option<String>,
+    /// CloudWatch alarm that stops the experiment; may be given several times
+    #[arg(long, value_name = "ARN")]
+    pub alarm: Vec<String>,
+    /// Folder to write to; without it `fis-NAME` here
+    #[arg(long, value_name = "DIR")]
+    pub out: Option<PathBuf>,
+    #[arg(long)]
+    pub json: bool,
+    #[arg(long, value_enum)]
+    pub lang: Option<Lang>,
+}
+
 #[derive(Debug, Args)]
 pub struct RehearseArgs {
     /// Scenarios to rehearse
@@ -189,6 +261,9 @@ pub enum Internal {
     },
     PodInit {
         folder: PathBuf,
+    },
+    Stress {
+        load: Vec<String>,
     },
 }
 

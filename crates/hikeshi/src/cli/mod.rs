@@ -5,6 +5,7 @@ mod bench;
 mod doctor;
 mod down;
 mod drill;
+mod experiment;
 mod kubeconfig;
 mod output;
 mod postmortem;
@@ -15,6 +16,7 @@ mod story;
 mod up;
 
 use args::{Command, Internal};
+use hikeshi_node::stress::{Load, stress_main};
 
 use crate::failure::Failure;
 use crate::paths::Paths;
@@ -28,6 +30,7 @@ pub fn run(command: Command) -> Result<(), Failure> {
         Command::Status(args) => status::run(&args),
         Command::Kubeconfig(args) => kubeconfig::run(&args),
         Command::Drill(command) => drill::run(command),
+        Command::Experiment(command) => experiment::run(command),
         Command::Rehearse(args) => rehearse::run(&args),
         Command::Scenario(command) => scenario::run(command),
         Command::Story(args) => story::run(&args),
@@ -47,6 +50,13 @@ fn run_internal(internal: Internal) -> Result<(), Failure> {
         Internal::PodInit { folder } => match hikeshi_node::pod_init_main(&folder) {
             0 => Ok(()),
             code => Err(Failure::component(format!("the pod's init ended with {code}"))),
+        },
+        Internal::Stress { load } => match Load::parse(&load) {
+            Some(load) => {
+                stress_main(load);
+                Ok(())
+            }
+            None => Err(Failure::usage("a load is four numbers".to_owned())),
         },
     }
 }

@@ -39,6 +39,11 @@ impl Progress {
         }
     }
 
+    /// Whether the line is rewritten in place.
+    pub fn is_terminal(&self) -> bool {
+        self.terminal && !self.quiet
+    }
+
     /// Ends the rewritten line.
     pub fn close(&mut self) {
         if self.open {

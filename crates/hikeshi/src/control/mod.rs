@@ -36,11 +36,13 @@ use crate::paths::Paths;
 /// Where the API server listens when the port is free.
 const API_PORT: u16 = 7443;
 /// What people outside the cluster may reach, by name: host port when free, and the Service behind it.
-const HOST_LISTENERS: [(&str, u16, &str, &str, u16); 4] = [
+const HOST_LISTENERS: [(&str, u16, &str, &str, u16); 5] = [
     ("chirpy", 7780, "chirpy", "gateway", 80),
     ("prometheus", 7790, "monitoring", "prometheus", 9090),
     ("alertmanager", 7793, "monitoring", "alertmanager", 9093),
     ("load", 7795, "hikeshi-load", "chirpy-load", 80),
+    // Leads to no Service by itself: Ingress objects are served there.
+    ("ingress", 7781, "", "", 0),
 ];
 /// The system's namespace: seats' default, and where they may act.
 pub const SYSTEM_NAMESPACE: &str = "chirpy";

@@ -28,6 +28,11 @@ pub fn install(paths: &Paths) -> Result<PathBuf, Failure> {
             copy(&source, &target.join(name))?;
         }
     }
+    // Without it only a TimeChaos is refused, and that says so.
+    let clock = beside.join("libhikeshi_clock.so");
+    if clock.exists() && beside != target {
+        copy(&clock, &target.join("libhikeshi_clock.so"))?;
+    }
     Ok(installed)
 }
 

@@ -2,6 +2,7 @@
 
 mod certificate;
 pub mod client;
+mod experiments;
 pub mod protocol;
 mod secrets;
 mod serve;

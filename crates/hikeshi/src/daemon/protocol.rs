@@ -19,6 +19,8 @@ pub enum Request {
         scenario: String,
     },
     DrillEnd,
+    /// About experiments.
+    Experiment(AboutExperiment),
     /// The kubeconfig of a person in a seat.
     SeatKubeconfig {
         name: String,
@@ -26,6 +28,30 @@ pub enum Request {
     },
     /// End control; pods and data plane are ended by whoever asks.
     Stop,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(tag = "about", rename_all = "kebab-case")]
+pub enum AboutExperiment {
+    /// What a manifest would do.
+    Preview {
+        manifest: String,
+    },
+    /// Begin one; answers its id, or its manifest's problems.
+    Start {
+        manifest: String,
+        by: String,
+        /// Ends it after so long, in place of what the manifest says.
+        seconds: Option<f64>,
+    },
+    List,
+    Show {
+        id: String,
+    },
+    Stop {
+        id: String,
+        by: String,
+    },
 }
 
 #[derive(Debug, Serialize, Deserialize)]

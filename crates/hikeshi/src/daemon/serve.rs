@@ -194,6 +194,7 @@ async fn answer(
             Ok(json!({"path": path}))
         }
         Request::Stop => Ok(json!({"stopping": true})),
+        Request::Experiment(asked) => super::experiments::answer(running.host.as_ref(), asked).await,
     }
 }
 

@@ -6,7 +6,7 @@ use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use hikeshi_host::{AuditRecord, Host, HostConfig, Library, Shell};
+use hikeshi_host::{AuditRecord, Creator, Host, HostConfig, Library, Shell};
 use hikeshi_server::web::{Invites, TlsConfig, WebConfig, WebHandle};
 use hikeshi_slo::Cujs;
 use tokio::sync::mpsc;
@@ -68,11 +68,17 @@ impl Running {
         })
         .await?;
         let (alerts_tx, alerts) = mpsc::unbounded_channel();
-        let audit = translated(std::mem::replace(&mut control.audit, mpsc::unbounded_channel().1));
+        let (creators_tx, creators) = mpsc::unbounded_channel();
+        let audit = translated(
+            std::mem::replace(&mut control.audit, mpsc::unbounded_channel().1),
+            creators_tx,
+        );
         let host = Host::start(
             HostConfig {
                 client: control.client.clone(),
                 drills,
+                experiments: paths.experiments(),
+                creators,
                 library: Library::new(share.clone()),
                 cujs: cujs(&share, &system)?,
                 shell: Shell {
@@ -85,7 +91,8 @@ impl Running {
             alerts,
             audit,
             &control.shutdown,
-        );
+        )
+        .component("starting the drill host")?;
         let cookie_key = secrets::cookie_key(&secrets)?;
         let serve = |listen: SocketAddr, tls: Option<TlsConfig>| {
             let config = WebConfig {
@@ -222,14 +229,35 @@ fn upstream(control: &Control) -> hikeshi_host::UpstreamOf {
     })
 }
 
+/// Who created a chaos object, if that is what the request did. A server-side apply is a patch.
+fn creator(event: &hikeshi_apiserver::AuditEvent) -> Option<Creator> {
+    let made = event.code == 201 && matches!(event.verb.as_str(), "create" | "patch" | "update");
+    if !made || event.group != "chaos-mesh.org" || event.subresource.is_some() {
+        return None;
+    }
+    let body = event.request_body.as_ref();
+    let named = || Some(body?["metadata"]["name"].as_str()?.to_owned());
+    Some(Creator {
+        user: event.user.clone(),
+        resource: event.resource.clone(),
+        namespace: event.namespace.clone(),
+        name: event.name.clone().or_else(named)?,
+    })
+}
+
 /// The API server's audit in the drill engine's words. What the console runs is left out: the console itself writes
 /// that down, with its output.
 fn translated(
     mut from: mpsc::UnboundedReceiver<hikeshi_apiserver::AuditEvent>,
+    creators: mpsc::UnboundedSender<Creator>,
 ) -> mpsc::UnboundedReceiver<AuditRecord> {
     let (to, records) = mpsc::unbounded_channel();
     tokio::spawn(async move {
         while let Some(event) = from.recv().await {
+            if let Some(creator) = creator(&event) {
+                // Nobody to hear it is no error: the host may be ending.
+                let _ = creators.send(creator);
+            }
             let by_console = event.groups.iter().any(|group| group == seats::CONSOLE_GROUP);
             let by_person = event
                 .groups

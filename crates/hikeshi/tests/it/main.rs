@@ -7,4 +7,5 @@ mod harness;
 mod kubectl;
 mod leftovers;
 mod room;
+mod talk;
 mod wrong_input;

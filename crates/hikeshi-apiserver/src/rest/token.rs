@@ -1,0 +1,69 @@
+//! `kubectl create token`: a service account's token for a limited time.
+
+use axum::response::Response;
+use http::Method;
+use jiff::{SignedDuration, Timestamp};
+use serde_json::json;
+
+use super::write::stamp;
+use crate::app::App;
+use crate::request::Call;
+use crate::status::{ApiError, ApiResult, json_response};
+
+const USUAL_SECONDS: i64 = 3600;
+/// Kubernetes' own limits.
+const SECONDS: std::ops::RangeInclusive<i64> = 600..=1 << 32;
+const AUDIENCE: &str = "https://kubernetes.default.svc.cluster.local";
+
+pub(super) fn handle(app: &App, call: &Call) -> ApiResult<Response> {
+    if call.method != Method::POST {
+        return Err(ApiError::method_not_allowed());
+    }
+    if app.store.get("serviceaccounts", call.ns(), call.name()).is_none() {
+        return Err(ApiError::not_found(&call.resource, call.name()));
+    }
+    let mut request = call.object()?;
+    let spec = &request["spec"];
+    let refuse = |field: &str, problem: &str| {
+        let message = format!(
+            "TokenRequest.authentication.k8s.io \"{}\" is invalid: {field}: {problem}",
+            call.name()
+        );
+        ApiError::new(422, "Invalid", message)
+    };
+    let other = |audience: &serde_json::Value| audience != AUDIENCE;
+    if spec["audiences"]
+        .as_array()
+        .is_some_and(|list| list.iter().any(other))
+    {
+        return Err(refuse(
+            "spec.audiences",
+            "Invalid value: only this server accepts its tokens",
+        ));
+    }
+    if spec["boundObjectRef"].is_object() {
+        return Err(refuse(
+            "spec.boundObjectRef",
+            "Forbidden: tokens are not bound to objects here",
+        ));
+    }
+    let seconds = spec["expirationSeconds"].as_i64().unwrap_or(USUAL_SECONDS);
+    if !SECONDS.contains(&seconds) {
+        return Err(refuse(
+            "spec.expirationSeconds",
+            "Invalid value: may not specify a duration less than 10 minutes or more than 2^32 seconds",
+        ));
+    }
+    let until = Timestamp::now()
+        .checked_add(SignedDuration::from_secs(seconds))
+        .map_err(|e| ApiError::bad_request(e.to_string()))?;
+    let token = app.pki.token_until(call.ns(), call.name(), until);
+    request["apiVersion"] = "authentication.k8s.io/v1".into();
+    request["kind"] = "TokenRequest".into();
+    request["metadata"]["name"] = call.name().into();
+    request["metadata"]["namespace"] = call.ns().into();
+    request["spec"]["audiences"] = json!([AUDIENCE]);
+    request["spec"]["expirationSeconds"] = seconds.into();
+    request["status"] = json!({"token": token, "expirationTimestamp": stamp(until)});
+    Ok(json_response(201, &request))
+}

@@ -1,0 +1,241 @@
+//! Workflows: experiments in order and side by side, with pauses, probes and tasks between them.
+//!
+//! As in Chaos Mesh, every step that has begun is a WorkflowNode. The plan is made for a workflow as a whole, from all of
+//! its nodes; each write asks for another run, until nothing is left to do.
+
+mod node;
+mod plan;
+
+use std::time::Duration;
+
+use hikeshi_chaos::workflow::{Http, Spec};
+use http::Request;
+use jiff::Timestamp;
+use k8s_openapi::api::core::v1::Pod;
+use kube::Client;
+use kube::api::{DynamicObject, LogParams};
+use kube::client::Body;
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use crate::object::{label, name_of};
+use crate::runtime::{Context, Error, EventType, Key, Outcome, Reconciler, Tables, Wiring};
+use plan::{Action, View};
+
+/// On everything that a workflow makes: its name.
+const WORKFLOW: &str = "chaos-mesh.org/workflow";
+/// The name of the node (or workflow) that began a node.
+const CONTROLLED_BY: &str = "chaos-mesh.org/controlled-by";
+
+/// What a node may make, besides pods.
+const MADE: [&str; 6] = [
+    "HTTPChaos",
+    "NetworkChaos",
+    "PodChaos",
+    "Schedule",
+    "StressChaos",
+    "TimeChaos",
+];
+/// Most of a task's output that is kept, in bytes.
+const MOST_OUTPUT: i64 = 16 * 1024;
+
+pub(crate) struct Workflows;
+
+impl Reconciler for Workflows {
+    fn name(&self) -> &'static str {
+        "workflow-controller"
+    }
+
+    fn wire(&self, wiring: &mut Wiring<'_>) {
+        wiring.own_chaos("Workflow");
+        wiring.mapped::<Pod>(|_, pod| workflow_of(&pod.metadata).into_iter().collect());
+        for kind in MADE.into_iter().chain(["WorkflowNode"]) {
+            wiring.custom(|tables, queue| {
+                let queue = queue.clone();
+                let table = tables.chaos(kind);
+                table.listen(Box::new(move |_, old, new| {
+                    if let Some(key) = new.or(old).and_then(|object| workflow_of(&object.metadata)) {
+                        queue.add(key);
+                    }
+                }));
+                vec![table.synced()]
+            });
+        }
+    }
+
+    async fn reconcile(&self, context: &Context, key: &Key) -> Outcome {
+        let Some(workflow) = context.tables.chaos("Workflow").get(key) else {
+            return Ok(None);
+        };
+        if workflow.metadata.deletion_timestamp.is_some() {
+            return Ok(None);
+        }
+        let spec = match Spec::deserialize(&workflow.data["spec"]) {
+            Ok(spec) => spec,
+            Err(error) => {
+                let message = format!("spec: {error}");
+                context
+                    .event_chaos("Workflow", &workflow, EventType::Warning, "Failed", &message)
+                    .await;
+                return Ok(None);
+            }
+        };
+        let view = view(&context.tables, &workflow, &spec);
+        let plan = plan::plan(&view);
+        for (node, status) in &plan.statuses {
+            write_status(context, "WorkflowNode", node, status).await?;
+        }
+        for action in plan.actions {
+            carry_out(context, &spec, action).await?;
+        }
+        if workflow.data["status"] != plan.workflow {
+            write_status(context, "Workflow", &workflow, &plan.workflow).await?;
+            for (reason, message) in &plan.news {
+                context
+                    .event_chaos("Workflow", &workflow, EventType::Normal, reason, message)
+                    .await;
+            }
+        }
+        Ok(plan.recheck)
+    }
+}
+
+fn workflow_of(meta: &kube::api::ObjectMeta) -> Option<Key> {
+    let namespace = meta.namespace.clone().unwrap_or_default();
+    Some(Key::new(namespace, label(meta, WORKFLOW)?))
+}
+
+fn view<'a>(tables: &Tables, workflow: &'a DynamicObject, spec: &'a Spec) -> View<'a> {
+    let namespace = workflow.metadata.namespace.as_deref().unwrap_or_default();
+    let ours = |meta: &kube::api::ObjectMeta| label(meta, WORKFLOW) == Some(name_of(workflow));
+    let of = |kind: &'static str| {
+        let mut found = tables.chaos(kind).in_namespace(namespace);
+        found.retain(|object| ours(&object.metadata));
+        found
+    };
+    let mut pods = tables.pods.in_namespace(namespace);
+    pods.retain(|pod| ours(&pod.metadata));
+    View {
+        workflow,
+        spec,
+        nodes: of("WorkflowNode"),
+        made: MADE
+            .into_iter()
+            .flat_map(|kind| of(kind).into_iter().map(move |object| (kind, object)))
+            .collect(),
+        pods,
+        now: Timestamp::now(),
+    }
+}
+
+async fn write_status(
+    context: &Context,
+    kind: &'static str,
+    object: &DynamicObject,
+    status: &Value,
+) -> Result<(), Error> {
+    let patch = json!({"metadata": {"resourceVersion": object.metadata.resource_version}, "status": status});
+    let written = context
+        .patch_chaos(kind, &Key::of(object), Some("status"), &patch)
+        .await;
+    match written {
+        // Deleted meanwhile.
+        Err(Error::Api(kube::Error::Api(status))) if status.code == 404 => Ok(()),
+        result => result.map(drop),
+    }
+}
+
+/// Made already, by a run whose status was not written.
+fn unless_there<T>(made: Result<T, Error>) -> Result<(), Error> {
+    match made {
+        Err(Error::Api(kube::Error::Api(status))) if status.code == 409 => Ok(()),
+        result => result.map(drop),
+    }
+}
+
+async fn carry_out(context: &Context, spec: &Spec, action: Action) -> Result<(), Error> {
+    match action {
+        Action::Make(kind, object) => unless_there(context.create_chaos(kind, &object).await),
+        Action::MakePod(pod) => unless_there(context.create(pod.as_ref()).await),
+        Action::Remove(kind, object) => context.delete_chaos(kind, &object).await,
+        Action::RemovePod(pod) => context.delete(pod.as_ref(), None).await,
+        Action::Read(node, pod) => {
+            let outcome = read_outcome(context, &pod).await?;
+            note(context, &node, "task", outcome).await
+        }
+        Action::Probe(node) => {
+            let template = spec.template(node.data["spec"]["templateName"].as_str().unwrap_or_default());
+            let Some(check) = template.and_then(|template| template.status_check.as_ref()) else {
+                return Ok(());
+            };
+            let Some(http) = &check.http else { return Ok(()) };
+            let limit = Duration::from_secs(check.timeout_seconds.unwrap_or(1).max(1));
+            let namespace = node.metadata.namespace.as_deref().unwrap_or_default();
+            let answer = tokio::time::timeout(limit, probe(&context.client, http, namespace)).await;
+            let answer = answer.unwrap_or_else(|_| Err(format!("no answer within {} s", limit.as_secs())));
+            let counts = node::counted(&node.data["status"]["statusCheck"], &answer, Timestamp::now());
+            note(context, &node, "statusCheck", counts).await
+        }
+    }
+}
+
+/// Writes one field of a node's status.
+async fn note(context: &Context, node: &DynamicObject, field: &str, value: Value) -> Result<(), Error> {
+    let mut status = node.data["status"].clone();
+    if !status.is_object() {
+        status = json!({});
+    }
+    status[field] = value;
+    write_status(context, "WorkflowNode", node, &status).await
+}
+
+async fn read_outcome(context: &Context, pod: &Pod) -> Result<Value, Error> {
+    let namespace = pod.metadata.namespace.as_deref().unwrap_or_default();
+    let params = LogParams {
+        limit_bytes: Some(MOST_OUTPUT),
+        ..LogParams::default()
+    };
+    let output = match context.api::<Pod>(namespace).logs(name_of(pod), &params).await {
+        Ok(text) => text,
+        // It never ran: there is no output.
+        Err(kube::Error::Api(status)) if matches!(status.code, 400 | 404) => String::new(),
+        Err(error) => return Err(error.into()),
+    };
+    Ok(json!({"exitCode": node::exit_code(pod), "stdout": output.trim_end()}))
+}
+
+/// Asks a Service through the API; an error says what was wrong with the answer.
+async fn probe(client: &Client, http: &Http, own_namespace: &str) -> Result<u16, String> {
+    let url = http.service()?;
+    let (low, high) = http.criteria.codes()?;
+    let namespace = url.namespace.as_deref().unwrap_or(own_namespace);
+    let path = format!(
+        "/api/v1/namespaces/{namespace}/services/{}:{}/proxy{}",
+        url.service, url.port, url.path
+    );
+    let method = http
+        .method
+        .as_deref()
+        .filter(|method| !method.is_empty())
+        .unwrap_or("GET");
+    let mut request = Request::builder().method(method).uri(path);
+    for (name, values) in http.headers.iter().flatten() {
+        for value in values {
+            request = request.header(name, value);
+        }
+    }
+    let body = http.body.clone().unwrap_or_default().into_bytes();
+    let request = request
+        .body(Body::from(body))
+        .map_err(|error| error.to_string())?;
+    let answer = client.send(request).await.map_err(|error| error.to_string())?;
+    let code = answer.status().as_u16();
+    if (low..=high).contains(&code) {
+        Ok(code)
+    } else {
+        Err(format!("status code {code} is not {}", http.criteria.status_code))
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,37 @@
+//! The data plane on plain host addresses, without pods, and what can only be measured from close by. `cargo xtask bench
+//! proxy` and `bench faults` run it; its output is for them.
+#![allow(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "a command line's output is its interface"
+)]
+
+mod client;
+mod faults;
+mod proxy;
+mod stats;
+
+use std::process::ExitCode;
+
+const USAGE: &str = "usage: bench proxy UPSTREAM FAULTS.json   serve until the standard input ends; prints the address
+       bench faults UPSTREAM             measure delays, shares, and applying and recovering
+       bench ping ADDRESS SECONDS        round trips one after the other; prints their median in microseconds";
+
+fn main() -> ExitCode {
+    let args: Vec<String> = std::env::args().skip(1).collect();
+    let words: Vec<&str> = args.iter().map(String::as_str).collect();
+    let done = match words.as_slice() {
+        ["proxy", upstream, faults] => proxy::serve(upstream, faults),
+        ["dataplane", dir] => hikeshi_proxy::dataplane_main(dir.as_ref()).map_err(Into::into),
+        ["faults", upstream] => faults::measure(upstream),
+        ["ping", address, seconds] => client::ping(address, seconds),
+        _ => Err(USAGE.into()),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("{error}");
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -1,0 +1,109 @@
+//! A connection's read buffer: none while the connection is idle, small for heads, larger once a body streams.
+
+use std::cell::RefCell;
+use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use tokio::io::{AsyncRead, ReadBuf};
+
+use crate::http1::MAX_HEAD;
+
+/// Bytes of a buffer at first: a usual head and a small body.
+const SMALL: usize = 4 * 1024;
+/// Bytes of a buffer that was filled by one read.
+const LARGE: usize = 32 * 1024;
+/// Most small buffers that a thread keeps.
+const MOST_SPARE: usize = 256;
+
+thread_local! {
+    static SPARE: RefCell<Vec<Box<[u8]>>> = const { RefCell::new(Vec::new()) };
+}
+
+/// Bytes that have been read and not yet consumed.
+#[derive(Debug, Default)]
+pub(super) struct Buffer {
+    space: Box<[u8]>,
+    start: usize,
+    end: usize,
+}
+
+impl Buffer {
+    pub fn bytes(&self) -> &[u8] {
+        &self.space[self.start..self.end]
+    }
+
+    pub fn bytes_mut(&mut self) -> &mut [u8] {
+        &mut self.space[self.start..self.end]
+    }
+
+    pub fn len(&self) -> usize {
+        self.end - self.start
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.start == self.end
+    }
+
+    pub fn consume(&mut self, count: usize) {
+        self.start += count;
+        if self.start >= self.end {
+            (self.start, self.end) = (0, 0);
+        }
+    }
+
+    /// Gives the memory back, if nothing is in it.
+    pub fn rest(&mut self) {
+        if self.is_empty() && !self.space.is_empty() {
+            let space = std::mem::take(&mut self.space);
+            if space.len() == SMALL {
+                SPARE.with_borrow_mut(|spare| {
+                    if spare.len() < MOST_SPARE {
+                        spare.push(space);
+                    }
+                });
+            }
+        }
+    }
+
+    /// Reads once; ready with the number of bytes, 0 at the end.
+    pub fn poll_fill<R: AsyncRead + Unpin>(
+        &mut self,
+        cx: &mut Context<'_>,
+        from: &mut R,
+    ) -> Poll<io::Result<usize>> {
+        self.make_room();
+        let mut space = ReadBuf::new(&mut self.space[self.end..]);
+        ready!(Pin::new(from).poll_read(cx, &mut space))?;
+        let count = space.filled().len();
+        self.end += count;
+        Poll::Ready(Ok(count))
+    }
+
+    fn make_room(&mut self) {
+        if self.space.is_empty() {
+            let spare = SPARE.with_borrow_mut(Vec::pop);
+            self.space = spare.unwrap_or_else(|| vec![0; SMALL].into());
+        }
+        if self.end < self.space.len() {
+            return;
+        }
+        // Full: what is in it moves to the front of a larger space, or of this one when it is large enough.
+        let wanted = (self.len() * 2).clamp(LARGE, 2 * MAX_HEAD);
+        if wanted > self.space.len() {
+            let mut space = vec![0; wanted].into_boxed_slice();
+            space[..self.len()].copy_from_slice(self.bytes());
+            self.space = space;
+        } else {
+            self.space.copy_within(self.start..self.end, 0);
+        }
+        (self.start, self.end) = (0, self.end - self.start);
+    }
+}
+
+impl Drop for Buffer {
+    fn drop(&mut self) {
+        self.consume(self.len());
+        self.rest();
+    }
+}

@@ -1,0 +1,148 @@
+//! The client's end of a connection: its stream, what has been read of it, and its deadlines.
+
+use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt, ReadBuf};
+use tokio::net::TcpStream;
+use tokio::time::{Instant, Sleep, sleep_until, timeout};
+
+use super::buffer::Buffer;
+use super::upstream::Kept;
+use crate::http1::{Refused, RequestHead, head};
+
+/// What begins an HTTP/2 connection of a client that does not ask first.
+pub(super) const HTTP2_PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+
+/// How long a request's head may take from its first byte to its last. Answered with 408 then.
+const HEAD: Duration = Duration::from_secs(10);
+/// How long a connection may carry nothing at all.
+const IDLE: Duration = Duration::from_secs(600);
+/// After a last answer: how long, and how many bytes, to listen to a client that still speaks. Closing at once would
+/// reset the connection, and with it the answer.
+const LINGER: Duration = Duration::from_secs(1);
+const LINGER_BYTES: usize = 256 * 1024;
+
+pub(super) struct Client {
+    pub stream: TcpStream,
+    pub buffer: Buffer,
+    /// One timer for both deadlines, set anew only when it fires or must fire earlier: not at every request.
+    timer: Pin<Box<Sleep>>,
+}
+
+/// What a client sent.
+pub(super) enum Next {
+    Request(RequestHead),
+    Http2,
+    Closed,
+    Refused(Refused),
+    /// Its head took too long.
+    Slow,
+}
+
+impl Client {
+    pub fn new(stream: TcpStream) -> Self {
+        Self {
+            stream,
+            buffer: Buffer::default(),
+            timer: Box::pin(sleep_until(Instant::now() + IDLE)),
+        }
+    }
+
+    /// Waits for the next request. Meanwhile `kept` is watched.
+    pub async fn next(&mut self, kept: &mut Kept) -> Next {
+        let (mut looked, mut deadline) = (0, None);
+        loop {
+            if looked == 0 {
+                self.buffer.consume(head::leading(self.buffer.bytes()));
+            }
+            let bytes = self.buffer.bytes();
+            let news = &bytes[looked..];
+            if bytes.starts_with(HTTP2_PREFACE) {
+                return Next::Http2;
+            }
+            // Without a new line feed the head is as incomplete as before.
+            let preface = HTTP2_PREFACE.starts_with(bytes);
+            if !preface && (news.contains(&b'\n') || bytes.len() >= crate::http1::MAX_HEAD) {
+                match RequestHead::parse(bytes) {
+                    Ok(Some(head)) => return Next::Request(head),
+                    Ok(None) => {}
+                    Err(refused) => return Next::Refused(refused),
+                }
+            }
+            looked = bytes.len();
+            let until = match (looked, deadline) {
+                (0, _) => Instant::now() + IDLE,
+                (_, Some(deadline)) => deadline,
+                (_, None) => *deadline.insert(Instant::now() + HEAD),
+            };
+            let read = std::future::poll_fn(|cx| {
+                kept.watch(cx);
+                if let Poll::Ready(read) = self.poll_more(cx) {
+                    return Poll::Ready(Some(read));
+                }
+                self.poll_deadline(cx, until).map(|()| None)
+            });
+            match read.await {
+                Some(Ok(0)) if looked > 0 => return Next::Refused(Refused::Malformed("half a request")),
+                Some(Ok(0)) | Some(Err(_)) => return Next::Closed,
+                Some(Ok(_)) => {}
+                None if looked > 0 => return Next::Slow,
+                None => return Next::Closed,
+            }
+        }
+    }
+
+    /// Reads once; an idle connection has no buffer while it waits.
+    fn poll_more(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        if self.buffer.is_empty() {
+            self.buffer.rest();
+            ready!(self.stream.poll_read_ready(cx))?;
+        }
+        self.buffer.poll_fill(cx, &mut self.stream)
+    }
+
+    fn poll_deadline(&mut self, cx: &mut Context<'_>, deadline: Instant) -> Poll<()> {
+        if self.timer.deadline() > deadline {
+            self.timer.as_mut().reset(deadline);
+        }
+        loop {
+            ready!(self.timer.as_mut().poll(cx));
+            if Instant::now() >= deadline {
+                return Poll::Ready(());
+            }
+            self.timer.as_mut().reset(deadline);
+        }
+    }
+
+    /// Says the last words, and closes so that they arrive.
+    pub async fn bid_farewell(&mut self, words: &[u8]) {
+        let farewell = async {
+            self.stream.write_all(words).await?;
+            self.stream.shutdown().await?;
+            let (mut scrap, mut heard) = ([0; 4096], 0);
+            while heard < LINGER_BYTES {
+                match self.stream.read(&mut scrap).await? {
+                    0 => break,
+                    count => heard += count,
+                }
+            }
+            Ok::<_, io::Error>(())
+        };
+        // A client that has left needs no farewell.
+        let _ = timeout(LINGER, farewell).await;
+    }
+}
+
+/// Ready when the client has closed its end, which means that it no longer waits. Data instead of an end is the next
+/// request: then there is nothing to see until that has been read.
+pub(super) fn poll_left(stream: &TcpStream, cx: &mut Context<'_>) -> Poll<()> {
+    let mut byte = [0];
+    let mut space = ReadBuf::new(&mut byte);
+    match ready!(stream.poll_peek(cx, &mut space)) {
+        Ok(0) | Err(_) => Poll::Ready(()),
+        Ok(_) => Poll::Pending,
+    }
+}
