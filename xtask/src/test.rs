@@ -58,15 +58,17 @@ pub fn run(workspace: &Workspace, quick: bool) -> Result<bool> {
 
 fn run_steps(workspace: &Workspace, quick: bool, steps: &mut Steps, tally: &mut Tally) -> Result<()> {
     let silent = &mut |_: &str| {};
+    steps.step("setup", || setup::run(workspace, true))?;
+    let kubectls = std::env::join_paths(setup::test_kubectls(workspace))?;
     let cargo = |args: &[&str]| {
         let mut cargo = workspace.cargo();
         cargo
             .args(args)
             .env("HIKESHI_TEST", "1")
+            .env("HIKESHI_KUBECTLS", &kubectls)
             .env("CARGO_TERM_COLOR", "never");
         cargo
     };
-    steps.step("setup", || setup::run(workspace, true))?;
     steps.command(
         "cargo fmt",
         &mut cargo(&["fmt", "--all", "--check", "--", "--color=never"]),

@@ -35,6 +35,11 @@ impl Workspace {
         self.target.join("tools/venv")
     }
 
+    /// The folder of a tool that is kept apart, by its requirement (`NAME==VERSION`).
+    pub fn tool_folder(&self, requirement: &str) -> PathBuf {
+        self.target.join("tools").join(requirement.replace("==", "-"))
+    }
+
     /// Logs and stamps of these tasks. Made when first asked for.
     pub fn state(&self) -> Result<PathBuf> {
         let dir = self.target.join("xtask");

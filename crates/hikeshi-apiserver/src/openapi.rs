@@ -1,5 +1,8 @@
-//! OpenAPI v3: an index, and per group version loose schemas. They tell kubectl that the server validates fields
-//! itself. They do not declare strategic merge patches: without merge keys kubectl would then replace whole lists.
+//! OpenAPI v3: an index, and a document per group version. They tell kubectl that the server validates fields itself, and
+//! `kubectl explain` what the fields are. They do not declare strategic merge patches: without merge keys kubectl would
+//! then replace whole lists.
+
+mod schemas;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -33,8 +36,13 @@ pub(crate) fn index(resources: &[Arc<Resource>]) -> Value {
 pub(crate) fn document(path: &str, resources: &[Arc<Resource>]) -> Option<Value> {
     let (mut paths, mut schemas) = (Map::new(), Map::new());
     for r in resources.iter().filter(|r| path_of(&r.group, &r.version) == path) {
-        let schema = schema_name(r);
         let gvk = json!({"group": r.group, "version": r.version, "kind": r.kind});
+        let schema = schemas::insert(r, &mut schemas).unwrap_or_else(|| {
+            let name = schema_name(r);
+            schemas.insert(name.clone(), schema_of(r));
+            name
+        });
+        schemas[&schema]["x-kubernetes-group-version-kind"] = json!([gvk]);
         let operation = |action: &str| {
             let parameter = |name: &str| json!({"name": name, "in": "query", "schema": {"type": "string", "uniqueItems": true}});
             let reference = json!({"$ref": format!("#/components/schemas/{schema}")});
@@ -61,7 +69,6 @@ pub(crate) fn document(path: &str, resources: &[Arc<Resource>]) -> Option<Value>
         let one = json!({"get": operation("get"), "put": operation("put"), "patch": operation("patch"),
             "delete": operation("delete")});
         paths.insert(format!("{base}/{{name}}"), one);
-        schemas.insert(schema, schema_of(r, &gvk));
     }
     if paths.is_empty() {
         return None;
@@ -86,7 +93,7 @@ fn schema_name(r: &Resource) -> String {
     }
 }
 
-fn schema_of(r: &Resource, gvk: &Value) -> Value {
+fn schema_of(r: &Resource) -> Value {
     let free = |text: &str| json!({"type": "object", "description": text, "x-kubernetes-preserve-unknown-fields": true});
     let mut properties = json!({
         "apiVersion": {"type": "string", "description": "The version of this representation of an object."},
@@ -110,6 +117,6 @@ fn schema_of(r: &Resource, gvk: &Value) -> Value {
     }
     json!({
         "type": "object", "description": format!("{} ({})", r.kind, r.api_version()), "properties": properties,
-        "x-kubernetes-group-version-kind": [gvk], "x-kubernetes-preserve-unknown-fields": true,
+        "x-kubernetes-preserve-unknown-fields": true,
     })
 }

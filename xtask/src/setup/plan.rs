@@ -19,6 +19,8 @@ pub struct Machine {
     pub alertmanager: bool,
     pub redis_exporter: bool,
     pub kubectl: Option<Version>,
+    /// The two kubectls of the compatibility tests are fetched.
+    pub test_kubectls: bool,
     pub node: Option<Version>,
     pub npm: bool,
     pub c_compiler: bool,
@@ -41,6 +43,8 @@ pub struct Need {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum PythonTool {
     Kubectl,
+    /// Two versions side by side, whatever this machine's own is.
+    TestKubectls,
     Node,
     /// For `cargo xtask bench proxy` only.
     Envoy,
@@ -138,6 +142,13 @@ pub fn plan(machine: &Machine, tests: bool) -> Plan {
         );
         plan.python.push(PythonTool::Kubectl);
     }
+    if tests && !machine.test_kubectls {
+        plan.need(
+            "two versions of kubectl",
+            "the embedded cluster is tested with the newest and an older one",
+        );
+        plan.python.push(PythonTool::TestKubectls);
+    }
     if !machine.npm || machine.node.is_none_or(|version| version < NODE) {
         let what = format!("Node.js and npm{}", too_old(machine.node));
         plan.need(what, "build the war room's page (Node.js 20.19 or newer)");
@@ -177,6 +188,7 @@ mod tests {
             alertmanager: true,
             redis_exporter: true,
             kubectl: Some(Version::new(1, 32)),
+            test_kubectls: true,
             node: Some(Version::new(20, 20)),
             npm: true,
             c_compiler: true,
@@ -225,6 +237,7 @@ mod tests {
         let debian_12 = Machine {
             node: Some(Version::new(18, 19)),
             kubectl: Some(Version::new(1, 20)),
+            test_kubectls: true,
             ..complete()
         };
         let plan = plan(&debian_12, false);

