@@ -117,7 +117,8 @@ fn nothing_acknowledged_is_lost_to_kill_9() {
             lines
         });
         if enough > 0 {
-            hear.recv_timeout(Duration::from_secs(30)).expect("the writer writes");
+            hear.recv_timeout(Duration::from_secs(30))
+                .expect("the writer writes");
         }
         child.kill().unwrap();
         child.wait().unwrap();
