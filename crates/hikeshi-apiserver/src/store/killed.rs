@@ -101,10 +101,25 @@ fn nothing_acknowledged_is_lost_to_kill_9() {
             .spawn()
             .unwrap();
         let out = BufReader::new(child.stdout.take().unwrap());
-        let reader = std::thread::spawn(move || out.lines().map_while(Result::ok).collect::<Vec<_>>());
-        // Some die while they read and rewrite the log, most in the middle of writing: how far they come is all that
-        // this pause decides.
-        std::thread::sleep(Duration::from_micros(fastrand::u64(0..60_000)));
+        // Some die while they read and rewrite the log, most in the middle of writing, with other threads ahead of what
+        // they have told.
+        let enough = fastrand::usize(0..400);
+        let (heard, hear) = std::sync::mpsc::channel();
+        let reader = std::thread::spawn(move || {
+            let mut lines = Vec::new();
+            for line in out.lines().map_while(Result::ok) {
+                lines.push(line);
+                if lines.len() == enough {
+                    // Nobody waits any more when the writer was too slow.
+                    let _ = heard.send(());
+                }
+            }
+            lines
+        });
+        if enough > 0 {
+            hear.recv_timeout(Duration::from_secs(30))
+                .expect("the writer writes");
+        }
         child.kill().unwrap();
         child.wait().unwrap();
         let mut acks = done;

@@ -29,9 +29,9 @@ async fn follow(maps: Api<ConfigMap>, config: watcher::Config, wanted: &BTreeMap
     while seen != *wanted {
         match events.try_next().await.unwrap().unwrap() {
             Event::Init => building = BTreeMap::new(),
-            Event::InitApply(map) => drop(building.extend([entry(map)])),
+            Event::InitApply(map) => building.extend([entry(map)]),
             Event::InitDone => seen = std::mem::take(&mut building),
-            Event::Apply(map) => drop(seen.extend([entry(map)])),
+            Event::Apply(map) => seen.extend([entry(map)]),
             Event::Delete(map) => drop(seen.remove(&entry(map).0)),
         }
     }
