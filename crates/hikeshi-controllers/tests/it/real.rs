@@ -322,7 +322,8 @@ async fn a_budget_lets_one_pod_go_at_a_time() {
     cluster.until::<PodDisruptionBudget>("web", none_may_go).await;
     cluster.machine.stands_still.store(false, Ordering::SeqCst);
     // The client asks again while it is refused, as drain does.
-    let again = pods.evict(&names[1], &EvictParams::default());
+    let params = EvictParams::default();
+    let again = pods.evict(&names[1], &params);
     tokio::time::timeout(Duration::from_secs(40), again)
         .await
         .expect("in time")
