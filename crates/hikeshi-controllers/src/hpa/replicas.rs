@@ -368,5 +368,4 @@ pub(super) fn by_share(
 }
 
 #[cfg(test)]
-#[path = "replicas_tests.rs"]
 mod tests;
