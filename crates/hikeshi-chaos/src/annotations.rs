@@ -30,12 +30,15 @@ pub const SEED: &str = "hikeshi.dev/seed";
 /// Chaos Mesh's own: `"true"` lifts the experiment until it is taken away.
 pub const PAUSE: &str = "experiment.chaos-mesh.org/pause";
 
+/// Until when (RFC 3339) a fault may be in force; control renews it. Beside the duration: whichever ends first.
+pub const LEASE_UNTIL: &str = "hikeshi.dev/lease-until";
+
 const PREFIX: &str = "hikeshi.dev/";
 /// Annotations of experiments as a whole; the first two also with a suffix (`.name`).
 const OF_EXPERIMENTS: [&str; 4] = [
     "hikeshi.dev/hypothesis",
     "hikeshi.dev/guard",
-    "hikeshi.dev/lease-until",
+    LEASE_UNTIL,
     "hikeshi.dev/experiment",
 ];
 const OF_HTTP: [&str; 7] = [PERCENT, PPM, REQUEST_HEADERS, JITTER, QUANTILES, TO_TOTAL, SEED];

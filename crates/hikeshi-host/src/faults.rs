@@ -12,7 +12,13 @@ use crate::library::LoadedScenario;
 pub const LABEL: &str = "hikeshi.dev/injected";
 
 /// The kinds that a sweep looks for.
-const KINDS: [&str; 3] = ["NetworkChaos", "HTTPChaos", "PodChaos"];
+const KINDS: [&str; 5] = [
+    "NetworkChaos",
+    "HTTPChaos",
+    "PodChaos",
+    "StressChaos",
+    "TimeChaos",
+];
 /// How much longer than meant a fault may live when nobody takes it out.
 const MARGIN: Duration = Duration::from_secs(30);
 

@@ -90,7 +90,7 @@ fn burn(busy: Duration) {
                 number = black_box(number.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1));
             }
         }
-        std::thread::sleep(PERIOD.saturating_sub(start.elapsed()));
+        pause(PERIOD.saturating_sub(start.elapsed()));
     }
 }
 
@@ -106,8 +106,16 @@ fn hold(bytes: usize) {
             memory[at] = memory[at].wrapping_add(1);
         }
         black_box(&mut memory);
-        std::thread::sleep(TOUCH);
+        pause(TOUCH);
     }
+}
+
+#[expect(
+    clippy::disallowed_methods,
+    reason = "a worker's thread does nothing else, and there is no runtime in this program"
+)]
+fn pause(length: Duration) {
+    std::thread::sleep(length);
 }
 
 fn wait_for_the_end(lease: &impl std::os::fd::AsFd) {

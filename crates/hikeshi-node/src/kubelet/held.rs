@@ -85,7 +85,7 @@ impl Worker {
         self.kubelet.held.borrow().contains(&self.uid)
     }
 
-    /// Ends what runs, and turns what has ended by it into something that waits to run again.
+    /// Ends what runs.
     pub(super) async fn keep_down(&mut self) {
         let running = self.runs.iter().filter(|(_, run)| run.is_running());
         let running: Vec<String> = running.map(|(name, _)| name.clone()).collect();
@@ -100,6 +100,10 @@ impl Worker {
             self.stopping.remove(&name);
             self.kill(&name).await;
         }
+    }
+
+    /// Turns what a fault has ended into something that waits to run again: also when the news comes after the fault.
+    pub(super) fn wait_again(&mut self) {
         for (name, run) in &mut self.runs {
             if let State::Ended(ended) = &run.state
                 && self.put_down.remove(name)

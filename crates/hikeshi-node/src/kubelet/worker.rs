@@ -328,6 +328,7 @@ impl Worker {
         if self.sandbox.is_none() {
             wait = wait.min(self.make_sandbox().await);
         }
+        self.wait_again();
         if self.sandbox.is_some() {
             if self.is_held() {
                 self.keep_down().await;

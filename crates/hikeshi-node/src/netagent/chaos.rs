@@ -54,11 +54,15 @@ pub(crate) fn should_run(object: &DynamicObject, now: Timestamp) -> bool {
         && end(object).is_none_or(|end| now < end)
 }
 
-/// When the experiment's time is up; `None` if it has no end of its own.
+/// When the experiment's time is up, by its duration or by a lease that nobody renews; `None` if it has no end of its own.
 pub(super) fn end(object: &DynamicObject) -> Option<Timestamp> {
-    let duration = quantity::duration(object.data["spec"]["duration"].as_str()?).ok()?;
-    let made = object.metadata.creation_timestamp.as_ref()?.0;
-    made.checked_add(duration).ok()
+    let limit = object.data["spec"]["duration"].as_str();
+    let limit = limit.and_then(|text| quantity::duration(text).ok());
+    let made = object.metadata.creation_timestamp.as_ref().map(|time| time.0);
+    let over = limit.and_then(|limit| made?.checked_add(limit).ok());
+    let lease = object.annotations().get(annotations::LEASE_UNTIL);
+    let lease = lease.and_then(|text| text.parse().ok());
+    over.into_iter().chain(lease).min()
 }
 
 /// The pods that the records name.
@@ -211,5 +215,15 @@ pub(super) mod tests {
         assert!(!should_run(&object, at("2026-01-01T00:01:30Z")));
         object.data["spec"]["duration"] = Value::Null;
         assert!(should_run(&object, at("2027-01-01T00:00:00Z")));
+        let lease = (
+            annotations::LEASE_UNTIL.to_owned(),
+            "2026-01-02T00:00:00Z".to_owned(),
+        );
+        object.annotations_mut().extend([lease]);
+        assert!(should_run(&object, at("2026-01-01T23:59:59Z")));
+        assert!(
+            !should_run(&object, at("2026-01-02T00:00:00Z")),
+            "nobody has renewed its lease"
+        );
     }
 }

@@ -131,6 +131,10 @@ async fn the_talks_manifest_applies_as_printed_and_its_traps_are_none() {
     let system = home.share().join("systems/talk");
     std::fs::create_dir_all(&system).expect("a system's folder");
     std::fs::write(system.join("10-nginx.yaml"), SYSTEM).expect("its objects");
+    for name in ["cujs.yaml", "map.yaml"] {
+        let of_chirpy = home.share().join("systems/chirpy").join(name);
+        std::fs::copy(of_chirpy, system.join(name)).expect("what every system has");
+    }
     home.ok(&["up", "talk"]);
     let kubectl = Kubectl::new(home.path().join("kubeconfig"));
     let uid = kubectl

@@ -204,17 +204,21 @@ mod tests {
     fn forbid_waits_allow_does_not_and_history_is_kept_short() {
         let forbid = schedule(json!({"spec": {"httpChaos": {"duration": "45s"}}}));
         let first = run(&forbid, &[], 30);
-        let told = json!({"status": first.status.clone()});
+        let told = json!({"status": first.status});
         let child = made(first, 30);
         let waiting = run(
             &schedule(merged(&told, json!({"spec": {"httpChaos": {"duration": "45s"}}}))),
-            &[child.clone()],
+            std::slice::from_ref(&child),
             61,
         );
         assert!(waiting.create.is_none());
         assert_eq!(waiting.status["active"].as_array().map(Vec::len), Some(1));
         let allow = json!({"spec": {"concurrencyPolicy": "Allow", "httpChaos": {"duration": "45s"}}});
-        let second = run(&schedule(merged(&told, allow.clone())), &[child.clone()], 61);
+        let second = run(
+            &schedule(merged(&told, allow.clone())),
+            std::slice::from_ref(&child),
+            61,
+        );
         let other = made(second, 61);
         let later = run(&schedule(merged(&told, allow)), &[child, other], 130);
         assert_eq!(later.forget.len(), 1, "both are over, one is kept");

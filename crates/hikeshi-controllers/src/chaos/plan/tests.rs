@@ -1,0 +1,223 @@
+use hikeshi_chaos::status::{INJECTED, NOT_INJECTED};
+
+use super::*;
+use crate::pods::testing::{merge, pod};
+
+fn experiment(extra: Value) -> DynamicObject {
+    let mut base = json!({"apiVersion": "chaos-mesh.org/v1alpha1", "kind": "NetworkChaos", "metadata": {
+        "namespace": "ns", "name": "slow", "uid": "u1", "creationTimestamp": "2026-01-01T00:00:00Z",
+        "finalizers": [FINALIZER]},
+        "spec": {"action": "delay", "delay": {"latency": "1s"}, "mode": "all", "selector": {"labelSelectors": {"app": "web"}}, "duration": "40s"}});
+    merge(&mut base, &extra);
+    serde_json::from_value(base).expect("an object")
+}
+
+fn at(object: &DynamicObject, pods: &[&str], seconds: i64) -> Plan {
+    kind_at("NetworkChaos", object, pods, seconds)
+}
+
+fn kind_at(kind: &'static str, object: &DynamicObject, pods: &[&str], seconds: i64) -> Plan {
+    plan(&Observed {
+        kind,
+        object,
+        pods: pods
+            .iter()
+            .map(|name| Arc::new(pod(name, "o", &json!({}))))
+            .collect(),
+        nodes: HashMap::new(),
+        comes_back: Box::new(|_, name| name == "web-0"),
+        now: created(&object.metadata) + jiff::SignedDuration::from_secs(seconds),
+    })
+}
+
+fn ids(plan: &Plan) -> Vec<&str> {
+    records(&plan.status).iter().map(|r| text(r, "id")).collect()
+}
+
+fn phase(plan: &Plan) -> &Value {
+    &plan.status["experiment"]["desiredPhase"]
+}
+
+fn with_status(object: &DynamicObject, status: &Value) -> DynamicObject {
+    let mut object = object.clone();
+    object.data["status"] = status.clone();
+    object
+}
+
+#[test]
+fn the_finalizer_comes_first() {
+    let mut bare = experiment(json!({}));
+    bare.metadata.finalizers = None;
+    assert_eq!(
+        at(&bare, &["web-0"], 1).finalizers,
+        Some(vec![FINALIZER.to_owned()])
+    );
+}
+
+#[test]
+fn runs_until_its_duration_is_over() {
+    let object = experiment(json!({}));
+    let running = at(&object, &["web-0", "web-1"], 10);
+    assert_eq!(
+        (phase(&running), ids(&running)),
+        (&json!("Run"), vec!["ns/web-0", "ns/web-1"])
+    );
+    assert_eq!(running.recheck, Some(Duration::from_secs(30)));
+    assert_eq!(
+        records(&running.status)[0],
+        json!({"id": "ns/web-0", "selectorKey": ".", "phase": "Not Injected",
+        "injectedCount": 0, "recoveredCount": 0})
+    );
+    let over = at(&with_status(&object, &running.status), &["web-0", "web-1"], 40);
+    assert_eq!((phase(&over), over.recheck), (&json!("Stop"), None));
+    let again = at(&with_status(&object, &over.status), &["web-0", "web-1"], 41);
+    assert_eq!(again.status, over.status, "settled: nothing to write");
+    assert!(again.events.is_empty());
+}
+
+#[test]
+fn a_replaced_pod_joins_and_a_known_one_keeps_its_record() {
+    let object = experiment(json!({}));
+    let mut status = at(&object, &["web-0", "web-x"], 1).status;
+    status["experiment"]["containerRecords"][0]["phase"] = json!(INJECTED);
+    let next = at(&with_status(&object, &status), &["web-y"], 2);
+    assert_eq!(
+        ids(&next),
+        ["ns/web-0", "ns/web-y"],
+        "web-0 will be back, web-x will not"
+    );
+    assert!(is_injected(&records(&next.status)[0]));
+}
+
+#[test]
+fn deletion_waits_for_recovery() {
+    let object = experiment(json!({"metadata": {"deletionTimestamp": "2026-01-01T00:00:05Z"}}));
+    let injected = |phase: &str| {
+        json!({"experiment": {"desiredPhase": "Run", "containerRecords":
+            [{"id": "ns/web-0", "selectorKey": ".", "phase": phase, "injectedCount": 1, "recoveredCount": 0}]}})
+    };
+    let waiting = at(&with_status(&object, &injected(INJECTED)), &["web-0"], 6);
+    assert_eq!(
+        (waiting.finalizers.is_none(), phase(&waiting)),
+        (true, &json!("Stop"))
+    );
+    let recovered = at(&with_status(&object, &injected(NOT_INJECTED)), &["web-0"], 6);
+    assert_eq!(recovered.finalizers, Some(vec![]));
+    let vanished = at(&with_status(&object, &injected(INJECTED)), &[], 6);
+    assert_eq!(
+        vanished.finalizers,
+        Some(vec![]),
+        "nothing to undo on a pod that is gone"
+    );
+}
+
+#[test]
+fn pause_stops_and_unpausing_goes_on() {
+    let paused = experiment(json!({"metadata": {"annotations": {PAUSE: "true"}}}));
+    let plan = at(&paused, &["web-0"], 1);
+    assert_eq!(phase(&plan), "Stop");
+    let conditions = plan.status["conditions"].as_array().expect("conditions");
+    assert!(conditions.contains(&json!({"type": "Paused", "status": "True"})));
+    assert_eq!(
+        phase(&at(
+            &with_status(&experiment(json!({})), &plan.status),
+            &["web-0"],
+            2
+        )),
+        "Run"
+    );
+}
+
+#[test]
+fn what_cannot_be_honoured_is_said_and_not_run() {
+    let object = experiment(json!({"spec": {"device": "eth0"}}));
+    let refused = at(&object, &["web-0"], 1);
+    assert_eq!(phase(&refused), "Stop");
+    assert_eq!(
+        refused.events,
+        [(
+            EventType::Warning,
+            "Unsupported",
+            "spec.device: cannot be honoured: a pod's connections are relayed; it has no network card to choose".to_owned()
+        )]
+    );
+    assert!(
+        at(&with_status(&object, &refused.status), &["web-0"], 2)
+            .events
+            .is_empty(),
+        "said once"
+    );
+}
+
+#[test]
+fn a_partition_has_records_of_both_sides() {
+    let object = experiment(json!({"spec": {"action": "partition", "mode": "one",
+        "target": {"mode": "all", "selector": {"labelSelectors": {"app": "web"}}}}}));
+    let plan = at(&object, &["web-0", "web-1"], 1);
+    let keys: Vec<_> = records(&plan.status)
+        .iter()
+        .map(|r| text(r, "selectorKey"))
+        .collect();
+    assert_eq!(keys, [".", ".Target", ".Target"]);
+}
+
+#[test]
+fn a_pod_is_killed_once() {
+    let mut object = experiment(json!({}));
+    object.data["spec"] = json!({"action": "pod-kill", "mode": "all", "selector": {}});
+    let first = kind_at("PodChaos", &object, &["web-0"], 1);
+    assert_eq!(first.kill, ["ns/web-0"]);
+    let after = kind_at(
+        "PodChaos",
+        &with_status(&object, &first.status),
+        &["web-0", "web-9"],
+        2,
+    );
+    assert!(after.kill.is_empty(), "neither again nor another");
+    assert_eq!(after.status, first.status);
+}
+
+#[test]
+fn a_fault_of_containers_has_a_record_of_each() {
+    let mut object = experiment(json!({}));
+    let stress = |names: Value| json!({"mode": "all", "selector": {}, "containerNames": names, "stressors": {"cpu": {"workers": 1}}});
+    let two = json!({"spec": {"containers": [{"name": "a"}, {"name": "b"}]}});
+    let observed = |object: &DynamicObject| {
+        plan(&Observed {
+            kind: "StressChaos",
+            object,
+            pods: vec![Arc::new(pod("web-0", "o", &two))],
+            nodes: HashMap::new(),
+            comes_back: Box::new(|_, _| false),
+            now: created(&object.metadata),
+        })
+    };
+    object.data["spec"] = stress(json!(["b", "c"]));
+    assert_eq!(ids(&observed(&object)), ["ns/web-0/b"]);
+    object.data["spec"] = stress(Value::Null);
+    let first = observed(&object);
+    assert_eq!(ids(&first), ["ns/web-0/a"], "the first, as in Chaos Mesh");
+    assert_eq!(
+        first.status["experiment"]["containerRecords"][0]["phase"], NOT_INJECTED,
+        "the node does it"
+    );
+    let mut status = first.status;
+    status["experiment"]["containerRecords"][0]["phase"] = json!(INJECTED);
+    let again = observed(&with_status(&object, &status));
+    assert!(is_injected(&records(&again.status)[0]), "a known record stays");
+}
+
+#[test]
+fn a_lease_that_nobody_renews_ends_a_fault_before_its_duration() {
+    let until = json!({"metadata": {"annotations": {LEASE_UNTIL: "2026-01-01T00:00:15Z"}}});
+    let object = experiment(until);
+    let running = at(&object, &["web-0"], 10);
+    assert_eq!(
+        (phase(&running), running.recheck),
+        (&json!("Run"), Some(Duration::from_secs(5)))
+    );
+    assert_eq!(
+        phase(&at(&with_status(&object, &running.status), &["web-0"], 15)),
+        "Stop"
+    );
+}
