@@ -22,6 +22,7 @@ kind: ConfigMap
 metadata: {name: nginx, namespace: default}
 data:
   nginx.conf: |
+    user root;
     pid /tmp/nginx.pid;
     error_log stderr;
     events {}
