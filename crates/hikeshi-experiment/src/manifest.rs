@@ -321,11 +321,11 @@ fn checks(
                     format!("unknown annotation `{key}`"),
                     nearest(key, names),
                 );
-            } else if matches!(kind, Some("Schedule" | "Workflow")) && key != "hikeshi.dev/seed" {
+            } else if kind == Some("Workflow") {
                 found.say(
                     *at,
                     &path,
-                    "shapes one fault: a Schedule or Workflow has several, and would not pass it on",
+                    "shapes one fault: a Workflow has several, and does not pass it on",
                 );
             }
         }

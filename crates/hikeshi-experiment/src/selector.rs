@@ -180,10 +180,7 @@ pub fn selects(selector: &Value, own: &str, pod: &Value, nodes: &[Value]) -> boo
     };
     let node_name = &pod["spec"]["nodeName"];
     let node = nodes.iter().find(|node| node["metadata"]["name"] == *node_name);
-    let phase = match pod["status"]["phase"].as_str() {
-        Some(phase) => phase,
-        None => "Pending",
-    };
+    let phase = pod["status"]["phase"].as_str().unwrap_or("Pending");
     here && object(selector, "labelSelectors")
         .is_none_or(|wanted| contains(&pod["metadata"]["labels"], wanted))
         && object(selector, "annotationSelectors")

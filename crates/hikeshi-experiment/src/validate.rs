@@ -98,7 +98,7 @@ fn shape(shape: Shape, node: &Node, key: Place, path: &str, found: &mut Findings
         {
             wrong("a duration such as 300ms, 40s or 1h30m");
         }
-        Shape::Offset if !text.is_some_and(|t| duration::seconds(t).is_some()) => {
+        Shape::Offset if text.is_none_or(|t| duration::seconds(t).is_none()) => {
             wrong("an offset such as -10m or 1h30m");
         }
         Shape::Port if !whole(node).is_some_and(|n| (1..=65_535).contains(&n)) => wrong("a port, 1 to 65535"),
@@ -227,7 +227,7 @@ fn modes(node: &Node, path: &str, found: &mut Findings) {
         "fixed" if number.is_none() => {
             found.say(at, &here, "mode `fixed` needs `value`: how many pods, e.g. \"2\"")
         }
-        "fixed-percent" | "random-max-percent" if !number.is_some_and(|n| n <= 100) => {
+        "fixed-percent" | "random-max-percent" if number.is_none_or(|n| n > 100) => {
             found.say(
                 at,
                 &here,

@@ -40,7 +40,7 @@ pub fn step(it: &mut Experiment, seen: &Seen) -> Vec<Action> {
         Phase::Ended => {}
     }
     // Asked for again until it is so: the API may have been away.
-    let end = it.ending && there.is_some_and(|object| is_on(object));
+    let end = it.ending && there.is_some_and(is_on);
     if end && !actions.contains(&Action::End) {
         actions.push(Action::End);
     }

@@ -22,6 +22,7 @@ kind: ConfigMap
 metadata: {name: nginx, namespace: default}
 data:
   nginx.conf: |
+    user root;
     pid /tmp/nginx.pid;
     error_log stderr;
     events {}
@@ -121,6 +122,14 @@ fn small_system(home: &Home) {
         }
     }
     std::fs::write(folder.join("00-all.yaml"), SYSTEM).expect("writing the system");
+}
+
+/// `kubectl apply -n default -f -`: the kubeconfig's own namespace is another.
+async fn apply(admin: &Kubectl, manifest: &str) {
+    let output = admin
+        .words(&["apply", "-n", "default", "-f", "-"], manifest)
+        .await;
+    assert!(output.status.success(), "kubectl apply: {}", text(&output.stderr));
 }
 
 fn file(home: &Home, name: &str, text: &str) -> PathBuf {
@@ -249,13 +258,11 @@ fn it_holds(home: &Home) {
 
 async fn a_guard_ends_what_kubectl_applied(home: &Home, admin: &Kubectl) {
     let guard = format!("max({P}) > 0.9");
-    admin
-        .apply(&talk(
-            "guarded",
-            &[("guard.latency", &guard)],
-            "  duration: 10m\n",
-        ))
-        .await;
+    apply(
+        admin,
+        &talk("guarded", &[("guard.latency", &guard)], "  duration: 10m\n"),
+    )
+    .await;
     let one = eventually("the guard ends the experiment", SOON, async || {
         let list = home.json(&["experiment", "list", "--json"]);
         list["history"]
@@ -291,9 +298,7 @@ async fn a_guard_ends_what_kubectl_applied(home: &Home, admin: &Kubectl) {
 
 async fn a_killed_control_finds_it_again(home: &Home, admin: &Kubectl) {
     let hypothesis = format!("{P} < 2.9");
-    admin
-        .apply(&talk("endless", &[("hypothesis", &hypothesis)], ""))
-        .await;
+    apply(admin, &talk("endless", &[("hypothesis", &hypothesis)], "")).await;
     let running = async || {
         let list = home.run(&["experiment", "list", "--json"]);
         let list: Value = serde_json::from_slice(&list.stdout).ok()?;
