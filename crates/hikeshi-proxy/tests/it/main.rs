@@ -7,9 +7,9 @@ mod harness;
 mod http;
 mod l4;
 mod network_faults;
-mod traps;
 mod relayed;
 mod traffic;
+mod traps;
 
 /// Not a test of its own: the other tests start this program again, with this name and a folder, as their data plane.
 #[test]
