@@ -107,7 +107,7 @@ fn nginx(
 pub fn haproxy(workspace: &Workspace, dir: &Path, upstream: SocketAddr) -> Result<Server> {
     let address = free_port()?;
     let config = format!(
-        "global\n  maxconn 16384\n  nbthread 1\ndefaults\n  mode http\n  timeout connect 5s\n  timeout client 60s\n  \
+        "global\n  maxconn 4096\n  nbthread 1\ndefaults\n  mode http\n  timeout connect 5s\n  timeout client 60s\n  \
          timeout server 60s\n  http-reuse always\nlisten bench\n  bind {address}\n  server up {upstream}\n"
     );
     let file = dir.join("haproxy.cfg");

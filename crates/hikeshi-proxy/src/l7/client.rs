@@ -138,7 +138,8 @@ impl Client {
         let farewell = async {
             self.stream.write_all(words).await?;
             self.stream.shutdown().await?;
-            let (mut scrap, mut heard) = ([0; 4096], 0);
+            // Not an array: every connection's task would be larger by it.
+            let (mut scrap, mut heard) = (vec![0; 4096], 0);
             while heard < LINGER_BYTES {
                 match self.stream.read(&mut scrap).await? {
                     0 => break,

@@ -62,7 +62,8 @@ impl Session {
         loop {
             let end = match self.client.next(&mut self.kept).await {
                 Next::Request(head) => exchange::exchange(&mut self, head).await,
-                Next::Http2 => return h2::serve(self).await,
+                // Boxed, as every connection's task has room for the largest thing it may ever do.
+                Next::Http2 => return Box::pin(h2::serve(self)).await,
                 Next::Closed => End::Closed,
                 Next::Refused(refused) => End::Farewell(reject::refused(refused)),
                 Next::Slow => End::Farewell(reject::slow()),

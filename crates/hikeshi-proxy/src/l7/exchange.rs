@@ -390,7 +390,7 @@ async fn see_through(
     if head.status == 101 || connected {
         account.count();
         if pump.carry(Flow::new(len, Framing::EMPTY), account).await.is_ok() {
-            tunnel::join(&request.edge, pump.client, pump.upstream).await;
+            Box::pin(tunnel::join(&request.edge, pump.client, pump.upstream)).await;
         }
         return (End::Closed, false);
     }
@@ -399,21 +399,23 @@ async fn see_through(
     let mut event_stream = head.event_stream;
     let flow = match exchange {
         None => Flow::new(len, head.framing),
-        Some((exchange, method)) => match faulted::response(pump, len, head, exchange, &method).await {
-            Ok(answer) => {
-                account.answered(answer.status);
-                event_stream &= !answer.made;
-                until_close &= !answer.made;
-                reusable &= answer.whole;
-                answer.flow
-            }
-            Err(failure) => {
-                if let faulted::Failed::Aborted = failure {
-                    account.answered(CODE_NONE);
+        Some((exchange, method)) => {
+            match Box::pin(faulted::response(pump, len, head, exchange, &method)).await {
+                Ok(answer) => {
+                    account.answered(answer.status);
+                    event_stream &= !answer.made;
+                    until_close &= !answer.made;
+                    reusable &= answer.whole;
+                    answer.flow
                 }
-                return (End::Closed, false);
+                Err(failure) => {
+                    if let faulted::Failed::Aborted = failure {
+                        account.answered(CODE_NONE);
+                    }
+                    return (End::Closed, false);
+                }
             }
-        },
+        }
     };
     // An event stream ends when somebody closes a page: its first byte is what a user waits for.
     if event_stream {
