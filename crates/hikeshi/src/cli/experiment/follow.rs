@@ -82,13 +82,15 @@ async fn interrupted((interrupt, terminate): &mut (Signal, Signal)) -> bool {
 
 /// Until it has ended, without words.
 pub fn ended(paths: &Paths, id: &str) -> Result<Detail, Failure> {
-    loop {
-        let detail: Detail = ask(paths, AboutExperiment::Show { id: id.to_owned() })?;
-        if detail.summary.phase == Phase::Ended {
-            return Ok(detail);
+    super::super::runtime()?.block_on(async {
+        loop {
+            let detail: Detail = ask(paths, AboutExperiment::Show { id: id.to_owned() })?;
+            if detail.summary.phase == Phase::Ended {
+                return Ok(detail);
+            }
+            tokio::time::sleep(EVERY).await;
         }
-        std::thread::sleep(EVERY);
-    }
+    })
 }
 
 /// `[######------] 12s/60s  2 hit  p99 0.31 s < 0.5 s`.
