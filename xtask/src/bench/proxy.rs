@@ -59,9 +59,9 @@ pub fn faults(workspace: &Workspace) -> Result<()> {
         command.args(["faults", &upstream.address.to_string()]),
     )?;
     let slow = peers::delayed(&bench, &dir, upstream.address)?;
-    let (before, _) = usage(slow.pid)?;
+    let (before, _) = usage(slow.pid())?;
     let load = wrk(workspace, slow.address, "1000", "5")?;
-    let (after, resident) = usage(slow.pid)?;
+    let (after, resident) = usage(slow.pid())?;
     println!(
         "1,000 delayed connections: {:.0} req/s, p50 {:.2} ms, p99 {:.2} ms, CPU {:.2} s/100k, {:.1} KB each",
         load.requests_per_second,
@@ -88,9 +88,9 @@ fn scratch(workspace: &Workspace) -> Result<PathBuf> {
 }
 
 fn measure(workspace: &Workspace, bench: &Path, server: &Server) -> Result<Round> {
-    let (before, _) = usage(server.pid)?;
+    let (before, _) = usage(server.pid())?;
     let load = wrk(workspace, server.address, CONNECTIONS, LOAD)?;
-    let (after, resident) = usage(server.pid)?;
+    let (after, resident) = usage(server.pid())?;
     let ping = workspace
         .command(bench)
         .args(["ping", &server.address.to_string(), ALONE])
