@@ -18,9 +18,15 @@ const START: Duration = Duration::from_secs(20);
 pub struct Server {
     pub name: String,
     pub address: SocketAddr,
-    /// The process that does the work.
-    pub pid: u32,
+    pid: u32,
     child: Child,
+}
+
+impl Server {
+    /// The process that does the work. Asked for when it is measured: a master may answer before it has a worker.
+    pub fn pid(&self) -> u32 {
+        worker(self.pid)
+    }
 }
 
 impl Drop for Server {
@@ -239,7 +245,6 @@ fn start(name: &str, address: SocketAddr, mut command: Command) -> Result<Server
         }
         std::thread::yield_now();
     }
-    server.pid = worker(server.pid);
     Ok(server)
 }
 

@@ -59,9 +59,9 @@ pub fn faults(workspace: &Workspace) -> Result<()> {
         command.args(["faults", &upstream.address.to_string()]),
     )?;
     let slow = peers::delayed(&bench, &dir, upstream.address)?;
-    let (before, _) = usage(slow.pid)?;
+    let (before, _) = usage(slow.pid())?;
     let load = wrk(workspace, slow.address, "1000", "5")?;
-    let (after, resident) = usage(slow.pid)?;
+    let (after, resident) = usage(slow.pid())?;
     println!(
         "1,000 delayed connections: {:.0} req/s, p50 {:.2} ms, p99 {:.2} ms, CPU {:.2} s/100k, {:.1} KB each",
         load.requests_per_second,
@@ -88,9 +88,9 @@ fn scratch(workspace: &Workspace) -> Result<PathBuf> {
 }
 
 fn measure(workspace: &Workspace, bench: &Path, server: &Server) -> Result<Round> {
-    let (before, _) = usage(server.pid)?;
+    let (before, _) = usage(server.pid())?;
     let load = wrk(workspace, server.address, CONNECTIONS, LOAD)?;
-    let (after, resident) = usage(server.pid)?;
+    let (after, resident) = usage(server.pid())?;
     let ping = workspace
         .command(bench)
         .args(["ping", &server.address.to_string(), ALONE])
@@ -134,12 +134,19 @@ fn wrk(workspace: &Workspace, address: SocketAddr, connections: &str, seconds: &
 }
 
 fn parse(text: &str) -> Option<Load> {
-    let field = |line: &str, place: usize| {
-        let line = text.lines().map(str::trim).find(|found| found.contains(line))?;
-        line.split_whitespace().nth(place)
+    let field = |word: &str, place: usize| {
+        let words = text
+            .lines()
+            .map(|line| line.split_whitespace().collect::<Vec<_>>());
+        // As a word of its own: other lines hold percentages too, such as 87.50%.
+        words
+            .into_iter()
+            .find(|words| words.contains(&word))?
+            .get(place)
+            .copied()
     };
     Some(Load {
-        requests: field("requests in", 0)?.parse().ok()?,
+        requests: field("requests", 0)?.parse().ok()?,
         requests_per_second: field("Requests/sec:", 1)?.parse().ok()?,
         p50_micros: micros(field("50%", 1)?)?,
         p99_micros: micros(field("99%", 1)?)?,
@@ -173,7 +180,7 @@ mod tests {
 
     #[test]
     fn wrks_words_are_understood() {
-        let text = "  Latency Distribution\n     50%  817.00us\n     75%    1.10ms\n     90%    2.00ms\n     99%   10.47ms\n  \
+        let text = "    Req/Sec    36.14k     5.55k   59.42k    87.50%\n  Latency Distribution\n     50%  817.00us\n     75%    1.10ms\n     90%    2.00ms\n     99%   10.47ms\n  \
                     81313 requests in 3.00s, 89.23MB read\nRequests/sec:  27103.53\nTransfer/sec:     29.74MB\n";
         let load = parse(text).unwrap();
         assert_eq!((load.requests, load.requests_per_second), (81313.0, 27103.53));
