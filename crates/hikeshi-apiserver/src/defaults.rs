@@ -107,6 +107,7 @@ pub(crate) fn fill(resource: &Resource, object: &mut Value, view: &View) {
             defaults(&mut object["status"], json!({"phase": "Pending"}));
         }
         "Secret" => secret(object),
+        "CustomResourceDefinition" => definition(object),
         _ => {}
     }
 }
@@ -312,6 +313,32 @@ fn free_cluster_ip(view: &View) -> String {
         .map(|n| format!("127.96.{}.{}", n >> 8, n & 255))
         .find(|ip| !taken.contains(ip.as_str()))
         .unwrap_or_else(|| "None".to_owned())
+}
+
+/// A definition is in force as soon as it is stored.
+fn definition(object: &mut Value) {
+    let spec = &mut object["spec"];
+    let kind = spec["names"]["kind"].as_str().unwrap_or_default().to_owned();
+    let names = json!({"singular": kind.to_lowercase(), "listKind": format!("{kind}List")});
+    defaults(&mut spec["names"], names);
+    defaults(spec, json!({"conversion": {"strategy": "None"}}));
+    let accepted = spec["names"].clone();
+    let versions = spec["versions"].as_array().into_iter().flatten();
+    let stored: Vec<Value> = versions
+        .filter(|version| version["storage"] == true)
+        .map(|version| version["name"].clone())
+        .collect();
+    let since = object["metadata"]["creationTimestamp"].clone();
+    let condition = |kind: &str, reason: &str, message: &str| json!({"type": kind, "status": "True", "reason": reason, "message": message, "lastTransitionTime": since});
+    let conditions = json!([
+        condition("NamesAccepted", "NoConflicts", "no conflicts found"),
+        condition(
+            "Established",
+            "InitialNamesAccepted",
+            "the initial names have been accepted"
+        ),
+    ]);
+    object["status"] = json!({"conditions": conditions, "acceptedNames": accepted, "storedVersions": stored});
 }
 
 fn secret(secret: &mut Value) {

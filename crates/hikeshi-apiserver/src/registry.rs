@@ -5,6 +5,8 @@ use std::sync::{Arc, LazyLock};
 
 use serde_json::Value;
 
+use crate::tables::custom::{self, CustomColumn};
+
 /// One resource of one API version.
 #[derive(Debug, Clone)]
 pub(crate) struct Resource {
@@ -22,6 +24,8 @@ pub(crate) struct Resource {
     /// Has its Go types known to kubectl, thus strategic merge patches.
     pub built_in: bool,
     pub backing: Backing,
+    /// What a definition asks `kubectl get` to show; empty: the kind's own columns.
+    pub columns: Vec<CustomColumn>,
 }
 
 /// Who writes `status`.
@@ -262,6 +266,7 @@ fn from_row((group, version, plural, kind, short, flags): &Row) -> Resource {
         } else {
             Backing::Store
         },
+        columns: Vec::new(),
     }
 }
 
@@ -308,6 +313,7 @@ pub(crate) fn from_crd(crd: &Value) -> Vec<Arc<Resource>> {
                 scale: false,
                 built_in: false,
                 backing: Backing::Store,
+                columns: custom::read(v),
             }))
         })
         .collect()

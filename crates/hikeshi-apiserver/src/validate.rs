@@ -3,6 +3,7 @@
 mod chaos;
 mod pod;
 
+use hikeshi_chaos::cron::{Schedule, ScheduleError};
 use k8s_openapi::api;
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use serde::de::DeserializeOwned;
@@ -224,11 +225,7 @@ pub(crate) fn values(resource: &Resource, object: &Value) -> ApiResult<()> {
                 &object["spec"]["template"]["spec"],
                 &mut causes,
             ),
-            "CronJob" => pod::spec(
-                "spec.jobTemplate.spec.template.spec",
-                &object["spec"]["jobTemplate"]["spec"]["template"]["spec"],
-                &mut causes,
-            ),
+            "CronJob" => cron_job(&object["spec"], &mut causes),
             "Service" => service(&object["spec"], &mut causes),
             "ResourceQuota" => causes.extend(crate::admission::quota::causes(&object["spec"])),
             _ => {}
@@ -259,6 +256,28 @@ fn workload(spec: &Value, causes: &mut Vec<(String, String)>) {
     pod::spec("spec.template.spec", &spec["template"]["spec"], causes);
     // Only a StatefulSet has any.
     pod::claim_templates(spec, causes);
+}
+
+fn cron_job(spec: &Value, causes: &mut Vec<(String, String)>) {
+    let text = spec["schedule"].as_str().unwrap_or_default();
+    match Schedule::parse(text, spec["timeZone"].as_str()) {
+        Ok(_) => {}
+        Err(problem @ ScheduleError::UnknownZone(_)) => {
+            let value = &spec["timeZone"];
+            causes.push((
+                "spec.timeZone".into(),
+                format!("Invalid value: {value}: {problem}"),
+            ));
+        }
+        Err(problem) => {
+            causes.push((
+                "spec.schedule".into(),
+                format!("Invalid value: \"{text}\": {problem}"),
+            ));
+        }
+    }
+    let template = "spec.jobTemplate.spec.template.spec";
+    pod::spec(template, &spec["jobTemplate"]["spec"]["template"]["spec"], causes);
 }
 
 fn service(spec: &Value, causes: &mut Vec<(String, String)>) {

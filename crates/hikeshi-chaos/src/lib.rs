@@ -6,6 +6,7 @@
 
 pub mod annotations;
 mod check;
+pub mod cron;
 pub mod http;
 pub mod network;
 pub mod pod;

@@ -69,6 +69,8 @@ pub(crate) fn check(check: &mut Check, at: &str, spec: &Value) {
             format!("{at}.schedule"),
             "is empty; say a cron line or @every 30s",
         );
+    } else if let Err(problem) = crate::cron::Schedule::parse(&read.schedule, None) {
+        check.add(format!("{at}.schedule"), problem.to_string());
     }
     let Some(field) = embedded_field(&read.kind) else {
         let kinds: Vec<&str> = EXPERIMENTS
@@ -134,6 +136,10 @@ mod tests {
             ),
             (json!({"historyLimits": 1}), "did you mean historyLimit?"),
             (json!({"schedule": ""}), "spec.schedule: is empty"),
+            (
+                json!({"schedule": "61 * * * *"}),
+                "spec.schedule: unparseable schedule",
+            ),
         ] {
             let mut spec = good.clone();
             for (name, value) in change.as_object().into_iter().flatten() {

@@ -21,7 +21,6 @@ mod quantity;
 mod replicaset;
 mod revision;
 mod runtime;
-mod schedule;
 mod scheduler;
 mod selector;
 mod statefulset;

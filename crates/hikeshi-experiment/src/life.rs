@@ -21,6 +21,8 @@ pub use step::{Action, step};
 const BLIND: SignedDuration = SignedDuration::from_secs(15);
 /// In which the steady state must be back: a rate over a minute needs that minute.
 const RECOVERY: SignedDuration = SignedDuration::from_secs(120);
+/// For how long the steady state must have held again: what is measured at once may still be from before the end.
+const STEADY: SignedDuration = SignedDuration::from_secs(5);
 /// How long a kill is watched, which is over at once.
 const WATCH: f64 = 30.0;
 /// A fault that should have ended by itself is ended after so much more.
@@ -85,6 +87,9 @@ pub struct Experiment {
     /// Pods of the selector that were ready before.
     pub ready_before: Option<usize>,
     pub recovery: Recovery,
+    /// Since when, after the fault's end, everything has been as before it.
+    #[serde(default)]
+    pub steady_since: Option<Timestamp>,
     pub lease_until: Option<Timestamp>,
     pub events: Vec<Note>,
     /// The end has been asked for.
@@ -168,6 +173,7 @@ impl Experiment {
             records: Vec::new(),
             ready_before: None,
             recovery: Recovery::default(),
+            steady_since: None,
             lease_until: None,
             events: Vec::new(),
             ending: false,

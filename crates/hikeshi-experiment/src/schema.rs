@@ -30,6 +30,8 @@ pub(crate) enum Shape {
     /// Pairs of texts.
     Pairs,
     Expressions,
+    /// Kubernetes' own type: its fields are the API server's to check.
+    Container,
     Object(&'static [Field]),
     Objects(&'static [Field]),
     /// The spec of another chaos kind, one per field.
@@ -322,10 +324,7 @@ const TEMPLATE: &[Field] = &[
         "conditionalBranches",
         Shape::Objects(&[must("target", Shape::Text), may("expression", Shape::Text)]),
     ),
-    may(
-        "task",
-        Shape::Refused("write the check as a hypothesis or a guard"),
-    ),
+    may("task", Shape::Object(&[must("container", Shape::Container)])),
     may(
         "statusCheck",
         Shape::Object(&[

@@ -134,6 +134,7 @@ fn shape(shape: Shape, node: &Node, key: Place, path: &str, found: &mut Findings
         Shape::Expressions => list(node, path, found, |value, path, found| {
             object(EXPRESSION, value, path, found)
         }),
+        Shape::Container if !matches!(node.is, Is::Map(_)) => wrong("a container: name, image, command"),
         Shape::Object(table) => object(table, node, path, found),
         Shape::Objects(table) => list(node, path, found, |value, path, found| {
             object(table, value, path, found)

@@ -1,4 +1,5 @@
-//! The war room in a real Chromium, on the real system: `ui/e2e/war-room.mjs` walks a whole drill as a person does.
+//! The pages in a real Chromium, on the real system: `ui/e2e/war-room.mjs` walks a whole drill as a person does,
+//! `experiments.mjs` an experiment from its manifest to its verdict.
 //! A binary of its own, since it takes minutes and the system's pace is part of what it sees: nothing runs beside it.
 
 use std::os::fd::{AsRawFd, OwnedFd};
@@ -115,26 +116,7 @@ fn a_person_goes_through_a_whole_drill_in_the_war_room() {
         "hikeshi drill start: {}",
         told(&started)
     );
-    let answer: serde_json::Value = serde_json::from_slice(&started.stdout).expect("JSON");
-    let url = answer["url"].as_str().expect("the host's link");
-
-    let mut walk = Command::new("node");
-    walk.arg(root.join("ui/e2e/war-room.mjs"))
-        .arg(url)
-        .arg("--chromium")
-        .arg(&chromium);
-    // Where to leave pictures of every page; the README's come from here.
-    if let Some(shots) = std::env::var_os("HIKESHI_SHOTS") {
-        walk.arg("--shots").arg(shots);
-    }
-    let walk = walk
-        .output()
-        .expect("the browser test needs node: install nodejs");
-    assert!(
-        walk.status.success(),
-        "the walk through the war room failed: {}",
-        told(&walk)
-    );
+    walk(&root, &chromium, "war-room.mjs", &host_link(&started));
 
     // The same score for those who read it in a terminal.
     let shown = home.hikeshi(&["drill", "show", "last", "--json"]);
@@ -145,5 +127,55 @@ fn a_person_goes_through_a_whole_drill_in_the_war_room() {
         "{}",
         shown["score"]
     );
+
+    // A fresh drill, for the pages beside it.
+    let started = home.hikeshi(&["drill", "start", SCENARIO, "--json"]);
+    assert!(
+        started.status.success(),
+        "hikeshi drill start, again: {}",
+        told(&started)
+    );
+    for args in [
+        &["apply", "-f", "ui/e2e/nginx-app.yaml"][..],
+        &[
+            "rollout",
+            "status",
+            "deployment/nginx-app",
+            "-n",
+            "default",
+            "--timeout=90s",
+        ],
+    ] {
+        let kubectl = Command::new("kubectl")
+            .args(args)
+            .current_dir(&root)
+            .env("KUBECONFIG", home.folder.join("kubeconfig"))
+            .output()
+            .expect("kubectl runs");
+        assert!(kubectl.status.success(), "kubectl {args:?}: {}", told(&kubectl));
+    }
+    walk(&root, &chromium, "experiments.mjs", &host_link(&started));
     drop(home);
+}
+
+fn host_link(started: &Output) -> String {
+    let answer: serde_json::Value = serde_json::from_slice(&started.stdout).expect("JSON");
+    answer["url"].as_str().expect("the host's link").to_owned()
+}
+
+/// Runs a walk of `ui/e2e` to its end.
+fn walk(root: &Path, chromium: &Path, script: &str, url: &str) {
+    let mut walk = Command::new("node");
+    walk.arg(root.join("ui/e2e").join(script))
+        .arg(url)
+        .arg("--chromium")
+        .arg(chromium);
+    // Where to leave pictures of every page; the README's come from here.
+    if let Some(shots) = std::env::var_os("HIKESHI_SHOTS") {
+        walk.arg("--shots").arg(shots);
+    }
+    let walk = walk
+        .output()
+        .expect("the browser test needs node: install nodejs");
+    assert!(walk.status.success(), "{script} failed: {}", told(&walk));
 }

@@ -1,6 +1,7 @@
 //! What `kubectl get` prints: columns and cells of each kind.
 
 mod core;
+pub(crate) mod custom;
 mod other;
 mod workloads;
 
@@ -68,7 +69,11 @@ pub(crate) fn table<'a>(
     let now = Timestamp::now();
     let rows: Vec<Value> = objects
         .map(|object| {
-            let mut row = json!({"cells": (printer.cells)(object, now)});
+            let cells = match &*resource.columns {
+                [] => (printer.cells)(object, now),
+                own => custom::cells(own, object, now),
+            };
+            let mut row = json!({"cells": cells});
             match include {
                 Include::Object => row["object"] = object.clone(),
                 Include::Metadata => row["object"] = partial(object),
@@ -77,10 +82,10 @@ pub(crate) fn table<'a>(
             row
         })
         .collect();
-    let columns: Vec<Value> = if head {
-        printer.columns.iter().map(column).collect()
-    } else {
-        Vec::new()
+    let columns: Vec<Value> = match (head, &*resource.columns) {
+        (false, _) => Vec::new(),
+        (true, []) => printer.columns.iter().map(column).collect(),
+        (true, own) => custom::columns(own),
     };
     json!({"kind": "Table", "apiVersion": "meta.k8s.io/v1", "metadata": {"resourceVersion": revision},
         "columnDefinitions": columns, "rows": rows})

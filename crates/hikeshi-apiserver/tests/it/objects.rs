@@ -263,6 +263,12 @@ fn custom_kinds_are_served_from_their_definition() {
         "metadata": {"name": "fires.example.org"}, "spec": {"group": "example.org", "scope": "Namespaced",
             "names": {"plural": "fires", "singular": "fire", "kind": "Fire", "listKind": "FireList"},
             "versions": [{"name": "v1", "served": true, "storage": true, "schema": {"openAPIV3Schema": {"type": "object"}}}]}}));
+    k.ok(&[
+        "wait",
+        "--for=condition=Established",
+        "crd/fires.example.org",
+        "--timeout=10s",
+    ]);
     let fire = json!({"apiVersion": "example.org/v1", "kind": "Fire", "metadata": {"name": "small"}, "spec": {"size": 1}});
     k.apply(&fire);
     k.ok(&[

@@ -10,7 +10,7 @@ use k8s_openapi::api::core::v1::ObjectReference;
 
 use crate::object::{controller_reference, created, name_of, time};
 use crate::runtime::EventType;
-use crate::schedule::{MANY_MISSED, Schedule, ScheduleError};
+use hikeshi_chaos::cron::{MANY_MISSED, Schedule, ScheduleError};
 
 /// Says for which time a Job was started.
 const SCHEDULED: &str = "batch.kubernetes.io/cronjob-scheduled-timestamp";

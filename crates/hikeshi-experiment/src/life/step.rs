@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use serde_json::Value;
 
 use super::{
-    BLIND, Experiment, GRACE, HIT, LEASE, Measured, RECOVERY, RENEW, Seen, is_paused, records, text,
+    BLIND, Experiment, GRACE, HIT, LEASE, Measured, RECOVERY, RENEW, STEADY, Seen, is_paused, records, text,
 };
 use crate::annotations::Role;
 use crate::api::{Phase, Verdict};
@@ -280,9 +280,15 @@ fn recovering(it: &mut Experiment, seen: &Seen, actions: &mut Vec<Action>) {
         }
     }
     if missing.is_empty() {
+        let since = *it.steady_since.get_or_insert(now);
+        let figures = it.hit() > 0 && it.measured.iter().any(|m| m.check.role == Role::Hypothesis);
+        if figures && now.duration_since(since) < STEADY {
+            return;
+        }
+        let took = since.duration_since(lifted).as_secs_f64().max(0.0);
         it.recovery.verified = Some(true);
-        it.recovery.seconds = Some(past.as_secs_f64().max(0.0));
-        let took = format!("{:.1}", past.as_secs_f64().max(0.0));
+        it.recovery.seconds = Some(took);
+        let took = format!("{took:.1}");
         if it.hit() > 0 {
             it.say(
                 now,
@@ -294,6 +300,7 @@ fn recovering(it: &mut Experiment, seen: &Seen, actions: &mut Vec<Action>) {
         }
         return close(it, now, actions);
     }
+    it.steady_since = None;
     if past < RECOVERY {
         return;
     }

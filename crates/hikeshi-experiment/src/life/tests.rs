@@ -78,7 +78,9 @@ fn a_steady_state_that_holds_throughout_is_held() {
     step(&mut it, &seen(30, object("Injected", "Run"), &[0.3, 0.3]));
     step(&mut it, &seen(60, object("Not Injected", "Stop"), &[0.3, 0.3]));
     assert_eq!(it.phase, Phase::Recovering);
-    let actions = step(&mut it, &seen(62, object("Not Injected", "Stop"), &[0.2, 0.2]));
+    step(&mut it, &seen(62, object("Not Injected", "Stop"), &[0.2, 0.2]));
+    assert_eq!(it.phase, Phase::Recovering, "one look is not yet a steady state");
+    let actions = step(&mut it, &seen(67, object("Not Injected", "Stop"), &[0.2, 0.2]));
     assert_eq!((it.phase, it.verdict), (Phase::Ended, Some(Verdict::Held)));
     assert!(
         actions.contains(&Action::End) && actions.contains(&Action::Save),
@@ -102,6 +104,20 @@ fn a_steady_state_that_holds_throughout_is_held() {
 }
 
 #[test]
+fn a_figure_from_before_the_end_is_no_recovery() {
+    let mut it = hit(vec![hypothesis()], &[0.1]);
+    step(&mut it, &seen(60, None, &[0.1]));
+    // The last sample was good by chance; the next one tells of the fault's last moments.
+    step(&mut it, &seen(61, None, &[0.1]));
+    step(&mut it, &seen(63, None, &[0.9]));
+    step(&mut it, &seen(65, None, &[0.1]));
+    step(&mut it, &seen(67, None, &[0.1]));
+    assert_eq!(it.phase, Phase::Recovering);
+    step(&mut it, &seen(70, None, &[0.1]));
+    assert_eq!((it.phase, it.recovery.seconds), (Phase::Ended, Some(5.0)));
+}
+
+#[test]
 fn a_steady_state_that_breaks_is_refuted_and_said_once() {
     let mut it = hit(vec![hypothesis()], &[0.1]);
     for second in 2..5 {
@@ -112,6 +128,7 @@ fn a_steady_state_that_breaks_is_refuted_and_said_once() {
     step(&mut it, &seen(61, None, &[0.9]));
     assert_eq!(it.phase, Phase::Recovering);
     step(&mut it, &seen(70, None, &[0.1]));
+    step(&mut it, &seen(75, None, &[0.1]));
     assert_eq!(it.verdict, Some(Verdict::Refuted));
     assert_eq!(it.recovery.seconds, Some(10.0));
     let said = it
@@ -138,6 +155,7 @@ fn a_guard_that_trips_ends_it_with_the_figure() {
     assert!(step(&mut it, &seen(4, object("Injected", "Run"), &[0.4, 2.5])).contains(&Action::End));
     step(&mut it, &seen(5, None, &[0.1, 0.1]));
     step(&mut it, &seen(6, None, &[0.1, 0.1]));
+    step(&mut it, &seen(11, None, &[0.1, 0.1]));
     assert_eq!((it.phase, it.verdict), (Phase::Ended, Some(Verdict::Stopped)));
     assert_eq!(it.detail().checks[1].holds, Some(false));
 }
@@ -241,6 +259,7 @@ fn a_kill_is_watched_and_its_pods_must_come_back() {
     assert!(step(&mut it, &seen(32, killed(), &[0.2])).contains(&Action::End));
     step(&mut it, &seen(33, None, &[0.2]));
     step(&mut it, &seen(34, None, &[0.2]));
+    step(&mut it, &seen(39, None, &[0.2]));
     assert_eq!((it.phase, it.verdict), (Phase::Ended, Some(Verdict::Held)));
 }
 

@@ -44,6 +44,8 @@ const HOST_LISTENERS: [(&str, u16, &str, &str, u16); 5] = [
     // Leads to no Service by itself: Ingress objects are served there.
     ("ingress", 7781, "", "", 0),
 ];
+/// How long `up` waits for the entrances: a port that somebody else has is no reason to fail.
+const ENTRANCES: std::time::Duration = std::time::Duration::from_secs(10);
 /// The system's namespace: seats' default, and where they may act.
 pub const SYSTEM_NAMESPACE: &str = "chirpy";
 
@@ -202,6 +204,15 @@ impl Control {
             applier.apply(object).await?;
         }
         readiness::wait(&self.client, Duration::from_secs(180), progress).await
+    }
+
+    /// Waits until the data plane has opened every entrance: whoever is told that the system is up is told where.
+    pub async fn entrances_are_open(&self) {
+        let mut known = self.host_addresses.clone();
+        let all = known.wait_for(|known| HOST_LISTENERS.iter().all(|(name, ..)| known.contains_key(*name)));
+        if tokio::time::timeout(ENTRANCES, all).await.is_err() {
+            tracing::warn!(open = ?self.host_addresses.borrow(), "not every entrance could be opened");
+        }
     }
 
     /// The host address of a named listener, once the data plane has bound it.

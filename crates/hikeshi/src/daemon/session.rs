@@ -155,6 +155,7 @@ impl Running {
         );
         extra.push(host_service::rules(&rules));
         let pods = self.control.bring_up(&self.system, &extra, progress).await?;
+        self.control.entrances_are_open().await;
         self.record(Some(self.system.clone()))?;
         Ok(pods)
     }

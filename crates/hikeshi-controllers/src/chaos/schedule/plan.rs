@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use super::super::lifecycle::is_over;
 use crate::object::{NAME_LETTERS, annotation, created, name_of};
 use crate::runtime::EventType;
-use crate::schedule::Schedule;
+use hikeshi_chaos::cron::Schedule;
 
 /// The label by which Chaos Mesh finds what a schedule made.
 const MANAGED_BY: &str = "managed-by";

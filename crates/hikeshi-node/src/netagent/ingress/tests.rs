@@ -191,7 +191,7 @@ fn what_cannot_be_honoured_is_named() {
         ),
         (
             action(groups(json!({"serviceName": "gone", "servicePort": 80}))),
-            split.clone(),
+            split,
             "metadata.annotations[alb.ingress.kubernetes.io/actions.split].forwardConfig.targetGroups[0]: there is no Service",
         ),
         (

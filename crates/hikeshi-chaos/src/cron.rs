@@ -11,11 +11,11 @@ use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
 
 /// Beyond so many missed times Kubernetes warns that the clock may be wrong.
-pub(crate) const MANY_MISSED: usize = 100;
+pub const MANY_MISSED: usize = 100;
 
 /// Why a schedule cannot be followed; the text names what to mend.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
-pub(crate) enum ScheduleError {
+pub enum ScheduleError {
     #[error("unparseable schedule: {0:?} : {1}")]
     Unparseable(String, String),
     #[error("unknown time zone: {0:?}: use a name of the IANA time zone database, as in \"Asia/Tokyo\"")]
@@ -24,7 +24,7 @@ pub(crate) enum ScheduleError {
 
 /// A schedule that can be asked for its times.
 #[derive(Clone, Debug)]
-pub(crate) enum Schedule {
+pub enum Schedule {
     Cron(Box<Cron>, TimeZone),
     /// So long after the last time; whole seconds, at least one.
     Every(Duration),
@@ -32,7 +32,7 @@ pub(crate) enum Schedule {
 
 /// Times that were due and are past.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Missed {
+pub struct Missed {
     /// The latest of them.
     pub last: Timestamp,
     /// How many, counted no further than [`MANY_MISSED`] + 1.
@@ -73,7 +73,7 @@ impl Schedule {
     ///
     /// # Errors
     /// Names what is wrong with the text or that the zone is unknown.
-    pub(crate) fn parse(text: &str, zone: Option<&str>) -> Result<Self, ScheduleError> {
+    pub fn parse(text: &str, zone: Option<&str>) -> Result<Self, ScheduleError> {
         let text = text.trim();
         let wrong = |why: String| ScheduleError::Unparseable(text.to_owned(), why);
         let zone = match zone {
@@ -81,7 +81,7 @@ impl Schedule {
             None => TimeZone::UTC,
         };
         if let Some(every) = text.strip_prefix("@every") {
-            let every = hikeshi_chaos::quantity::duration(every.trim())
+            let every = crate::quantity::duration(every.trim())
                 .map_err(|_| wrong("expected a duration after @every, as in \"@every 1h30m\"".to_owned()))?;
             return Ok(Self::Every(Duration::from_secs(every.as_secs().max(1))));
         }
@@ -103,7 +103,7 @@ impl Schedule {
     }
 
     /// The first time after `after`; `None` if there is none (`0 0 30 2 *`).
-    pub(crate) fn next_after(&self, after: Timestamp) -> Option<Timestamp> {
+    pub fn next_after(&self, after: Timestamp) -> Option<Timestamp> {
         match self {
             Self::Cron(cron, zone) => {
                 let from = after.to_zoned(zone.clone());
@@ -118,7 +118,7 @@ impl Schedule {
     }
 
     /// The times after `since` up to and including `now`; `None` if there were none.
-    pub(crate) fn missed(&self, since: Timestamp, now: Timestamp) -> Option<Missed> {
+    pub fn missed(&self, since: Timestamp, now: Timestamp) -> Option<Missed> {
         let mut last = self.next_after(since).filter(|time| *time <= now)?;
         let mut count = 1;
         while count <= MANY_MISSED {
