@@ -7,6 +7,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
@@ -15,15 +16,22 @@ use serde_json::Value;
 const INJECT: &str = "{at: 2m,";
 const INJECT_LATER: &str = "{at: 3h,";
 
+/// Held by whoever has a home: systems that run beside one another take each other's pace, and some tests look at it.
+static ALONE: Mutex<()> = Mutex::new(());
+
 /// A state folder and a copy of the shipped files; both are gone when this is dropped, and all that runs in them.
+/// A test has one at a time, and no other test has one then.
 pub struct Home {
     folder: tempfile::TempDir,
     /// Only this test holds it: when it closes, however that comes, what was started ends.
     lifeline: (OwnedFd, OwnedFd),
+    _alone: MutexGuard<'static, ()>,
 }
 
 impl Home {
     pub fn new() -> Self {
+        // A test that failed has left nothing half done here.
+        let alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
         let folder = tempfile::Builder::new()
             .prefix("hikeshi-it-")
             .tempdir()
@@ -34,6 +42,7 @@ impl Home {
         let home = Self {
             folder,
             lifeline: nix::unistd::pipe2(nix::fcntl::OFlag::O_CLOEXEC).expect("a pipe"),
+            _alone: alone,
         };
         let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
         for name in ["systems", "images", "scenarios"] {
