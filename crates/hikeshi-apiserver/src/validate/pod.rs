@@ -268,7 +268,10 @@ mod tests {
         let workload = json!({"selector": {"matchLabels": {"app": "web"}}, "template": template});
         let (field, value) = match kind {
             "Pod" => ("spec", spec),
-            "CronJob" => ("spec", json!({"jobTemplate": {"spec": workload}})),
+            "CronJob" => (
+                "spec",
+                json!({"schedule": "@daily", "jobTemplate": {"spec": workload}}),
+            ),
             "ControllerRevision" => ("data", json!({"spec": workload})),
             _ => ("spec", workload),
         };
