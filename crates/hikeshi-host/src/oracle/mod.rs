@@ -5,6 +5,7 @@ mod exec;
 mod journeys;
 mod promql;
 mod shard_probe;
+mod streak;
 
 use std::time::Duration;
 
@@ -18,6 +19,7 @@ use tokio::time::Instant;
 use crate::prometheus::Prometheus;
 
 pub use chirpy_check::PostsFound;
+use streak::Streak;
 
 /// Time between two looks while something must hold.
 const STEP: Duration = Duration::from_secs(3);
@@ -91,44 +93,15 @@ impl Oracle {
             .await
     }
 
-    /// Green as soon as every look for `hold` was green; red when that has not happened within `limit`, with what was
-    /// wrong at the last red look.
+    /// Green as soon as every look for `hold` was green; red as soon as that can no longer happen within `limit`, with what
+    /// was wrong at the last red look.
     pub async fn held(&self, scenario: &Scenario, hold: Duration, limit: Duration) -> Held {
-        let end = Instant::now() + limit;
-        let mut green_since: Option<(Instant, Timestamp)> = None;
-        let mut last_red = vec!["nothing was looked at".to_owned()];
+        let mut streak = Streak::new(hold, Instant::now() + limit);
         loop {
             let looked = Instant::now();
             let verdict = self.look(scenario).await;
-            if verdict.green {
-                let (since, at) = *green_since.get_or_insert((looked, Timestamp::now()));
-                if since.elapsed() >= hold {
-                    return Held {
-                        verdict,
-                        since: Some(at),
-                        until: Timestamp::now(),
-                    };
-                }
-            } else {
-                green_since = None;
-                last_red = verdict.reasons;
-            }
-            if Instant::now() >= end {
-                if let Some((since, _)) = green_since {
-                    last_red.push(format!(
-                        "green for only {} s of {} s",
-                        since.elapsed().as_secs(),
-                        hold.as_secs()
-                    ));
-                }
-                return Held {
-                    verdict: Verdict {
-                        green: false,
-                        reasons: last_red,
-                    },
-                    since: green_since.map(|(_, at)| at),
-                    until: Timestamp::now(),
-                };
+            if let Some(held) = streak.saw(verdict, looked, Instant::now(), Timestamp::now()) {
+                return held;
             }
             tokio::time::sleep_until(looked + STEP).await;
         }
