@@ -1,6 +1,7 @@
 //! Reading pods: fields that other parts ask for.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use k8s_openapi::api::core::v1::{Container, Pod};
 
@@ -43,6 +44,23 @@ pub fn hostname(pod: &Pod) -> String {
         .collect::<String>()
         .trim_end_matches(['-', '.'])
         .to_owned()
+}
+
+/// Seconds from SIGTERM to SIGKILL when nothing else is said (Kubernetes' default).
+const DEFAULT_GRACE: i64 = 30;
+/// Nobody waits longer for a pod to end, and times that far away can still be added up.
+const LONGEST_GRACE: i64 = 366 * 24 * 3600;
+
+/// How long the pod's programs may take to end: what its deletion says, else its spec.
+pub fn grace(pod: &Pod) -> Duration {
+    let spec = pod.spec.as_ref();
+    let seconds = pod
+        .metadata
+        .deletion_grace_period_seconds
+        .or(spec.and_then(|spec| spec.termination_grace_period_seconds))
+        .filter(|seconds| *seconds >= 0)
+        .unwrap_or(DEFAULT_GRACE);
+    Duration::from_secs(seconds.min(LONGEST_GRACE).cast_unsigned())
 }
 
 pub fn init_containers(pod: &Pod) -> &[Container] {
@@ -109,5 +127,33 @@ pub fn field(pod: &Pod, path: &str) -> Option<String> {
         "status.hostIP" | "status.hostIPs" => Some(super::nodes::HOST_IP.to_owned()),
         _ => keyed("metadata.labels", &metadata.labels)
             .or_else(|| keyed("metadata.annotations", &metadata.annotations)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Instant;
+
+    use super::*;
+
+    fn pod(deletion: Option<i64>, spec: Option<i64>) -> Pod {
+        let mut pod = Pod::default();
+        pod.metadata.deletion_grace_period_seconds = deletion;
+        pod.spec.get_or_insert_default().termination_grace_period_seconds = spec;
+        pod
+    }
+
+    #[test]
+    fn the_grace_is_the_deletion_s_then_the_spec_s_and_can_always_be_waited_for() {
+        let seconds = |deletion, spec| grace(&pod(deletion, spec)).as_secs();
+        assert_eq!(seconds(None, None), 30);
+        assert_eq!(seconds(None, Some(5)), 5);
+        assert_eq!(seconds(Some(0), Some(5)), 0);
+        assert_eq!(seconds(Some(-1), Some(5)), 30);
+        assert!(
+            Instant::now()
+                .checked_add(grace(&pod(None, Some(i64::MAX))))
+                .is_some()
+        );
     }
 }

@@ -91,6 +91,7 @@ pub async fn make(
             source: files,
             target: images::FILES_DIR.into(),
             read_only: true,
+            sub_path: None,
         });
     }
     let clocks = clock::folder(pod_dir);
@@ -100,6 +101,7 @@ pub async fn make(
         source: clocks,
         target: clock::FOLDER.into(),
         read_only: true,
+        sub_path: None,
     });
     let metadata = &pod.metadata;
     let text = |value: &Option<String>| value.clone().unwrap_or_default();

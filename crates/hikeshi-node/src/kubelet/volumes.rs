@@ -11,7 +11,8 @@ use k8s_openapi::api::core::v1::{KeyToPath, Pod, Volume, VolumeProjection};
 
 use super::pods::{self, ConfigSource, field};
 use super::step::one_step;
-use crate::shim::launch::give_to_pods;
+use crate::shim::beneath;
+use crate::shim::launch::{give_place_to_pods, give_to_pods};
 use crate::shim::protocol::Bind;
 
 const TOKEN_PATH: &str = "/var/run/secrets/kubernetes.io/serviceaccount";
@@ -65,12 +66,13 @@ pub fn prepare(pod: &Pod, pod_dir: &Path, sources: &Sources<'_>) -> Result<Vec<B
             if binds.iter().any(|bind| bind.target == target) {
                 continue;
             }
-            let mut source = folder.clone();
-            if let Some(sub_path) = mount.sub_path.as_deref().filter(|path| !path.is_empty()) {
-                source = sub_folder(&mount.name, folder, sub_path)?;
+            let sub_path = mount.sub_path.as_deref().filter(|path| !path.is_empty());
+            if let Some(sub_path) = sub_path {
+                sub_folder(&mount.name, folder, sub_path)?;
             }
             binds.push(Bind {
-                source,
+                source: folder.clone(),
+                sub_path: sub_path.map(PathBuf::from),
                 target,
                 read_only: *published || mount.read_only.unwrap_or(false),
             });
@@ -83,6 +85,7 @@ pub fn prepare(pod: &Pod, pod_dir: &Path, sources: &Sources<'_>) -> Result<Vec<B
         publish(&folder, &token_files(pod, sources)).map_err(|source| io_error(TOKEN_VOLUME, source))?;
         binds.push(Bind {
             source: folder,
+            sub_path: None,
             target: TOKEN_PATH.into(),
             read_only: true,
         });
@@ -165,37 +168,30 @@ fn make(pod: &Pod, volume: &Volume, pod_dir: &Path, sources: &Sources<'_>) -> Re
     })
 }
 
-/// A folder or file inside a volume; a missing one becomes a folder. Neither `..` nor a link may lead out of it: links
-/// are what a pod that has written there may have left.
-fn sub_folder(volume: &str, folder: &Path, sub_path: &str) -> Result<PathBuf, VolumeError> {
-    let failed = |source| io_error(volume, source);
-    let leaves = || VolumeError::NotReady {
+/// Makes sure of a folder or file inside a volume; a missing one becomes a folder. Neither `..` nor a link may lead out
+/// of it: links are what a pod that has written there may have left. The init looks again when it mounts it.
+fn sub_folder(volume: &str, folder: &Path, sub_path: &str) -> Result<(), VolumeError> {
+    let failed = |source: io::Error| {
+        if source.raw_os_error() == Some(libc::EXDEV) {
+            leaves(volume, sub_path)
+        } else {
+            io_error(volume, source)
+        }
+    };
+    let climbs = |part| !matches!(part, Component::Normal(_) | Component::CurDir);
+    if Path::new(sub_path).components().any(climbs) {
+        return Err(leaves(volume, sub_path));
+    }
+    let root = beneath::root(folder).map_err(failed)?;
+    beneath::below(&root, Path::new(sub_path), give_place_to_pods).map_err(failed)?;
+    Ok(())
+}
+
+fn leaves(volume: &str, sub_path: &str) -> VolumeError {
+    VolumeError::NotReady {
         volume: volume.to_owned(),
         reason: format!("subPath {sub_path:?} must not leave the volume"),
-    };
-    let root = fs::canonicalize(folder).map_err(failed)?;
-    let mut path = root.clone();
-    for part in Path::new(sub_path).components() {
-        let name = match part {
-            Component::Normal(name) => name,
-            Component::CurDir => continue,
-            _ => return Err(leaves()),
-        };
-        let next = path.join(name);
-        path = match fs::canonicalize(&next) {
-            Ok(real) if real.starts_with(&root) => real,
-            Ok(_) => return Err(leaves()),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                // Does not follow a link that leads nowhere yet: that is an error.
-                fs::create_dir(&next)
-                    .and_then(|()| give_to_pods(&next))
-                    .map_err(failed)?;
-                next
-            }
-            Err(error) => return Err(failed(error)),
-        };
     }
-    Ok(path)
 }
 
 fn token_files(pod: &Pod, sources: &Sources<'_>) -> Files {

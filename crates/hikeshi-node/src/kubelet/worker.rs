@@ -23,7 +23,6 @@ use crate::shim::protocol::{ContainerStatus, Request, StatusReply};
 
 pub(super) const RETRY: Duration = Duration::from_secs(1);
 pub(super) const IDLE: Duration = Duration::from_secs(3600);
-const DEFAULT_GRACE: u64 = 30;
 
 /// What a worker waits for besides its pod.
 enum Update {
@@ -294,17 +293,7 @@ impl Worker {
     }
 
     pub(super) fn grace(&self) -> Duration {
-        let given = self.pod.metadata.deletion_grace_period_seconds;
-        let seconds = given.or(self
-            .pod
-            .spec
-            .as_ref()
-            .and_then(|spec| spec.termination_grace_period_seconds));
-        Duration::from_secs(
-            seconds
-                .and_then(|seconds| u64::try_from(seconds).ok())
-                .unwrap_or(DEFAULT_GRACE),
-        )
+        pods::grace(&self.pod)
     }
 
     fn refresh_volumes(&self) {

@@ -2,13 +2,14 @@
 
 use std::fs;
 use std::io;
-use std::os::fd::{AsRawFd, BorrowedFd};
+use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::chown;
 use std::path::Path;
 use std::process::Stdio;
 
+use nix::fcntl::AtFlags;
 use nix::sys::signal::{Signal, kill};
-use nix::unistd::{Pid, geteuid};
+use nix::unistd::{Gid, Pid, Uid, fchownat, geteuid};
 
 use super::protocol::{InitRecord, PodSpecFile};
 use super::tree::parse_stat;
@@ -37,6 +38,22 @@ pub fn give_to_pods(path: &Path) -> io::Result<()> {
     } else {
         Ok(())
     }
+}
+
+/// As [`give_to_pods`], for a place found before.
+pub fn give_place_to_pods(place: &OwnedFd) -> io::Result<()> {
+    if !geteuid().is_root() {
+        return Ok(());
+    }
+    let id = POD_HOST_ID;
+    fchownat(
+        place,
+        "",
+        Some(Uid::from_raw(id)),
+        Some(Gid::from_raw(id)),
+        AtFlags::AT_EMPTY_PATH,
+    )?;
+    Ok(())
 }
 
 /// Writes `pod.json` (and an empty `hosts` if there is none) and starts `program internal pod-init DIR`.

@@ -1,6 +1,7 @@
 //! The init of a pod: pid 1 of its namespaces. One thread, no runtime: it must be able to fork, and thirty of
 //! them must cost next to nothing.
 
+pub mod beneath;
 mod client;
 mod containers;
 pub mod launch;
@@ -8,6 +9,7 @@ mod logs;
 mod namespaces;
 mod notify;
 mod priority;
+mod privileges;
 pub mod protocol;
 mod root;
 mod serve;

@@ -47,6 +47,9 @@ pub struct PodUser {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Bind {
     pub source: PathBuf,
+    /// What of `source` is meant; links in it do not lead out of `source`.
+    #[serde(default)]
+    pub sub_path: Option<PathBuf>,
     pub target: PathBuf,
     #[serde(default)]
     pub read_only: bool,

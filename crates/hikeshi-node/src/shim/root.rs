@@ -1,16 +1,15 @@
 //! The pod's file system: a memory root with the host's programs read-only, its own `/etc`, `/dev`, `/proc`,
 //! and the pod's volumes.
 
-use std::ffi::CString;
-use std::fs::{self, File};
+use std::fs;
 use std::io;
-use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::unistd::{chdir, pivot_root};
 
+use super::beneath;
 use super::protocol::{Bind, PodSpecFile};
 
 /// A step of building the root that failed.
@@ -113,6 +112,7 @@ pub fn build(pod_dir: &Path, spec: &PodSpecFile) -> Result<(), RootError> {
                 source: bin.clone(),
                 target: "/opt/hikeshi/bin".into(),
                 read_only: true,
+                sub_path: None,
             },
         )?;
     }
@@ -156,6 +156,7 @@ fn programs(root: &Path) -> Result<(), RootError> {
                     source: host.clone(),
                     target: host,
                     read_only: true,
+                    sub_path: None,
                 },
             )?;
         }
@@ -173,6 +174,7 @@ fn etc(root: &Path, pod_dir: &Path, spec: &PodSpecFile) -> Result<(), RootError>
             source: host.into(),
             target: Path::new("/").join(HOST_ETC),
             read_only: true,
+            sub_path: None,
         },
     )?;
     for entry in fs::read_dir(host).step("reading", host)? {
@@ -213,6 +215,7 @@ fn etc(root: &Path, pod_dir: &Path, spec: &PodSpecFile) -> Result<(), RootError>
             source: pod_dir.join("hosts"),
             target: "/etc/hosts".into(),
             read_only: true,
+            sub_path: None,
         },
     )
 }
@@ -233,6 +236,7 @@ fn devices(root: &Path) -> Result<(), RootError> {
                     source: node.clone(),
                     target: node,
                     read_only: false,
+                    sub_path: None,
                 },
             )?;
         }
@@ -285,59 +289,21 @@ fn own_folders(root: &Path, target: &Path) -> Result<(), RootError> {
 }
 
 fn bind(root: &Path, bind: &Bind) -> Result<(), RootError> {
-    let target = inside(root, &bind.target);
-    own_folders(root, &target)?;
-    if fs::metadata(&bind.source)
-        .step("looking at", &bind.source)?
-        .is_dir()
-    {
-        fs::create_dir_all(&target).step("creating", &target)?;
+    let place = inside(root, &bind.target);
+    own_folders(root, &place)?;
+    let mut source = beneath::root(&bind.source).step("looking at", &bind.source)?;
+    if let Some(sub_path) = &bind.sub_path {
+        let named = bind.source.join(sub_path);
+        source = beneath::below(&source, sub_path, |_| Ok(())).step("looking at", &named)?;
+    }
+    let here = beneath::root(root).step("looking at", root)?;
+    let target = if beneath::is_folder(&source).step("looking at", &bind.source)? {
+        beneath::inside(&here, &bind.target)
     } else {
-        if let Some(parent) = target.parent() {
-            fs::create_dir_all(parent).step("creating", parent)?;
-        }
-        if !target.exists() {
-            File::create(&target).step("creating", &target)?;
-        }
+        beneath::file_inside(&here, &bind.target)
     }
-    let none = None::<&str>;
-    // Recursive: mounts below a mount that we inherited are locked to it.
-    mount(
-        Some(&bind.source),
-        &target,
-        none,
-        MsFlags::MS_BIND | MsFlags::MS_REC,
-        none,
-    )
-    .step("binding", &bind.source)?;
-    if bind.read_only {
-        make_read_only(&target).step("making read-only", &target)?;
-    }
-    Ok(())
-}
-
-/// A classic remount would have to repeat the flags that are locked; mount_setattr only adds one.
-fn make_read_only(target: &Path) -> io::Result<()> {
-    let path = CString::new(target.as_os_str().as_bytes())?;
-    let attributes = libc::mount_attr {
-        attr_set: libc::MOUNT_ATTR_RDONLY,
-        attr_clr: 0,
-        propagation: 0,
-        userns_fd: 0,
-    };
-    // SAFETY: the path is NUL-terminated and the struct has the size that is passed.
-    let result = unsafe {
-        libc::syscall(
-            libc::SYS_mount_setattr,
-            libc::AT_FDCWD,
-            path.as_ptr(),
-            libc::AT_RECURSIVE,
-            &raw const attributes,
-            size_of::<libc::mount_attr>(),
-        )
-    };
-    nix::errno::Errno::result(result)?;
-    Ok(())
+    .step("creating", &place)?;
+    beneath::mount(&source, &target, bind.read_only).step("binding", &bind.source)
 }
 
 fn enter(root: &Path) -> Result<(), RootError> {

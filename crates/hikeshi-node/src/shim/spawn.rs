@@ -224,6 +224,11 @@ fn child(
             fd if fd >= 0 => tell(link, b'L', 0, Some(fd)),
             error => tell(link, b'W', -error, None),
         }
+        let refused = super::privileges::drop_all_but_kept();
+        if refused != 0 {
+            tell(link, b'E', refused, None);
+            libc::_exit(127);
+        }
         libc::execve(program.as_ptr(), argv.as_ptr(), env.as_ptr());
         tell(link, b'E', *libc::__errno_location(), None);
         libc::_exit(127)

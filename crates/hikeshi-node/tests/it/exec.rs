@@ -26,6 +26,7 @@ async fn a_pod_sees_its_image_s_user_its_name_and_itself_alone() {
         source: data.clone(),
         target: "/data/deep".into(),
         read_only: false,
+        sub_path: None,
     });
     let config = world.volume("config");
     std::fs::write(config.join("a.conf"), "x=1").unwrap();
@@ -33,6 +34,7 @@ async fn a_pod_sees_its_image_s_user_its_name_and_itself_alone() {
         source: config,
         target: "/etc/app".into(),
         read_only: true,
+        sub_path: None,
     });
     let pod = world.pod_with(&spec, "").await;
     let (_, out, err) = pod
@@ -51,6 +53,77 @@ async fn a_pod_sees_its_image_s_user_its_name_and_itself_alone() {
         .run(&["sh", "-c", "test -e /work || test -e /home/* || touch /usr/bin/x"])
         .await;
     assert_ne!(code, 0);
+}
+
+#[tokio::test]
+async fn user_0_of_a_pod_has_no_way_to_the_host() {
+    let world = World::new();
+    let config = world.volume("config");
+    std::fs::write(config.join("a.conf"), "x=1").unwrap();
+    let mut spec = world.spec("one");
+    (spec.user.uid, spec.user.gid) = (0, 0);
+    spec.user.name = "root".into();
+    spec.binds.push(Bind {
+        source: config.clone(),
+        sub_path: None,
+        target: "/config".into(),
+        read_only: true,
+    });
+    let pod = world.pod_with(&spec, "").await;
+    let (_, out, _) = pod
+        .run(&[
+            "sh",
+            "-c",
+            "id -u; for fd in 0 1 2 3 4 5 6 7 8 9 10 11 12; do ls -d /proc/1/fd/$fd/..; done",
+        ])
+        .await;
+    assert_eq!(out, "0\n", "the init's descriptors lead to the host's folders");
+    let (code, _, err) = pod.run(&["mount", "-o", "remount,bind,rw", "/config"]).await;
+    assert_ne!(code, 0);
+    assert!(
+        err.contains("permission denied") || err.contains("must be superuser"),
+        "{err}"
+    );
+    let (code, ..) = pod.run(&["sh", "-c", "echo x=2 > /config/a.conf"]).await;
+    assert_ne!(code, 0);
+    assert_eq!(std::fs::read_to_string(config.join("a.conf")).unwrap(), "x=1");
+    // What an image's user 0 is for still works.
+    let (code, _, err) = pod.run(&["sh", "-c", "touch /srv/a && chown 0:0 /srv/a"]).await;
+    assert_eq!(code, 0, "{err}");
+}
+
+#[tokio::test]
+async fn a_part_of_a_volume_is_mounted_and_links_in_it_do_not_lead_out() {
+    let world = World::new();
+    let claim = world.volume("claim");
+    std::fs::create_dir(claim.join("part")).unwrap();
+    std::fs::write(claim.join("part/file"), "mine").unwrap();
+    let outside = world.volume("outside");
+    std::os::unix::fs::symlink(&outside, claim.join("way-out")).unwrap();
+    let bind = |sub_path: &str, target: &str| Bind {
+        source: claim.clone(),
+        sub_path: (!sub_path.is_empty()).then(|| sub_path.into()),
+        target: target.into(),
+        read_only: false,
+    };
+    let mut spec = world.spec("one");
+    spec.binds = vec![bind("part", "/part")];
+    let pod = world.pod_with(&spec, "").await;
+    assert_eq!(pod.run(&["cat", "/part/file"]).await.1, "mine");
+
+    for (name, binds) in [
+        ("out", vec![bind("way-out", "/part")]),
+        // The place of a mount inside another volume, through a link that was left there.
+        (
+            "through",
+            vec![bind("", "/claim"), bind("part", "/claim/way-out/new")],
+        ),
+    ] {
+        let mut spec = world.spec(name);
+        spec.binds = binds;
+        assert!(world.launched(&spec, "").await.is_err(), "{name}");
+    }
+    assert_eq!(std::fs::read_dir(&outside).unwrap().count(), 0);
 }
 
 #[tokio::test]

@@ -9,7 +9,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use hikeshi_node::shim::launch::{give_to_pods, is_alive, launch};
+use hikeshi_node::shim::launch::{LaunchError, give_to_pods, is_alive, launch};
 use hikeshi_node::shim::protocol::*;
 use hikeshi_node::shim::{InitClient, InitError};
 
@@ -104,16 +104,20 @@ impl World {
     }
 
     pub async fn pod_with(&self, spec: &PodSpecFile, hosts: &str) -> Pod {
+        let record = self.launched(spec, hosts).await.unwrap();
+        assert!(is_alive(&record));
+        let dir = self.path().join(&spec.name);
+        let init = InitClient::connect(&dir).unwrap();
+        Pod { dir, init, record }
+    }
+
+    /// Starts a pod that may be refused.
+    pub async fn launched(&self, spec: &PodSpecFile, hosts: &str) -> Result<InitRecord, LaunchError> {
         let dir = self.path().join(&spec.name);
         fs::create_dir_all(&dir).unwrap();
         fs::write(dir.join("hosts"), hosts).unwrap();
         let lifeline = &self.lifeline.as_ref().unwrap().0;
-        let record = launch(&self.program, &dir, spec, Some(lifeline.as_fd()))
-            .await
-            .unwrap();
-        assert!(is_alive(&record));
-        let init = InitClient::connect(&dir).unwrap();
-        Pod { dir, init, record }
+        launch(&self.program, &dir, spec, Some(lifeline.as_fd())).await
     }
 }
 

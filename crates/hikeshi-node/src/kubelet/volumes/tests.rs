@@ -26,7 +26,8 @@ fn a_volume_is_never_left() {
     let root = tempfile::tempdir().unwrap();
     assert!(publish(&root.path().join("v"), &files(&[("../evil", "x")])).is_err());
     assert!(sub_folder("v", root.path(), "../evil").is_err());
-    assert!(sub_folder("v", root.path(), "fine/deep").unwrap().is_dir());
+    sub_folder("v", root.path(), "fine/deep").unwrap();
+    assert!(root.path().join("fine/deep").is_dir());
 }
 
 #[test]
@@ -50,8 +51,8 @@ fn a_published_file_is_found_by_its_sub_path() {
     let root = tempfile::tempdir().unwrap();
     let folder = root.path().join("config");
     publish(&folder, &files(&[("deep/a.conf", "1")])).unwrap();
-    let file = sub_folder("v", &folder, "deep/a.conf").unwrap();
-    assert_eq!(fs::read_to_string(file).unwrap(), "1");
+    sub_folder("v", &folder, "deep/a.conf").unwrap();
+    assert!(folder.join("deep/a.conf").is_file());
 }
 
 #[test]
