@@ -296,6 +296,14 @@ impl DrillHost for Host {
         out: mpsc::Sender<ConsoleChunk>,
     ) -> Result<i32, ApiError> {
         let session = self.on()?;
+        // A cookie outlives its seat, when its person has taken another since.
+        let seat = session.with_state(|state| state.seats.get(&viewer.name).map(|actor| actor.seat.clone()));
+        if let Some(seat) = seat.filter(|seat| *seat != viewer.seat) {
+            return Err(ApiError::Forbidden(format!(
+                "{} sits as {seat} now, not as {}: join again by your link",
+                viewer.name, viewer.seat
+            )));
+        }
         let resolved = Programs::default()
             .resolve(line)
             .map_err(|error| ApiError::Invalid(error.to_string()))?;

@@ -1,6 +1,7 @@
-//! The web server: the page, its JSON API, the event stream, the console, Alertmanager's webhook, and the same-origin
-//! way to Prometheus, Alertmanager and the system's own page.
+//! The web server: the page, its JSON API, the event stream, the console, Alertmanager's webhook, the same-origin way to
+//! Prometheus and Alertmanager, and the system's own page on an origin of its own.
 
+mod app_origin;
 mod console;
 mod error;
 mod experiments;
@@ -16,8 +17,9 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::extract::DefaultBodyLimit;
+use axum::extract::{DefaultBodyLimit, Request, State};
 use axum::http::{HeaderValue, header};
+use axum::middleware::Next;
 use axum::response::Response;
 use axum::routing::{any, get, post};
 use axum::{Router, middleware};
@@ -40,7 +42,8 @@ const LAST_REQUESTS: Duration = Duration::from_secs(2);
 
 /// How the web server is to run.
 pub struct WebConfig {
-    /// Port 0 takes a free one. An address other than loopback needs `tls`.
+    /// Port 0 takes a free one. An address other than loopback needs `tls`. The next port, if it is free, is for the
+    /// system's own page.
     pub listen: SocketAddr,
     pub tls: Option<TlsConfig>,
     pub invites: Invites,
@@ -59,6 +62,8 @@ pub struct WebConfig {
 pub struct WebHandle {
     /// The address really listened on.
     pub addr: SocketAddr,
+    /// Where the system's own page is.
+    pub app: SocketAddr,
     pub tls: bool,
     /// Ends after the shutdown token is cancelled.
     pub task: JoinHandle<()>,
@@ -96,6 +101,8 @@ pub(crate) struct App {
     pub alerts: mpsc::UnboundedSender<AlertFact>,
     pub lang_default: Lang,
     pub tls: bool,
+    pub web_port: u16,
+    pub app_port: u16,
     pub upstream: proxy::Client,
     pub shutdown: CancellationToken,
 }
@@ -119,6 +126,8 @@ pub async fn serve(
     let acceptor = config.tls.as_ref().map(TlsConfig::acceptor).transpose()?;
     let listener = TcpListener::bind(config.listen).await.map_err(bind)?;
     let addr = listener.local_addr().map_err(bind)?;
+    let app_listener = app_origin::listen(addr).await.map_err(bind)?;
+    let app_addr = app_listener.local_addr().map_err(bind)?;
     let tls = acceptor.is_some();
     let app = Arc::new(App {
         host,
@@ -128,34 +137,57 @@ pub async fn serve(
         alerts: config.alerts,
         lang_default: config.lang_default,
         tls,
+        web_port: addr.port(),
+        app_port: app_addr.port(),
         upstream: proxy::client(),
         shutdown: shutdown.clone(),
     });
-    let router = router(app);
+    let ours = answer(
+        listener,
+        acceptor.clone(),
+        router(Arc::clone(&app)),
+        shutdown.clone(),
+    );
+    let system = answer(app_listener, acceptor, app_origin::router(app), shutdown);
     let task = tokio::spawn(async move {
-        let done = shutdown.clone().cancelled_owned();
-        let serving = async {
-            match acceptor {
-                Some(acceptor) => {
-                    let listener = tls::TlsListener::new(listener, acceptor, shutdown.clone());
-                    axum::serve(listener, router).with_graceful_shutdown(done).await
-                }
-                None => axum::serve(listener, router).with_graceful_shutdown(done).await,
-            }
-        };
-        // A proxied stream may never end by itself: it is given a moment, then dropped.
-        let late = async {
-            shutdown.cancelled().await;
-            tokio::time::sleep(LAST_REQUESTS).await;
-        };
-        tokio::select! {
-            result = serving => if let Err(error) = result {
-                tracing::error!(%error, "the web server stopped");
-            },
-            () = late => {}
-        }
+        tokio::join!(ours, system);
     });
-    Ok(WebHandle { addr, tls, task })
+    Ok(WebHandle {
+        addr,
+        app: app_addr,
+        tls,
+        task,
+    })
+}
+
+/// Serves one listener until the shutdown.
+async fn answer(
+    listener: TcpListener,
+    acceptor: Option<tokio_rustls::TlsAcceptor>,
+    router: Router,
+    shutdown: CancellationToken,
+) {
+    let done = shutdown.clone().cancelled_owned();
+    let serving = async {
+        match acceptor {
+            Some(acceptor) => {
+                let listener = tls::TlsListener::new(listener, acceptor, shutdown.clone());
+                axum::serve(listener, router).with_graceful_shutdown(done).await
+            }
+            None => axum::serve(listener, router).with_graceful_shutdown(done).await,
+        }
+    };
+    // A proxied stream may never end by itself: it is given a moment, then dropped.
+    let late = async {
+        shutdown.cancelled().await;
+        tokio::time::sleep(LAST_REQUESTS).await;
+    };
+    tokio::select! {
+        result = serving => if let Err(error) = result {
+            tracing::error!(%error, "the web server stopped");
+        },
+        () = late => {}
+    }
 }
 
 fn router(app: Arc<App>) -> Router {
@@ -187,7 +219,7 @@ fn router(app: Arc<App>) -> Router {
     let own = Router::new()
         .nest("/api", api)
         .fallback(page::serve)
-        .layer(middleware::map_response(own_headers));
+        .layer(middleware::from_fn_with_state(Arc::clone(&app), own_headers));
     let proxied = Router::new()
         .route("/prometheus", any(proxy::prometheus))
         .route("/prometheus/", any(proxy::prometheus))
@@ -195,12 +227,14 @@ fn router(app: Arc<App>) -> Router {
         .route("/alertmanager", any(proxy::alertmanager))
         .route("/alertmanager/", any(proxy::alertmanager))
         .route("/alertmanager/{*path}", any(proxy::alertmanager))
-        .route("/chirpy", any(proxy::chirpy))
-        .route("/chirpy/", any(proxy::chirpy))
-        .route("/chirpy/{*path}", any(proxy::chirpy))
         .layer(middleware::map_response(framed_headers));
+    let leading = Router::new()
+        .route("/chirpy", get(app_origin::lead))
+        .route("/chirpy/", get(app_origin::lead))
+        .route("/chirpy/{*path}", get(app_origin::lead));
     Router::new()
         .merge(proxied)
+        .merge(leading)
         .merge(own)
         .layer(middleware::from_fn_with_state(
             Arc::clone(&app),
@@ -215,15 +249,17 @@ fn router(app: Arc<App>) -> Router {
         .with_state(app)
 }
 
-const OWN_POLICY: &str = "default-src 'self'; img-src 'self' data:; frame-src 'self'; frame-ancestors 'self'; \
-                          object-src 'none'; base-uri 'none'; form-action 'self'";
-
-async fn own_headers(mut response: Response) -> Response {
+async fn own_headers(State(app): State<Arc<App>>, request: Request, next: Next) -> Response {
+    let system = app_origin::origin(&app, request.headers(), request.uri(), app.app_port).unwrap_or_default();
+    let mut response = next.run(request).await;
     let headers = response.headers_mut();
-    headers.insert(
-        header::CONTENT_SECURITY_POLICY,
-        HeaderValue::from_static(OWN_POLICY),
+    let policy = format!(
+        "default-src 'self'; img-src 'self' data:; frame-src 'self' {system}; frame-ancestors 'self'; \
+         object-src 'none'; base-uri 'none'; form-action 'self'"
     );
+    if let Ok(policy) = HeaderValue::from_str(&policy) {
+        headers.insert(header::CONTENT_SECURITY_POLICY, policy);
+    }
     headers.insert(
         header::X_CONTENT_TYPE_OPTIONS,
         HeaderValue::from_static("nosniff"),

@@ -1,4 +1,4 @@
-//! Prometheus, Alertmanager and the system's own page, through this origin and behind its session.
+//! Prometheus, Alertmanager and the system's own page, behind the war room's session.
 
 use std::sync::Arc;
 
@@ -6,7 +6,7 @@ use axum::body::Body;
 use axum::extract::{Request, State};
 use axum::http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use axum::http::{Method, StatusCode, Uri};
-use axum::response::{IntoResponse, Response};
+use axum::response::Response;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
 
@@ -46,7 +46,7 @@ pub(super) async fn prometheus(
     if !reading && !query {
         return refuse(StatusCode::METHOD_NOT_ALLOWED, "Prometheus is for reading here");
     }
-    forward(&app, "prometheus", "", request).await
+    forward(&app, "prometheus", request).await
 }
 
 fn is_query(path: &str) -> bool {
@@ -66,18 +66,15 @@ pub(super) async fn alertmanager(
     if !matches!(*request.method(), Method::GET | Method::HEAD) {
         return refuse(StatusCode::METHOD_NOT_ALLOWED, "Alertmanager is for reading here");
     }
-    forward(&app, "alertmanager", "", request).await
+    forward(&app, "alertmanager", request).await
 }
 
-/// The system's page does not know that it has a prefix: it is taken off, and told in `X-Forwarded-Prefix`.
-pub(super) async fn chirpy(State(app): State<Arc<App>>, Session(_): Session, request: Request) -> Response {
-    if request.uri().path() == "/chirpy" {
-        return axum::response::Redirect::permanent("/chirpy/").into_response();
-    }
-    forward(&app, "chirpy", "/chirpy", request).await
+/// The system's own page: served at an origin of its own.
+pub(super) async fn system(State(app): State<Arc<App>>, Session(_): Session, request: Request) -> Response {
+    forward(&app, "chirpy", request).await
 }
 
-async fn forward(app: &App, name: &str, strip: &str, request: Request) -> Response {
+async fn forward(app: &App, name: &str, request: Request) -> Response {
     let unavailable = |words: &str| {
         refuse(
             StatusCode::BAD_GATEWAY,
@@ -89,7 +86,6 @@ async fn forward(app: &App, name: &str, strip: &str, request: Request) -> Respon
     };
     let (mut parts, body) = request.into_parts();
     let path = parts.uri.path_and_query().map_or("/", |p| p.as_str());
-    let path = path.strip_prefix(strip).unwrap_or(path);
     parts.uri = match format!("{}{path}", base.trim_end_matches('/')).parse::<Uri>() {
         Ok(uri) => uri,
         Err(_) => return unavailable("its address makes no sense"),
@@ -104,11 +100,6 @@ async fn forward(app: &App, name: &str, strip: &str, request: Request) -> Respon
         "x-forwarded-proto",
         HeaderValue::from_static(if app.tls { "https" } else { "http" }),
     );
-    if let Ok(prefix) = HeaderValue::from_str(strip)
-        && !strip.is_empty()
-    {
-        parts.headers.insert("x-forwarded-prefix", prefix);
-    }
     match app.upstream.request(Request::from_parts(parts, body)).await {
         Ok(response) => {
             let (mut parts, body) = response.into_parts();

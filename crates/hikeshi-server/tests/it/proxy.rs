@@ -49,7 +49,7 @@ async fn with_upstreams() -> World {
 }
 
 #[tokio::test]
-async fn prefixes_are_kept_or_taken_off_and_the_session_stays_here() {
+async fn prefixes_are_kept_and_the_session_stays_here() {
     let world = with_upstreams().await;
     let pika = world.join(PARTICIPANT, "pika7", "operator").await;
     for (path, expected) in [
@@ -59,8 +59,6 @@ async fn prefixes_are_kept_or_taken_off_and_the_session_stays_here() {
         ),
         ("/prometheus", "/prometheus"),
         ("/alertmanager/", "/alertmanager/"),
-        ("/chirpy/", "/"),
-        ("/chirpy/api/timeline?x=1", "/api/timeline?x=1"),
     ] {
         let answer = pika.get(path).await;
         assert_eq!(answer.status(), StatusCode::OK, "{path}");
@@ -72,16 +70,54 @@ async fn prefixes_are_kept_or_taken_off_and_the_session_stays_here() {
         assert_eq!(told["uri"], expected);
         assert!(!told.to_string().contains("hikeshi_session"), "{told}");
     }
-    assert_eq!(
-        pika.get_json("/chirpy/x").await["headers"]["x-forwarded-prefix"],
-        "/chirpy"
+}
+
+#[tokio::test]
+async fn the_systems_page_has_an_origin_of_its_own() {
+    let world = with_upstreams().await;
+    let pika = world.join(PARTICIPANT, "pika7", "operator").await;
+    for (path, there) in [
+        ("/chirpy", "/"),
+        ("/chirpy/", "/"),
+        ("/chirpy/api/timeline?x=1", "/api/timeline?x=1"),
+        ("/chirpy//evil.example/", "//evil.example/"),
+    ] {
+        let answer = pika.get(path).await;
+        assert_eq!(answer.status(), StatusCode::TEMPORARY_REDIRECT, "{path}");
+        assert_eq!(answer.headers()["location"], format!("{}{there}", world.app));
+    }
+    let room = pika.get("/").await;
+    let policy = room.headers()["content-security-policy"].to_str().unwrap();
+    assert!(
+        policy.contains(&format!("frame-src 'self' {};", world.app)),
+        "{policy}"
     );
-    let answer = pika.post("/chirpy/api/posts", json!({"text": "hi"})).await;
+
+    let app = pika.at(&world.app);
+    let answer = app.get("/api/timeline?x=1").await;
+    assert_eq!(answer.status(), StatusCode::OK);
+    assert_eq!(
+        answer.headers()["content-security-policy"],
+        format!("frame-ancestors {}", world.base)
+    );
+    let told: Value = answer.json().await.unwrap();
+    assert_eq!(told["uri"], "/api/timeline?x=1");
+    assert!(!told.to_string().contains("hikeshi_session"), "{told}");
+    let answer = app.post("/api/posts", json!({"text": "hi"})).await;
     let told: Value = answer.json().await.unwrap();
     assert_eq!(
         (&told["method"], &told["body"]),
         (&json!("POST"), &json!("{\"text\":\"hi\"}"))
     );
+    // Nothing of the war room is there, and its scripts are another site's to the war room.
+    assert_eq!(app.get_json("/api/invites").await["uri"], "/api/invites");
+    let forged = pika
+        .request(Method::POST, "/api/command")
+        .header("origin", &world.app)
+        .json(&json!({"command": "say", "text": "hello"}));
+    assert_eq!(forged.send().await.unwrap().status(), StatusCode::FORBIDDEN);
+    let stranger = world.stranger().at(&world.app);
+    assert_eq!(stranger.get("/").await.status(), StatusCode::UNAUTHORIZED);
 }
 
 #[tokio::test]
@@ -130,7 +166,7 @@ async fn an_upstream_that_is_not_there_is_named() {
         .state()
         .upstreams
         .insert("chirpy".into(), format!("http://{free}"));
-    let answer = pika.get("/chirpy/").await;
+    let answer = pika.at(&world.app).get("/").await;
     assert_eq!(answer.status(), StatusCode::BAD_GATEWAY);
     assert!(answer.text().await.unwrap().contains("chirpy does not answer"));
 }
@@ -147,7 +183,7 @@ async fn streams_pass_through_as_they_come() {
     });
     let base = listen(router).await;
     world.host.state().upstreams.insert("chirpy".into(), base);
-    let mut body = pika.get("/chirpy/live").await.bytes_stream();
+    let mut body = pika.at(&world.app).get("/live").await.bytes_stream();
     for part in ["first", "second"] {
         // The next part is sent only after the one before it has arrived.
         sender.send(Ok(part.to_owned())).await.unwrap();

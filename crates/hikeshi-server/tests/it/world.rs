@@ -20,6 +20,8 @@ pub const HOST: &str = "host-token";
 pub struct World {
     pub host: Arc<FakeHost>,
     pub base: String,
+    /// The origin of the system's own page.
+    pub app: String,
     pub alerts: mpsc::UnboundedReceiver<AlertFact>,
     _stop: DropGuard,
 }
@@ -42,10 +44,13 @@ pub async fn start(listen: &str, tls: Option<TlsConfig>) -> Result<(World, WebHa
     let shutdown = CancellationToken::new();
     let handle = serve(config, Arc::clone(&host) as _, shutdown.clone()).await?;
     let base = handle.join_url("").trim_end_matches("/join/").to_owned();
+    let scheme = if handle.tls { "https" } else { "http" };
+    let app = format!("{scheme}://{}", handle.app);
     Ok((
         World {
             host,
             base,
+            app,
             alerts,
             _stop: shutdown.drop_guard(),
         },
@@ -61,7 +66,11 @@ impl World {
     /// A browser that has not joined.
     pub fn stranger(&self) -> Person {
         Person {
-            client: Client::builder().timeout(PATIENCE).build().unwrap(),
+            client: Client::builder()
+                .timeout(PATIENCE)
+                .redirect(reqwest::redirect::Policy::none())
+                .build()
+                .unwrap(),
             base: self.base.clone(),
             cookie: None,
         }
@@ -89,6 +98,15 @@ pub struct Person {
 }
 
 impl Person {
+    /// The same browser at another origin.
+    pub fn at(&self, base: &str) -> Person {
+        Person {
+            client: self.client.clone(),
+            base: base.to_owned(),
+            cookie: self.cookie.clone(),
+        }
+    }
+
     pub async fn try_join(&self, token: &str, name: &str, seat: &str) -> Response {
         self.post("/api/join", json!({"token": token, "name": name, "seat": seat}))
             .await

@@ -35,17 +35,55 @@ use crate::paths::Paths;
 
 /// Where the API server listens when the port is free.
 const API_PORT: u16 = 7443;
-/// What people outside the cluster may reach, by name: host port when free, and the Service behind it.
-const HOST_LISTENERS: [(&str, u16, &str, &str, u16); 5] = [
-    ("chirpy", 7780, "chirpy", "gateway", 80),
-    ("prometheus", 7790, "monitoring", "prometheus", 9090),
-    ("alertmanager", 7793, "monitoring", "alertmanager", 9093),
-    ("load", 7795, "hikeshi-load", "chirpy-load", 80),
+/// Where seats decide what is served. Not the war room's address: cookies know addresses but no ports, so a browser
+/// would show a pod the session of whoever opens its page.
+const SEATS_ADDRESS: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 2);
+const OUR_ADDRESS: Ipv4Addr = Ipv4Addr::LOCALHOST;
+
+/// What people outside the cluster may reach.
+struct Entrance {
+    name: &'static str,
+    address: Ipv4Addr,
+    /// When it is free.
+    usual_port: u16,
+    /// Namespace, name and port of the Service behind it.
+    service: (&'static str, &'static str, u16),
+}
+
+const fn entrance(
+    name: &'static str,
+    address: Ipv4Addr,
+    usual_port: u16,
+    service: (&'static str, &'static str, u16),
+) -> Entrance {
+    Entrance {
+        name,
+        address,
+        usual_port,
+        service,
+    }
+}
+
+const ENTRANCES: [Entrance; 5] = [
+    entrance("chirpy", SEATS_ADDRESS, 7780, ("chirpy", "gateway", 80)),
+    entrance(
+        "prometheus",
+        OUR_ADDRESS,
+        7790,
+        ("monitoring", "prometheus", 9090),
+    ),
+    entrance(
+        "alertmanager",
+        OUR_ADDRESS,
+        7793,
+        ("monitoring", "alertmanager", 9093),
+    ),
+    entrance("load", OUR_ADDRESS, 7795, ("hikeshi-load", "chirpy-load", 80)),
     // Leads to no Service by itself: Ingress objects are served there.
-    ("ingress", 7781, "", "", 0),
+    entrance("ingress", SEATS_ADDRESS, 7781, ("", "", 0)),
 ];
 /// How long `up` waits for the entrances: a port that somebody else has is no reason to fail.
-const ENTRANCES: std::time::Duration = std::time::Duration::from_secs(10);
+const ENTRANCES_OPEN: Duration = Duration::from_secs(10);
 /// The system's namespace: seats' default, and where they may act.
 pub const SYSTEM_NAMESPACE: &str = "chirpy";
 
@@ -106,7 +144,7 @@ impl Control {
         let api_config = ApiServerConfig {
             store_dir: paths.store(),
             pki: pki.clone(),
-            listen: ports::usual_or_free(api_port),
+            listen: ports::usual_or_free(OUR_ADDRESS, api_port),
             default_namespace: SYSTEM_NAMESPACE.into(),
         };
         let api = hikeshi_apiserver::serve(api_config, late.clone(), audit_tx, shutdown.clone())
@@ -209,8 +247,8 @@ impl Control {
     /// Waits until the data plane has opened every entrance: whoever is told that the system is up is told where.
     pub async fn entrances_are_open(&self) {
         let mut known = self.host_addresses.clone();
-        let all = known.wait_for(|known| HOST_LISTENERS.iter().all(|(name, ..)| known.contains_key(*name)));
-        if tokio::time::timeout(ENTRANCES, all).await.is_err() {
+        let all = known.wait_for(|known| ENTRANCES.iter().all(|entrance| known.contains_key(entrance.name)));
+        if tokio::time::timeout(ENTRANCES_OPEN, all).await.is_err() {
             tracing::warn!(open = ?self.host_addresses.borrow(), "not every entrance could be opened");
         }
     }
@@ -228,19 +266,20 @@ impl Drop for Control {
 }
 
 fn host_listeners(before: Option<&record::Record>) -> Vec<HostListenerSpec> {
-    HOST_LISTENERS
-        .iter()
-        .map(|(name, usual, namespace, service, port)| HostListenerSpec {
-            name: (*name).into(),
+    let spec = |entrance: &Entrance| {
+        let (namespace, service, port) = entrance.service;
+        HostListenerSpec {
+            name: entrance.name.into(),
             // The data plane may still hold the address from before: then asking for the same changes nothing.
             listen: before
-                .and_then(|record| record.hosts.get(*name).copied())
-                .unwrap_or_else(|| ports::usual_or_free(*usual)),
-            namespace: (*namespace).into(),
-            service: (*service).into(),
-            port: *port,
-        })
-        .collect()
+                .and_then(|record| record.hosts.get(entrance.name).copied())
+                .unwrap_or_else(|| ports::usual_or_free(entrance.address, entrance.usual_port)),
+            namespace: namespace.into(),
+            service: service.into(),
+            port,
+        }
+    };
+    ENTRANCES.iter().map(spec).collect()
 }
 
 /// A client from a kubeconfig's text.

@@ -4,13 +4,13 @@ use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 
 use crate::failure::Failure;
 
-/// `wanted` when it can be bound, else a port that the kernel finds.
-pub fn usual_or_free(wanted: u16) -> SocketAddr {
-    let usual = SocketAddr::from((Ipv4Addr::LOCALHOST, wanted));
+/// `wanted` when it can be bound at `address`, else a port that the kernel finds.
+pub fn usual_or_free(address: Ipv4Addr, wanted: u16) -> SocketAddr {
+    let usual = SocketAddr::from((address, wanted));
     if TcpListener::bind(usual).is_ok() {
         usual
     } else {
-        SocketAddr::from((Ipv4Addr::LOCALHOST, 0))
+        SocketAddr::from((address, 0))
     }
 }
 
@@ -53,7 +53,7 @@ mod tests {
         let taken = holder.local_addr().unwrap();
         let failure = must_be_free(taken).unwrap_err();
         assert!(failure.message.contains(&taken.port().to_string()), "{failure}");
-        assert_eq!(usual_or_free(taken.port()).port(), 0);
+        assert_eq!(usual_or_free(Ipv4Addr::LOCALHOST, taken.port()).port(), 0);
     }
 
     #[test]

@@ -130,7 +130,7 @@ impl Running {
             .as_ref()
             .and_then(|record| record.web_address)
             .map_or(WEB_PORT, |address| address.port());
-        let web = serve(ports::usual_or_free(usual), None)
+        let web = serve(ports::usual_or_free(Ipv4Addr::LOCALHOST, usual), None)
             .await
             .component("starting the war room")?;
         let running = Self {
@@ -264,8 +264,11 @@ fn translated(
                 .groups
                 .iter()
                 .any(|group| group.starts_with("hikeshi:") && group != "hikeshi:component");
+            // A token that somebody made for an account of the system acts for a person: no program of the system has one.
+            let account = format!("system:serviceaccounts:{}", crate::control::SYSTEM_NAMESPACE);
+            let by_account = event.groups.contains(&account);
             // Discovery and OpenAPI are how a client finds its way, not what a person did.
-            if by_console || !by_person || event.resource.starts_with('/') {
+            if by_console || !(by_person || by_account) || event.resource.starts_with('/') {
                 continue;
             }
             let record = AuditRecord {
