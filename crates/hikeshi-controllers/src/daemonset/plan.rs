@@ -106,11 +106,11 @@ pub(super) fn plan(
         let node = node_of(pod).unwrap_or_default();
         by_node.entry(node).or_default().push(pod);
     }
-    // Those that run (or will), the oldest first.
+    // Those that run (or will), the oldest first; of the same second the one of the older template.
     let active = |node: &str| {
         let mut found: Vec<&Arc<Pod>> = by_node.get(node).cloned().unwrap_or_default();
         found.retain(|pod| is_active(pod));
-        found.sort_by_key(|pod| (created(&pod.metadata), pod.metadata.name.clone()));
+        found.sort_by_key(|pod| (created(&pod.metadata), is_new(pod), pod.metadata.name.clone()));
         found
     };
 
@@ -323,6 +323,17 @@ mod tests {
             ),
             (3, 3, None),
             "nodes are counted, by their oldest pod"
+        );
+        let same_second = Arc::new({
+            let mut pod = beside("a").as_ref().clone();
+            pod.metadata.name = Some("d-0".into());
+            pod.metadata.creation_timestamp = a.metadata.creation_timestamp.clone();
+            pod
+        });
+        let tied = look_with(&surge, &nodes[..1], &[same_second, a.clone()]);
+        assert_eq!(
+            (tied.status.number_ready, tied.status.updated_number_scheduled),
+            (1, None)
         );
         let up = Arc::new({
             let mut pod = beside("a").as_ref().clone();
