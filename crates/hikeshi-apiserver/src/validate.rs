@@ -2,6 +2,7 @@
 
 mod chaos;
 mod pod;
+mod rollout;
 
 use hikeshi_chaos::cron::{Schedule, ScheduleError};
 use k8s_openapi::api;
@@ -218,7 +219,8 @@ pub(crate) fn values(resource: &Resource, object: &Value) -> ApiResult<()> {
         match &*resource.kind {
             "Pod" => pod::spec("spec", &object["spec"], &mut causes),
             "Deployment" | "ReplicaSet" | "StatefulSet" | "DaemonSet" => {
-                workload(&object["spec"], &mut causes)
+                workload(&object["spec"], &mut causes);
+                rollout::allowance(&resource.kind, &object["spec"], &mut causes);
             }
             "Job" => pod::spec(
                 "spec.template.spec",

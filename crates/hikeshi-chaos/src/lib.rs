@@ -1,4 +1,5 @@
-//! Chaos Mesh's experiments as data: what a spec may say, what of it Hikeshi honours, and its numbers and durations.
+//! Chaos Mesh's experiments as data: what a spec may say, what of it Hikeshi honours, and its numbers and durations. Kubernetes'
+//! own quantities are here as well ([`resource`]), for the same three readers.
 //!
 //! Pure, and shared by whoever meets an experiment: the API server refuses with [`problems`] what nobody could carry
 //! out, the controllers and the node read the same typed specs. Nothing that cannot be honoured is ever left out
@@ -11,6 +12,7 @@ pub mod http;
 pub mod network;
 pub mod pod;
 pub mod quantity;
+pub mod resource;
 pub mod schedule;
 pub mod selector;
 pub mod status;

@@ -10,7 +10,7 @@ mod http_chaos;
 mod ingress;
 mod network_chaos;
 pub(crate) mod status;
-mod stores;
+pub(crate) mod stores;
 mod world;
 
 use std::collections::BTreeMap;

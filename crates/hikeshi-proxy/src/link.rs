@@ -7,17 +7,17 @@ use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, mpsc};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use nix::sys::socket::{setsockopt, sockopt};
-use nix::sys::time::{TimeVal, TimeValLike};
 use tokio::sync::oneshot;
 
 use crate::podlink::{self, LinkReply, LinkRequest};
 
 /// An init that says nothing for this long counts as not answering.
 const PATIENCE: Duration = Duration::from_secs(2);
+/// How long one that did not answer is not asked again: whoever else waits for the data plane would wait for it too.
+const DEAF: Duration = Duration::from_secs(5);
 /// Sockets fetched at once, and the number below which more are fetched.
 const BATCH: usize = 16;
 const LOW: usize = 6;
@@ -45,6 +45,24 @@ struct Shared {
     connection: Mutex<Option<Arc<OwnedFd>>>,
     spare: Mutex<VecDeque<OwnedFd>>,
     refilling: AtomicBool,
+    /// Until when the init is not asked, since it did not answer.
+    deaf: Mutex<Option<Instant>>,
+}
+
+impl Shared {
+    fn is_deaf(&self) -> bool {
+        let until = *self.deaf.lock().unwrap_or_else(PoisonError::into_inner);
+        until.is_some_and(|until| Instant::now() < until)
+    }
+
+    fn gone_deaf(&self) -> io::Error {
+        *self.deaf.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now() + DEAF);
+        no_answer()
+    }
+}
+
+fn no_answer() -> io::Error {
+    io::Error::new(io::ErrorKind::TimedOut, "the pod's init does not answer")
 }
 
 /// A handle on the thread, which ends with the last of them.
@@ -195,6 +213,9 @@ fn listen_all(shared: &Shared, init_sock: &Path, addresses: Vec<SocketAddrV4>) -
 
 /// One round trip, on a new connection if the old one has ended.
 fn call(shared: &Shared, init_sock: &Path, request: &LinkRequest) -> io::Result<(LinkReply, Vec<OwnedFd>)> {
+    if shared.is_deaf() {
+        return Err(no_answer());
+    }
     let known = shared
         .connection
         .lock()
@@ -207,24 +228,69 @@ fn call(shared: &Shared, init_sock: &Path, request: &LinkRequest) -> io::Result<
                 *shared.connection.lock().unwrap_or_else(PoisonError::into_inner) = None;
                 // A late answer would be taken for the next one's: after a timeout the connection is of no more use.
                 if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut) {
-                    return Err(io::Error::new(
-                        io::ErrorKind::TimedOut,
-                        "the pod's init does not answer",
-                    ));
+                    return Err(shared.gone_deaf());
                 }
             }
         }
     }
-    let connection = podlink::connect_to(init_sock)?;
-    let patience = TimeVal::milliseconds(i64::try_from(PATIENCE.as_millis()).unwrap_or(i64::MAX));
-    setsockopt(&connection, sockopt::ReceiveTimeout, &patience)?;
-    setsockopt(&connection, sockopt::SendTimeout, &patience)?;
-    let answer = podlink::call(connection.as_raw_fd(), request).map_err(|error| match error.kind() {
-        io::ErrorKind::WouldBlock => {
-            io::Error::new(io::ErrorKind::TimedOut, "the pod's init does not answer")
-        }
+    let connected = podlink::connect_to(init_sock, PATIENCE);
+    let asked = connected.and_then(|connection| {
+        let answer = podlink::call(connection.as_raw_fd(), request)?;
+        Ok((connection, answer))
+    });
+    let (connection, answer) = asked.map_err(|error| match error.kind() {
+        io::ErrorKind::WouldBlock => shared.gone_deaf(),
         _ => error,
     })?;
     *shared.connection.lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::new(connection));
     Ok(answer)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Any test would be over long before.
+    const LONG: Duration = Duration::from_secs(30);
+
+    async fn refused(link: &Link) -> Duration {
+        let start = Instant::now();
+        let listened = tokio::time::timeout(
+            LONG,
+            link.listen(vec![SocketAddrV4::new([127, 96, 0, 1].into(), 80)]),
+        )
+        .await;
+        let broken = listened.expect("in time").broken.expect("nobody answered");
+        assert_eq!(broken.kind(), io::ErrorKind::TimedOut, "{broken}");
+        start.elapsed()
+    }
+
+    #[tokio::test]
+    async fn an_init_that_does_not_answer_is_waited_for_once() {
+        let root = tempfile::tempdir().unwrap();
+        let path = root.path().join("init.sock");
+        let _server = podlink::listen_at(&path).unwrap();
+        let link = Link::start("deaf", path).unwrap();
+        let first = refused(&link).await;
+        assert!(first >= PATIENCE, "{first:?}");
+        let start = Instant::now();
+        for _ in 0..20 {
+            refused(&link).await;
+            link.socket().await.unwrap_err();
+        }
+        assert!(start.elapsed() < PATIENCE, "{:?}", start.elapsed());
+    }
+
+    #[tokio::test]
+    async fn nor_for_ever_when_it_takes_nobody_in() {
+        let root = tempfile::tempdir().unwrap();
+        let path = root.path().join("init.sock");
+        let _server = podlink::listen_at(&path).unwrap();
+        let mut waiting = Vec::new();
+        while let Ok(fd) = podlink::connect_at_once(&path) {
+            waiting.push(fd);
+        }
+        let link = Link::start("full", path).unwrap();
+        refused(&link).await;
+    }
 }

@@ -6,6 +6,7 @@ use std::os::fd::OwnedFd;
 use std::sync::{Arc, PoisonError, RwLock};
 
 use tokio::net::TcpListener;
+use tokio::task::JoinSet;
 
 use crate::faults::{Fault, FaultBoard};
 use crate::ingress_route::RouteNames;
@@ -155,7 +156,7 @@ impl Plane {
     }
 
     async fn open_pod_listeners(&mut self, routes: &Routes, problems: &mut Vec<Problem>) {
-        let mut asked = Vec::new();
+        let mut asked = JoinSet::new();
         for (uid, entry) in &mut self.pods {
             // Another init is another network namespace, where none of the old listeners is. They stay until they are
             // replaced, for an init that is only slow is still the same.
@@ -168,11 +169,12 @@ impl Plane {
                 .collect();
             if !missing.is_empty() {
                 let (uid, pod) = (uid.clone(), entry.pod.clone());
-                asked.push(tokio::spawn(async move { (uid, pod.link.listen(missing).await) }));
+                asked.spawn(async move { (uid, pod.link.listen(missing).await) });
             }
         }
-        for answer in asked {
-            let Ok((uid, listened)) = answer.await else {
+        // As they answer: one that is slow keeps no other from its listeners.
+        while let Some(answer) = asked.join_next().await {
+            let Ok((uid, listened)) = answer else {
                 continue;
             };
             if let Some(entry) = self.pods.get_mut(&uid) {

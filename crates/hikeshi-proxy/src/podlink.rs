@@ -7,13 +7,15 @@
 use std::io::{self, IoSlice, IoSliceMut};
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use nix::fcntl::{OFlag, open};
 use nix::sys::socket::{
     AddressFamily, Backlog, ControlMessage, ControlMessageOwned, MsgFlags, SockFlag, SockType, UnixAddr,
-    bind, connect, listen, recvmsg, sendmsg, socket,
+    bind, connect, listen, recvmsg, sendmsg, setsockopt, socket, sockopt,
 };
 use nix::sys::stat::Mode;
+use nix::sys::time::{TimeVal, TimeValLike};
 use serde::{Deserialize, Serialize};
 
 /// Largest packet in bytes. Above the default socket buffer a SEQPACKET send fails with EMSGSIZE.
@@ -63,19 +65,32 @@ fn folder_address(path: &Path) -> io::Result<(OwnedFd, UnixAddr)> {
     Ok((folder, UnixAddr::new(&short)?))
 }
 
-fn seqpacket() -> io::Result<OwnedFd> {
+fn seqpacket(flags: SockFlag) -> io::Result<OwnedFd> {
     Ok(socket(
         AddressFamily::Unix,
         SockType::SeqPacket,
-        SockFlag::SOCK_CLOEXEC,
+        SockFlag::SOCK_CLOEXEC | flags,
         None,
     )?)
 }
 
-/// Connects to the socket at `path` (blocking).
-pub fn connect_to(path: &Path) -> io::Result<OwnedFd> {
+/// Connects to the socket at `path` (blocking). Neither that nor any later send or receive waits longer than `patience`
+/// for a peer that is stopped: then it fails with `WouldBlock`.
+pub fn connect_to(path: &Path, patience: Duration) -> io::Result<OwnedFd> {
     let (_folder, address) = folder_address(path)?;
-    let fd = seqpacket()?;
+    let fd = seqpacket(SockFlag::empty())?;
+    let patience = TimeVal::milliseconds(i64::try_from(patience.as_millis()).unwrap_or(i64::MAX));
+    setsockopt(&fd, sockopt::ReceiveTimeout, &patience)?;
+    setsockopt(&fd, sockopt::SendTimeout, &patience)?;
+    connect(fd.as_raw_fd(), &address)?;
+    Ok(fd)
+}
+
+/// As [`connect_to`] without waiting: `WouldBlock` when more callers are waiting than the peer has room for. The
+/// descriptor does not block.
+pub fn connect_at_once(path: &Path) -> io::Result<OwnedFd> {
+    let (_folder, address) = folder_address(path)?;
+    let fd = seqpacket(SockFlag::SOCK_NONBLOCK)?;
     connect(fd.as_raw_fd(), &address)?;
     Ok(fd)
 }
@@ -84,7 +99,7 @@ pub fn connect_to(path: &Path) -> io::Result<OwnedFd> {
 pub fn listen_at(path: &Path) -> io::Result<OwnedFd> {
     let _ = std::fs::remove_file(path);
     let (_folder, address) = folder_address(path)?;
-    let fd = seqpacket()?;
+    let fd = seqpacket(SockFlag::empty())?;
     bind(fd.as_raw_fd(), &address)?;
     listen(&fd, Backlog::new(64)?)?;
     Ok(fd)
@@ -152,7 +167,7 @@ mod tests {
         std::fs::create_dir_all(&root).unwrap();
         let path = root.join("init.sock");
         let server = listen_at(&path).unwrap();
-        let client = connect_to(&path).unwrap();
+        let client = connect_to(&path, Duration::from_secs(10)).unwrap();
         let peer = nix::sys::socket::accept(server.as_raw_fd()).unwrap();
         // SAFETY: accept returned a new descriptor that only we hold.
         let peer = unsafe { OwnedFd::from_raw_fd(peer) };
@@ -168,5 +183,22 @@ mod tests {
         );
         assert_eq!(descriptors.len(), 1);
         std::fs::remove_dir_all(&root).unwrap();
+    }
+
+    #[test]
+    fn a_peer_that_takes_nobody_in_is_not_waited_for() {
+        let root = tempfile::tempdir().unwrap();
+        let path = root.path().join("init.sock");
+        let _server = listen_at(&path).unwrap();
+        let mut waiting = Vec::new();
+        let full = loop {
+            match connect_at_once(&path) {
+                Ok(fd) => waiting.push(fd),
+                Err(error) => break error,
+            }
+        };
+        assert_eq!(full.kind(), io::ErrorKind::WouldBlock, "{full}");
+        let error = connect_to(&path, Duration::from_millis(20)).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::WouldBlock, "{error}");
     }
 }

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::Pod;
+use serde_json::json;
 
 use crate::object::{controller_reference, is_controlled_by, name_of, random_suffix};
 use crate::pods::from_template;
@@ -71,6 +72,8 @@ fn pods_of(context: &Context, job: &Job) -> Vec<Arc<Pod>> {
 
 async fn act(context: &Context, job: &Job, plan: &Plan) -> Result<(), Error> {
     for pod in &plan.delete {
+        let mark = json!({"metadata": {"uid": pod.metadata.uid, "annotations": {plan::STOPPED: "true"}}});
+        context.patch::<Pod>(&Key::of(pod.as_ref()), &mark).await?;
         context.delete(pod.as_ref(), None).await?;
         context
             .event(

@@ -15,6 +15,9 @@ use crate::runtime::EventType;
 /// The annotation and label that carry a pod's completion index.
 pub(super) const INDEX: &str = "batch.kubernetes.io/job-completion-index";
 
+/// On a pod that the Job itself stops: it has not failed.
+pub(super) const STOPPED: &str = "hikeshi.dev/stopped-by-job";
+
 const FIRST_BACKOFF: Duration = Duration::from_secs(10);
 const LONGEST_BACKOFF: Duration = Duration::from_secs(600);
 
@@ -126,6 +129,15 @@ fn ranges(indexes: &BTreeSet<i32>) -> String {
     spans.into_iter().map(text).collect::<Vec<_>>().join(",")
 }
 
+/// What [`ranges`] wrote.
+fn spans(text: &str) -> BTreeSet<i32> {
+    let span = |part: &str| -> Option<std::ops::RangeInclusive<i32>> {
+        let (from, to) = part.split_once('-').unwrap_or((part, part));
+        Some(from.parse().ok()?..=to.parse().ok()?)
+    };
+    text.split(',').filter_map(span).flatten().collect()
+}
+
 /// `pods` are those the Job controls. Ended pods stay until the Job goes, so counting them is counting attempts.
 pub(super) fn plan(job: &Job, pods: &[Arc<Pod>], now: Timestamp) -> Plan {
     let spec = job.spec.clone().unwrap_or_default();
@@ -152,19 +164,26 @@ pub(super) fn plan(job: &Job, pods: &[Arc<Pod>], now: Timestamp) -> Plan {
     }
 
     let indexed = spec.completion_mode.as_deref() == Some("Indexed");
-    let done: BTreeSet<i32> = pods
-        .iter()
-        .filter(|pod| phase(pod) == "Succeeded")
-        .filter_map(|pod| index(pod))
-        .collect();
+    // What was counted once stays counted: somebody may have deleted ended pods.
+    let mut done: BTreeSet<i32> = spans(status.completed_indexes.as_deref().unwrap_or_default());
+    done.extend(
+        pods.iter()
+            .filter(|pod| phase(pod) == "Succeeded")
+            .filter_map(|pod| index(pod)),
+    );
     let succeeded = if indexed {
         done.len()
     } else {
-        pods.iter().filter(|pod| phase(pod) == "Succeeded").count()
+        let counted = usize::try_from(status.succeeded.unwrap_or(0)).unwrap_or(0);
+        pods.iter()
+            .filter(|pod| phase(pod) == "Succeeded")
+            .count()
+            .max(counted)
     };
-    // A pod that is stopped before it ends counts as failed, as in Kubernetes.
+    // A pod that somebody stops before it ends counts as failed, as in Kubernetes; one that the Job stops does not.
     let failed = pods
         .iter()
+        .filter(|pod| annotation(&pod.metadata, STOPPED).is_none())
         .filter(|pod| phase(pod) == "Failed" || is_terminating(pod) && phase(pod) != "Succeeded")
         .count();
     let restarts: i32 = active
@@ -175,7 +194,6 @@ pub(super) fn plan(job: &Job, pods: &[Arc<Pod>], now: Timestamp) -> Plan {
         .sum();
     let some = |n: usize| Some(count(n)).filter(|n| *n > 0);
     status.succeeded = some(succeeded);
-    // Never fewer than once counted: somebody may have deleted failed pods.
     status.failed = Some(count(failed).max(status.failed.unwrap_or(0))).filter(|n| *n > 0);
     status.completed_indexes = indexed.then(|| ranges(&done));
     status.terminating = Some(count(pods.iter().filter(|pod| is_terminating(pod)).count()));
@@ -475,6 +493,38 @@ mod tests {
         );
         assert_eq!(seen.create, [Some(2)]);
         assert_eq!(seen.status.completed_indexes.as_deref(), Some("0-1"));
+    }
+
+    #[test]
+    fn what_was_counted_stays_counted() {
+        let mut three = job(json!({"completions": 3, "parallelism": 1}));
+        let two: Vec<_> = ["a", "b"]
+            .map(|n| ended(n, "Succeeded", "2026-01-01T00:00:01Z"))
+            .into();
+        three.status = Some(plan(&three, &two, at(2)).status);
+        // Somebody tidies up.
+        let left = plan(&three, &two[..1], at(3));
+        assert_eq!((left.status.succeeded, left.create.len()), (Some(2), 1));
+
+        let mut indexed = job(json!({"completions": 4, "parallelism": 4, "completionMode": "Indexed"}));
+        indexed.status.get_or_insert_default().completed_indexes = Some("0-1,3".into());
+        let left = plan(&indexed, &[], at(3));
+        assert_eq!((left.create, left.status.succeeded), (vec![Some(2)], Some(3)));
+    }
+
+    #[test]
+    fn pods_that_the_job_stops_have_not_failed() {
+        let leaving = |extra: Value| {
+            let mut base = json!({"metadata": {"deletionTimestamp": "2026-01-01T00:00:00Z"}, "status": {"phase": "Running"}});
+            merge(&mut base, &extra);
+            Arc::new(pod("a", "job", &base))
+        };
+        let stopped = leaving(json!({"metadata": {"annotations": {STOPPED: "true"}}}));
+        let limited = job(json!({"backoffLimit": 0}));
+        let seen = plan(&limited, &[stopped], at(1));
+        assert_eq!((seen.status.failed, conditions(&seen).len()), (None, 0));
+        let seen = plan(&limited, &[leaving(json!({}))], at(1));
+        assert_eq!(conditions(&seen), ["FailureTarget", "Failed"]);
     }
 
     #[test]

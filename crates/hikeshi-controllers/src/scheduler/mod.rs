@@ -2,6 +2,7 @@
 
 pub(crate) mod fit;
 mod plan;
+mod spread;
 
 use std::time::Duration;
 

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use k8s_openapi::api::core::v1::{Node, Pod};
 
 use super::fit::{Amounts, allocatable, attracted, repelled, requests, selects, untolerated};
+use super::spread;
 use crate::object::{controller_uid, name_of};
 use crate::pods::{is_active, is_finished};
 
@@ -48,6 +49,7 @@ fn node_name(pod: &Pod) -> Option<&str> {
 fn obstacles(
     pod: &Pod,
     node: &Node,
+    nodes: &[Arc<Node>],
     free: &Amounts,
     placed: &[(Arc<Pod>, Arc<Node>)],
     homes: &[String],
@@ -86,6 +88,9 @@ fn obstacles(
     }
     if !lacking.is_empty() {
         return lacking;
+    }
+    if let Some(why) = spread::uneven(pod, node, nodes, placed) {
+        return vec![why.to_owned()];
     }
     if !attracted(pod, node, placed) {
         return vec!["node(s) didn't match pod affinity rules".to_owned()];
@@ -128,7 +133,7 @@ pub(super) fn decide(pod: &Pod, nodes: &[Arc<Node>], pods: &[Arc<Pod>], homes: &
     let mut candidates = Vec::new();
     for node in nodes {
         let free = free.get(name_of(node.as_ref())).cloned().unwrap_or_default();
-        let obstacles = obstacles(pod, node, &free, &placed, homes);
+        let obstacles = obstacles(pod, node, nodes, &free, &placed, homes);
         if obstacles.is_empty() {
             candidates.push((score(pod, node, &free, &placed), node));
         }

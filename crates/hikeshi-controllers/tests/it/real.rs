@@ -9,7 +9,7 @@ use bytes::Bytes;
 use futures::stream::BoxStream;
 use hikeshi_apiserver as api;
 use jiff::{SignedDuration, Timestamp};
-use k8s_openapi::api::apps::v1::Deployment;
+use k8s_openapi::api::apps::v1::{DaemonSet, Deployment};
 use k8s_openapi::api::autoscaling::v2::HorizontalPodAutoscaler;
 use k8s_openapi::api::batch::v1::CronJob;
 use k8s_openapi::api::core::v1::{Event, Namespace, Node, Pod};
@@ -214,6 +214,22 @@ impl Cluster {
         }
     }
 
+    /// The pods, once there are so many.
+    async fn pods(&self, count: usize) -> Vec<Pod> {
+        let api: Api<Pod> = self.api();
+        let work = async {
+            loop {
+                let list = api.list(&ListParams::default()).await.expect("pods").items;
+                if list.len() == count {
+                    return list;
+                }
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        };
+        let found = tokio::time::timeout(Duration::from_secs(40), work).await;
+        found.unwrap_or_else(|_| panic!("never {count} pods"))
+    }
+
     async fn deploy(&self, replicas: i32) {
         let deployment = json!({"metadata": {"name": "web"}, "spec": {"replicas": replicas,
             "selector": {"matchLabels": {"app": "web"}}, "template": {"metadata": {"labels": {"app": "web"}},
@@ -344,4 +360,65 @@ async fn a_cron_job_runs_its_jobs_and_remembers() {
         .await;
     assert!(told["status"]["lastScheduleTime"].is_string());
     assert!(told["status"]["active"].is_null());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_daemon_set_that_surges_never_leaves_its_node_without_a_pod() {
+    let cluster = Cluster::start().await;
+    let set = |image: &str, rolling: Value| -> DaemonSet {
+        made(
+            json!({"metadata": {"name": "agent"}, "spec": {"selector": {"matchLabels": {"app": "agent"}},
+            "updateStrategy": {"type": "RollingUpdate", "rollingUpdate": rolling},
+            "template": {"metadata": {"labels": {"app": "agent"}}, "spec": {"containers": [{"name": "c", "image": image}]}}}}),
+        )
+    };
+    let api: Api<DaemonSet> = cluster.api();
+    let refused = api
+        .create(
+            &PostParams::default(),
+            &set("x:1", json!({"maxSurge": 0, "maxUnavailable": 0})),
+        )
+        .await;
+    let Err(kube::Error::Api(refused)) = refused else {
+        panic!("an update that cannot move was taken: {refused:?}");
+    };
+    assert_eq!((refused.code, refused.reason.as_str()), (422, "Invalid"));
+    let surging = set("x:1", json!({"maxSurge": "50%", "maxUnavailable": 0}));
+    api.create(&PostParams::default(), &surging)
+        .await
+        .expect("a DaemonSet");
+    cluster
+        .until::<DaemonSet>("agent", |set| set["status"]["numberAvailable"] == 1)
+        .await;
+    let named =
+        |list: Vec<Pod>| -> Vec<String> { list.into_iter().filter_map(|pod| pod.metadata.name).collect() };
+    let before = named(cluster.pods(1).await);
+
+    // Nothing starts and nothing ends: the new pod comes, and the old one stays for it.
+    cluster.machine.stands_still.store(true, Ordering::SeqCst);
+    let newer = json!({"spec": {"template": {"spec": {"containers": [{"name": "c", "image": "x:2"}]}}}});
+    api.patch("agent", &PatchParams::default(), &Patch::Strategic(newer))
+        .await
+        .expect("a new template");
+    let list = cluster.pods(2).await;
+    assert!(
+        list.iter().all(|pod| pod.metadata.deletion_timestamp.is_none()),
+        "the old pod went before the new one was available: {list:?}"
+    );
+    let told = cluster
+        .until::<DaemonSet>("agent", |set| {
+            set["status"]["observedGeneration"] == set["metadata"]["generation"]
+        })
+        .await;
+    assert_eq!(told["status"]["numberAvailable"], 1);
+    assert!(told["status"]["updatedNumberScheduled"].as_i64().unwrap_or(0) == 0);
+
+    cluster.machine.stands_still.store(false, Ordering::SeqCst);
+    cluster
+        .until::<DaemonSet>("agent", |set| {
+            set["status"]["updatedNumberScheduled"] == 1 && set["status"]["numberAvailable"] == 1
+        })
+        .await;
+    let after = named(cluster.pods(1).await);
+    assert!(!after.contains(&before[0]), "{after:?}");
 }

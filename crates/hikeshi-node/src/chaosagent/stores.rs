@@ -2,14 +2,13 @@
 
 use std::sync::Arc;
 
-use futures::StreamExt;
 use kube::Client;
 use kube::api::{Api, ApiResource, DynamicObject, GroupVersionKind};
-use kube::runtime::reflector::store::Writer;
-use kube::runtime::reflector::{self, Store};
-use kube::runtime::{WatchStreamExt, watcher};
+use kube::runtime::reflector::Store;
 use tokio::sync::Notify;
 use tokio::task::JoinSet;
+
+use crate::netagent::stores::follow;
 
 /// Kind and plural.
 const KINDS: [(&str, &str); 3] = [
@@ -30,20 +29,8 @@ impl Stores {
         let mut watches = JoinSet::new();
         let stores = KINDS.map(|(kind, _)| {
             let resource = resource(kind);
-            let writer = Writer::new(resource.clone());
-            let (store, changed) = (writer.as_reader(), changed.clone());
-            let api: Api<DynamicObject> = Api::all_with(client.clone(), &resource);
-            let events = watcher(api, watcher::Config::default()).default_backoff();
-            let events = reflector::reflector(writer, events);
-            watches.spawn(events.for_each(move |event| {
-                match event {
-                    Ok(_) => changed.notify_one(),
-                    // The watcher comes back by itself, with a growing pause.
-                    Err(error) => tracing::debug!(%error, kind, "a watch broke off"),
-                }
-                std::future::ready(())
-            }));
-            (kind, store)
+            let api = Api::all_with(client.clone(), &resource);
+            (kind, follow(&mut watches, api, resource, changed))
         });
         Self {
             stores: stores.into(),

@@ -5,6 +5,7 @@ use std::io::{self, Write};
 use std::os::fd::AsRawFd;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use tokio::sync::Notify;
@@ -14,6 +15,9 @@ use crate::images::BIN_DIR;
 use crate::shim::protocol::{ExecExit, ExecRequest, Request, Started};
 use crate::shim::{InitClient, InitError};
 use crate::stress::Load;
+
+/// How long an init may take to start one.
+const SLOWEST: Duration = Duration::from_secs(4);
 
 /// A running stress program. It ends when this is dropped: its lease is the pipe held here.
 pub(super) struct Stress {
@@ -51,7 +55,10 @@ impl Stress {
         // A stopped program must not stop us.
         fcntl(&lease, FcntlArg::F_SETFL(OFlag::O_NONBLOCK)).map_err(io::Error::from)?;
         let fds = [read.as_raw_fd(), null.as_raw_fd(), null.as_raw_fd()];
-        let (started, _): (Started, _) = init.call_with(&request, &fds).await?;
+        // The other pods' leases are renewed by whoever waits here.
+        let started = tokio::time::timeout(SLOWEST, init.call_with(&request, &fds)).await;
+        let (started, _): (Started, _) =
+            started.unwrap_or_else(|_| Err(io::Error::from(io::ErrorKind::TimedOut).into()))?;
         let (mut watch, changed) = (InitClient::connect(pod_dir)?, changed.clone());
         let waiting = tokio::spawn(async move {
             let _ = watch

@@ -16,6 +16,8 @@ impl Worker {
             return;
         };
         let Ok(status) = sandbox.init.call::<StatusReply>(&Request::Status).await else {
+            // Deaf: no use to us, and never two inits of one pod.
+            sandbox::end(&self.dir).await;
             self.restore();
             return;
         };

@@ -10,10 +10,14 @@ use tokio::task::JoinSet;
 use super::worker::{Next, RETRY, Worker};
 use super::{pods, sandbox, status};
 
+/// How long after SIGKILL an init may take to tell of the end of its containers.
+const UNHEARD: Duration = Duration::from_secs(5);
+
 /// Deletion in progress.
 pub(super) struct Ending {
     deadline: Instant,
-    killed: bool,
+    /// Since when everything should be dead.
+    killed: Option<Instant>,
     pre_stop: JoinSet<()>,
     signalled: BTreeSet<String>,
 }
@@ -51,7 +55,7 @@ impl Worker {
             let pre_stop = self.pre_stop_hooks(&running, grace);
             self.ending = Some(Ending {
                 deadline: Instant::now() + grace,
-                killed: false,
+                killed: None,
                 pre_stop,
                 signalled: BTreeSet::new(),
             });
@@ -65,6 +69,12 @@ impl Worker {
             return self.finish().await;
         }
         let now = Instant::now();
+        if ending.killed.is_some_and(|since| now >= since + UNHEARD) {
+            // The init does not do what it is told, or does not tell: it goes, and all of the pod with it.
+            tracing::warn!(pod = self.name(), "the pod's init does not end its containers");
+            self.sandbox_lost().await;
+            return self.finish().await;
+        }
         let overdue = now >= ending.deadline;
         while ending.pre_stop.try_join_next().is_some() {}
         let hooks_done = ending.pre_stop.is_empty();
@@ -76,11 +86,13 @@ impl Worker {
                 }
             }
         }
-        let kill = overdue && !ending.killed;
-        ending.killed |= kill;
+        let kill = overdue && ending.killed.is_none();
+        if kill {
+            ending.killed = Some(now);
+        }
         let wait = if !hooks_done && !overdue {
             Duration::from_millis(50)
-        } else if ending.killed {
+        } else if ending.killed.is_some() {
             RETRY
         } else {
             ending.deadline - now

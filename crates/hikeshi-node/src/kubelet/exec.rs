@@ -226,8 +226,11 @@ pub async fn collect(
     let work = async {
         let mut text = Vec::new();
         let mut output = output;
-        let mut head = (&mut output).take(10 * 1024);
-        let read = head.read_to_end(&mut text);
+        // The rest is read and forgotten: a program that says much must not be stopped by a full pipe.
+        let read = async {
+            (&mut output).take(10 * 1024).read_to_end(&mut text).await?;
+            tokio::io::copy(&mut output, &mut tokio::io::sink()).await
+        };
         let wait = Request::ExecWait { id: started.id };
         let (exit, _) = tokio::join!(init.call::<ExecExit>(&wait), read);
         Ok::<_, ExecError>((

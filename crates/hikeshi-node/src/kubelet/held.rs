@@ -109,7 +109,6 @@ impl Worker {
                 && self.put_down.remove(name)
             {
                 run.last = Some(ended.clone());
-                run.restart += 1;
                 run.state = State::Waiting {
                     reason: REASON.to_owned(),
                     message: Some("held down by a PodChaos experiment".to_owned()),

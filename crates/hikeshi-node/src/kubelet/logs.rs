@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 use std::fs::{self, File};
 use std::io::{self, Read, Seek, SeekFrom};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -145,6 +146,7 @@ fn tail_start(file: &mut File, lines: u64) -> io::Result<u64> {
 }
 
 struct Reader {
+    path: PathBuf,
     file: File,
     formatter: Formatter,
     rest: Vec<u8>,
@@ -167,6 +169,7 @@ impl Reader {
             skipping: false,
         };
         Ok(Self {
+            path: path.to_owned(),
             file,
             formatter,
             rest: Vec::new(),
@@ -175,10 +178,28 @@ impl Reader {
         })
     }
 
+    /// Whether the file has been put aside, and another has its name.
+    fn is_full(&self) -> io::Result<bool> {
+        match fs::metadata(&self.path) {
+            Ok(named) => Ok(named.ino() != self.file.metadata()?.ino()),
+            // Between the two.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
     /// What has come since; `None` at the present end of the file.
     fn next(&mut self) -> io::Result<Option<Bytes>> {
         let mut chunk = vec![0; CHUNK];
-        let count = self.file.read(&mut chunk)?;
+        let mut count = self.file.read(&mut chunk)?;
+        if count == 0 && self.follow && self.is_full()? {
+            // What was written before it was put aside comes first.
+            count = self.file.read(&mut chunk)?;
+            if count == 0 {
+                self.file = File::open(&self.path)?;
+                count = self.file.read(&mut chunk)?;
+            }
+        }
         if count == 0 {
             return Ok(None);
         }
@@ -294,6 +315,31 @@ mod tests {
             ..LogRequest::default()
         };
         assert_eq!(read(&log(LINES), request).await, "one\nt");
+    }
+
+    #[tokio::test]
+    async fn following_goes_on_in_the_next_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("0.log");
+        let line = |text: &str| format!("2026-11-21T10:00:00.000000000Z stdout F {text}\n");
+        fs::write(&path, line("one")).unwrap();
+        let request = LogRequest {
+            follow: true,
+            ..LogRequest::default()
+        };
+        let (alive, running) = std::sync::mpsc::channel::<()>();
+        let ended = move || running.try_recv() != Err(std::sync::mpsc::TryRecvError::Disconnected);
+        let mut stream = stream(&path, &request, ended).unwrap();
+        assert_eq!(stream.next().await.unwrap().unwrap(), "one\n");
+        // The last line of the full file, then the first of the next: the reader has seen neither.
+        let mut full = fs::OpenOptions::new().append(true).open(&path).unwrap();
+        io::Write::write_all(&mut full, line("two").as_bytes()).unwrap();
+        fs::rename(&path, folder.path().join("0.log.1")).unwrap();
+        fs::write(&path, line("three")).unwrap();
+        assert_eq!(stream.next().await.unwrap().unwrap(), "two\n");
+        assert_eq!(stream.next().await.unwrap().unwrap(), "three\n");
+        drop(alive);
+        assert!(stream.next().await.is_none());
     }
 
     #[tokio::test]

@@ -27,6 +27,7 @@ mod starting;
 mod status;
 mod step;
 mod storage;
+mod turn;
 mod usage;
 mod volumes;
 mod worker;
@@ -40,6 +41,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures::future::join_all;
 use futures::stream::BoxStream;
 use k8s_openapi::api::core::v1::Pod;
 use tokio::sync::{mpsc, watch};
@@ -210,19 +212,24 @@ impl Kubelet {
     /// Ends pods of the folder that the API does not know (any more).
     async fn clear_unknown(&self) {
         let known = self.bound_pods();
+        let mut unknown = Vec::new();
         for entry in fs::read_dir(self.config.state_dir.join("pods"))
             .into_iter()
             .flatten()
             .flatten()
         {
             if !known.contains_key(&entry.file_name().to_string_lossy().into_owned()) {
-                sandbox::end(&entry.path()).await;
-                let _ = fs::remove_dir_all(entry.path());
+                unknown.push(entry.path());
             } else if let Some(record) = sandbox::SandboxRecord::read(&entry.path()) {
                 // Before any worker may ask for a new address.
                 self.addresses.reserve(record.ip);
             }
         }
+        let end = |dir: PathBuf| async move {
+            sandbox::end(&dir).await;
+            let _ = fs::remove_dir_all(dir);
+        };
+        join_all(unknown.into_iter().map(end)).await;
     }
 
     /// Rewrites every pod's hosts file when names change.

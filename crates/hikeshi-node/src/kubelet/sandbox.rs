@@ -79,6 +79,8 @@ pub async fn make(
     config: &KubeletConfig,
     sources: &Sources<'_>,
 ) -> Result<Sandbox, SandboxError> {
+    // What an attempt left that failed half-way: never two inits of one pod.
+    end(pod_dir).await;
     fs::create_dir_all(pod_dir)?;
     // Secrets lie below: only the pods' user (and root) may look.
     fs::set_permissions(pod_dir, fs::Permissions::from_mode(0o700))?;

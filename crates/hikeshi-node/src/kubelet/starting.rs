@@ -1,5 +1,6 @@
 //! Starting a pod's containers, in order, and again after they have ended.
 
+use std::io::ErrorKind;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
@@ -9,8 +10,10 @@ use k8s_openapi::api::core::v1::Container;
 use super::backoff::Backoff;
 use super::status::{Ended, Run, State};
 use super::step::one_step;
+use super::turn::{self, Restart, Turn};
 use super::worker::{IDLE, RETRY, Worker};
 use super::{env, exec, pods, probes, quantity, status};
+use crate::shim::InitError;
 use crate::shim::protocol::{Limits, Request, StartRequest, Started};
 
 impl Worker {
@@ -58,73 +61,34 @@ impl Worker {
 
     async fn run_container(&mut self, container: &Container, init: bool) -> Duration {
         let sidecar = init && pods::is_sidecar(container);
-        let policy = if sidecar { "Always" } else { self.policy() }.to_owned();
+        let restart = Restart::of(self.policy(), init, sidecar);
+        let pod = format!(
+            "{}_{}({})",
+            self.pod.metadata.name.as_deref().unwrap_or_default(),
+            self.pod.metadata.namespace.as_deref().unwrap_or_default(),
+            self.uid
+        );
         let name = &container.name;
         let run = self
             .runs
             .entry(name.clone())
             .or_insert_with(|| Run::new("ContainerCreating"));
-        match &run.state {
-            State::Running { .. } => return IDLE,
-            State::Waiting {
-                until: Some(until), ..
-            } if *until > Instant::now() => return *until - Instant::now(),
-            State::Waiting { .. } => {}
-            State::Ended(ended) => {
-                let again = match policy.as_str() {
-                    "Always" => !init || sidecar || ended.code != 0,
-                    "OnFailure" => ended.code != 0,
-                    _ => false,
-                };
-                if !again {
-                    return IDLE;
-                }
-                let ran = ended.started_at.map_or(Duration::ZERO, |start| {
-                    Duration::try_from(ended.finished_at.duration_since(start)).unwrap_or_default()
-                });
-                let ended = ended.clone();
-                let delay = run.backoff.delay(ran);
-                run.last = Some(ended);
-                run.restart += 1;
-                if !delay.is_zero() {
-                    let pod_name = format!(
-                        "{}_{}({})",
-                        self.pod.metadata.name.as_deref().unwrap_or_default(),
-                        self.pod.metadata.namespace.as_deref().unwrap_or_default(),
-                        self.uid
-                    );
-                    let words = if delay.as_secs() >= 60 && delay.as_secs().is_multiple_of(60) {
-                        format!("{}m0s", delay.as_secs() / 60)
-                    } else if delay.as_secs() >= 60 {
-                        format!("{}m{}s", delay.as_secs() / 60, delay.as_secs() % 60)
-                    } else {
-                        format!("{}s", delay.as_secs())
-                    };
-                    // The count goes up when it really starts again.
-                    run.restart -= 1;
-                    run.state = State::Waiting {
-                        reason: "CrashLoopBackOff".to_owned(),
-                        message: Some(format!(
-                            "back-off {words} restarting failed container={name} pod={pod_name}"
-                        )),
-                        until: Some(Instant::now() + delay),
-                    };
-                    let message = format!("Back-off restarting failed container {name} in pod {pod_name}");
-                    self.kubelet
-                        .events
-                        .warning(&self.pod, Some(name), "BackOff", message);
-                    return delay;
-                }
-                run.state = State::Waiting {
-                    reason: "ContainerCreating".to_owned(),
-                    message: None,
-                    until: None,
-                };
+        let events = &self.kubelet.events;
+        match run.turn(name, &pod, restart, Instant::now()) {
+            Turn::Leave => return IDLE,
+            Turn::Wait(left) => return left,
+            Turn::BackOff(delay) => {
+                let message = format!("Back-off restarting failed container {name} in pod {pod}");
+                events.warning(&self.pod, Some(name), "BackOff", message);
+                return delay;
             }
-        }
-        let run_again = matches!(&run.state, State::Waiting { reason, .. } if reason == "CrashLoopBackOff");
-        if run_again {
-            run.restart += 1;
+            Turn::PullLater(delay) => {
+                events.normal(&self.pod, Some(name), "BackOff", run.pull_words());
+                let message = format!("Error: {}", turn::PULL_BACKOFF);
+                events.warning(&self.pod, Some(name), "Failed", message);
+                return delay;
+            }
+            Turn::Start => {}
         }
         self.start_container(container).await
     }
@@ -141,6 +105,9 @@ impl Worker {
             Ok(image) => image,
             Err(error) => return self.image_missing(&name, &reference, &error.to_string()),
         };
+        if let Some(run) = self.runs.get_mut(&name) {
+            run.pull_backoff = Backoff::default();
+        }
         let Some(ip) = self.sandbox.as_ref().map(|sandbox| sandbox.record.ip) else {
             return RETRY;
         };
@@ -172,7 +139,7 @@ impl Worker {
             .working_dir
             .clone()
             .map_or_else(|| image.workdir.clone(), PathBuf::from);
-        let restart = self.runs.get(&name).map_or(0, |run| run.restart);
+        let restart = self.runs.get(&name).map_or(0, Run::next_number);
         let request = StartRequest {
             container: name.clone(),
             argv,
@@ -193,6 +160,7 @@ impl Worker {
         let Some(run) = self.runs.get_mut(&name) else {
             return RETRY;
         };
+        run.restart = restart;
         match outcome {
             Ok(_) => {
                 kubelet.events.normal(
@@ -210,7 +178,6 @@ impl Worker {
                 run.state = State::Running {
                     started_at: Timestamp::now(),
                 };
-                run.pull_backoff = Backoff::default();
                 self.after_start(container);
                 IDLE
             }
@@ -227,6 +194,10 @@ impl Worker {
                     finished_at: Timestamp::now(),
                     restart,
                 });
+                if matches!(&error, InitError::Gone(gone) if gone.kind() == ErrorKind::TimedOut) {
+                    // It may start the container yet, and nobody would know of it.
+                    self.sandbox_lost().await;
+                }
                 Duration::ZERO
             }
         }
@@ -243,36 +214,15 @@ impl Worker {
         let Some(run) = self.runs.get_mut(name) else {
             return RETRY;
         };
-        let again = matches!(&run.state, State::Waiting { reason, .. } if reason.ends_with("BackOff") || reason == "ErrImagePull");
-        let delay = run
-            .pull_backoff
-            .delay(Duration::ZERO)
-            .max(Duration::from_secs(if again { 10 } else { 1 }));
+        let wait = run.pull_failed(reference, why, Instant::now());
         let events = &self.kubelet.events;
-        events.warning(
-            &self.pod,
-            Some(name),
-            "Failed",
-            format!("Failed to pull image \"{reference}\": {why}"),
-        );
-        if again {
-            events.normal(
-                &self.pod,
-                Some(name),
-                "BackOff",
-                format!("Back-off pulling image \"{reference}\""),
-            );
-            self.wait(
-                name,
-                "ImagePullBackOff",
-                Some(format!("Back-off pulling image \"{reference}\": {why}")),
-                delay,
-            );
-        } else {
-            events.warning(&self.pod, Some(name), "Failed", "Error: ErrImagePull".to_owned());
-            self.wait(name, "ErrImagePull", Some(why.to_owned()), delay);
-        }
-        delay
+        let pulling = format!("Pulling image \"{reference}\"");
+        events.normal(&self.pod, Some(name), "Pulling", pulling);
+        let failed = format!("Failed to pull image \"{reference}\": {why}");
+        events.warning(&self.pod, Some(name), "Failed", failed);
+        let error = format!("Error: {}", turn::PULL_FAILED);
+        events.warning(&self.pod, Some(name), "Failed", error);
+        wait
     }
 
     fn wait(&mut self, name: &str, reason: &str, message: Option<String>, delay: Duration) {

@@ -70,12 +70,15 @@ pub enum State {
 /// A container's story so far.
 #[derive(Debug)]
 pub struct Run {
-    /// The number of the newest run; 0 for the first.
+    /// The number of the newest run; 0 for the first, also before it has begun.
     pub restart: u32,
     pub state: State,
     pub last: Option<Ended>,
     pub backoff: Backoff,
     pub pull_backoff: Backoff,
+    /// The image that was missing, and when it is looked for again.
+    pub pulled: String,
+    pub next_pull: Option<Instant>,
     pub started: bool,
     pub ready: bool,
 }
@@ -92,6 +95,8 @@ impl Run {
             last: None,
             backoff: Backoff::default(),
             pull_backoff: Backoff::default(),
+            pulled: String::new(),
+            next_pull: None,
             started: false,
             ready: false,
         }

@@ -63,19 +63,34 @@ pub fn prepare(pod: &Pod, pod_dir: &Path, sources: &Sources<'_>) -> Result<Vec<B
                 });
             };
             let target = PathBuf::from(&mount.mount_path);
-            if binds.iter().any(|bind| bind.target == target) {
-                continue;
-            }
             let sub_path = mount.sub_path.as_deref().filter(|path| !path.is_empty());
             if let Some(sub_path) = sub_path {
                 sub_folder(&mount.name, folder, sub_path)?;
             }
-            binds.push(Bind {
+            let bind = Bind {
                 source: folder.clone(),
                 sub_path: sub_path.map(PathBuf::from),
                 target,
                 read_only: *published || mount.read_only.unwrap_or(false),
-            });
+            };
+            match binds.iter_mut().find(|known| known.target == bind.target) {
+                None => binds.push(bind),
+                // Whoever may write there can do so.
+                Some(known) if (&known.source, &known.sub_path) == (&bind.source, &bind.sub_path) => {
+                    known.read_only &= bind.read_only;
+                }
+                Some(_) => {
+                    let reason = format!(
+                        "container {:?} mounts it at {}, where another container of the pod mounts something else: \
+                         a pod's containers share one file system here, use another mountPath",
+                        container.name, mount.mount_path
+                    );
+                    return Err(VolumeError::NotReady {
+                        volume: mount.name.clone(),
+                        reason,
+                    });
+                }
+            }
         }
     }
     if spec.and_then(|spec| spec.automount_service_account_token) != Some(false)

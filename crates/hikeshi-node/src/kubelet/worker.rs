@@ -193,7 +193,7 @@ impl Worker {
     }
 
     /// The init died (killed by hand, or by the kernel), and everything in the pod with it.
-    async fn sandbox_lost(&mut self) {
+    pub(super) async fn sandbox_lost(&mut self) {
         if self.sandbox.is_none() {
             return;
         }
@@ -400,7 +400,8 @@ impl Worker {
                 Duration::ZERO
             }
             Err(error) => {
-                if before.is_none() {
+                // Once it is on record the next attempt takes it again: nobody else may have it meanwhile.
+                if sandbox::SandboxRecord::read(&self.dir).is_none() {
                     kubelet.addresses.release(ip);
                 }
                 self.sandbox_failed(&error)

@@ -87,7 +87,8 @@ pub(super) fn resource(kind: Kind) -> ApiResource {
     ApiResource::from_gvk_with_plural(&gvk, kind.plural())
 }
 
-fn follow<K>(
+/// Keeps a store of what `api` has, by a watch among `watches`; `changed` is told of every change.
+pub(crate) fn follow<K>(
     watches: &mut JoinSet<()>,
     api: Api<K>,
     resource: K::DynamicType,

@@ -3,9 +3,9 @@
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use hikeshi_proxy::podlink;
-use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use serde::de::DeserializeOwned;
 use tokio::io::unix::AsyncFd;
 
@@ -27,17 +27,37 @@ pub enum InitError {
 pub struct InitClient {
     fd: AsyncFd<OwnedFd>,
     path: PathBuf,
+    /// A reply may still come to a request that nobody waits for any more: the connection is of no more use.
+    stale: bool,
+}
+
+/// How long an init may take for a request; `None` for those that wait for something to happen. One that is stopped must
+/// not stop whoever looks after other pods as well.
+fn patience(request: &Request) -> Option<Duration> {
+    match request {
+        Request::Watch { .. } | Request::ExecWait { .. } => None,
+        // Asked by the pod's own worker only; a pod is given up when they fail.
+        Request::Start(_) | Request::Status => Some(Duration::from_secs(30)),
+        Request::Exec(_) => Some(Duration::from_secs(10)),
+        _ => Some(Duration::from_secs(4)),
+    }
+}
+
+fn open(path: &Path) -> io::Result<AsyncFd<OwnedFd>> {
+    let fd = podlink::connect_at_once(path)?;
+    // SAFETY: an OwnedFd names one open descriptor until it is dropped, and is dropped with the AsyncFd.
+    unsafe { AsyncFd::register(fd) }.map_err(|error| error.into_parts().1)
 }
 
 impl InitClient {
-    /// Connects to `init.sock` in a pod's folder.
+    /// Connects to `init.sock` in a pod's folder, without waiting.
     pub fn connect(pod_dir: &Path) -> Result<Self, InitError> {
         let path = pod_dir.join("init.sock");
-        let fd = podlink::connect_to(&path)?;
-        fcntl(&fd, FcntlArg::F_SETFL(OFlag::O_NONBLOCK)).map_err(io::Error::from)?;
-        // SAFETY: an OwnedFd names one open descriptor until it is dropped, and is dropped with the AsyncFd.
-        let fd = unsafe { AsyncFd::register(fd) }.map_err(|error| error.into_parts().1)?;
-        Ok(Self { fd, path })
+        Ok(Self {
+            fd: open(&path)?,
+            path,
+            stale: false,
+        })
     }
 
     /// The socket's path, for messages.
@@ -69,15 +89,39 @@ impl InitClient {
         Ok(self.exchange(request, &[]).await?.1)
     }
 
-    #[expect(
-        clippy::needless_pass_by_ref_mut,
-        reason = "one request at a time: replies come in order"
-    )]
     async fn exchange(
         &mut self,
         request: &Request,
         descriptors: &[RawFd],
     ) -> Result<(serde_json::Value, Vec<OwnedFd>), InitError> {
+        if self.stale {
+            self.fd = open(&self.path)?;
+        }
+        // Also when this future is dropped half-way.
+        self.stale = true;
+        let work = self.round_trip(request, descriptors);
+        let (bytes, received) = match patience(request) {
+            Some(limit) => tokio::time::timeout(limit, work).await.unwrap_or_else(|_| {
+                let late = format!("no answer within {limit:?}");
+                Err(io::Error::new(io::ErrorKind::TimedOut, late).into())
+            })?,
+            None => work.await?,
+        };
+        self.stale = false;
+        let value: serde_json::Value = serde_json::from_slice(&bytes)?;
+        if value["ok"] != serde_json::Value::Bool(true) {
+            return Err(InitError::Refused(
+                value["error"].as_str().unwrap_or("refused").to_owned(),
+            ));
+        }
+        Ok((value, received))
+    }
+
+    async fn round_trip(
+        &self,
+        request: &Request,
+        descriptors: &[RawFd],
+    ) -> Result<(Vec<u8>, Vec<OwnedFd>), InitError> {
         let message = serde_json::to_vec(request)?;
         loop {
             let mut guard = self.fd.writable().await?;
@@ -95,12 +139,6 @@ impl InitClient {
         if bytes.is_empty() {
             return Err(io::Error::from(io::ErrorKind::UnexpectedEof).into());
         }
-        let value: serde_json::Value = serde_json::from_slice(&bytes)?;
-        if value["ok"] != serde_json::Value::Bool(true) {
-            return Err(InitError::Refused(
-                value["error"].as_str().unwrap_or("refused").to_owned(),
-            ));
-        }
-        Ok((value, received))
+        Ok((bytes, received))
     }
 }

@@ -1,9 +1,11 @@
 //! The containers of a pod and the processes beside them: starting, ending, limits.
 
+use std::cell::RefCell;
 use std::collections::HashMap;
 use std::fs::File;
 use std::io::Write;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
+use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
@@ -11,7 +13,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::Pid;
 
-use super::logs::{LogPipe, open_log};
+use super::logs::{LogFile, LogPipe};
 use super::protocol::{
     ContainerExit, ContainerStatus, ContainerUsage, ExecRequest, Limits, StartRequest, Started, StatusReply,
     UsageReply,
@@ -99,7 +101,8 @@ impl Containers {
         let mut env = request.env.clone();
         env.insert(OWNER_VARIABLE.to_owned(), name.clone());
         let command = Command::new(&request.argv, &env, &request.cwd)?;
-        let log = open_log(self.pod_folder.as_fd(), name, request.restart)?;
+        let log = LogFile::open(self.pod_folder.as_fd(), name, request.restart)?;
+        let log = Rc::new(RefCell::new(log));
         let (out_read, out_write) = output_pipe()?;
         let (err_read, err_write) = output_pipe()?;
         let process = command.spawn(
@@ -131,7 +134,7 @@ impl Containers {
             paused: false,
             oom_killed: false,
             logs: vec![
-                LogPipe::new(out_read, "stdout", log.try_clone()?),
+                LogPipe::new(out_read, "stdout", log.clone()),
                 LogPipe::new(err_read, "stderr", log),
             ],
         };
@@ -337,7 +340,7 @@ impl Containers {
         self.signal_tree(index, Signal::SIGKILL);
         let container = &mut self.list[index];
         for mut log in container.logs.drain(..) {
-            while log.drain_some() {}
+            log.drain();
             log.finish();
         }
         let oom_killed = container.oom_killed && signal == Some(libc::SIGKILL);

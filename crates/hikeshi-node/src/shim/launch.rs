@@ -6,6 +6,7 @@ use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::chown;
 use std::path::Path;
 use std::process::Stdio;
+use std::time::Duration;
 
 use nix::fcntl::AtFlags;
 use nix::sys::signal::{Signal, kill};
@@ -16,6 +17,9 @@ use super::tree::parse_stat;
 
 /// Who pods are on the host when Hikeshi runs as root.
 pub const POD_HOST_ID: u32 = 65534;
+
+/// No pod's world takes longer to make, however busy the machine.
+const SLOWEST: Duration = Duration::from_secs(60);
 
 /// Why a pod's init did not come up.
 #[derive(Debug, thiserror::Error)]
@@ -108,7 +112,11 @@ pub async fn launch(
         program: program.display().to_string(),
         source,
     };
-    let output = command.output().await.map_err(spawn)?;
+    command.kill_on_drop(true);
+    let Ok(output) = tokio::time::timeout(SLOWEST, command.output()).await else {
+        return Err(LaunchError::Init(format!("not ready within {SLOWEST:?}")));
+    };
+    let output = output.map_err(spawn)?;
     if !output.status.success() {
         let said = String::from_utf8_lossy(&output.stderr)
             .trim()

@@ -1,51 +1,103 @@
 //! A container's output on disk, in the CRI format: `TIME STREAM F|P LINE`.
 
+use std::cell::RefCell;
 use std::fs::File;
 use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
+use std::rc::Rc;
 
 use jiff::Timestamp;
-use nix::fcntl::{OFlag, openat};
+use nix::fcntl::{OFlag, openat, renameat};
 use nix::sys::stat::{Mode, mkdirat};
+use nix::unistd::{UnlinkatFlags, unlinkat};
 
 /// Longest line in bytes; more is written in parts marked `P`.
 pub const MAX_LINE: usize = 16 * 1024;
 
-/// One of a container's two output pipes, copied line by line into its log file.
+/// What a pipe holds at most, unless root enlarges it.
+const LARGEST_PIPE: usize = 1 << 20;
+
+/// A file is as large as this at most, and one full file is kept beside it: what the kubelet does by default is no less.
+const LARGEST_FILE: u64 = 10 << 20;
+
+/// `logs/CONTAINER/RUN.log`; a full one becomes `RUN.log.1`.
+pub struct LogFile {
+    folder: OwnedFd,
+    name: String,
+    file: File,
+    size: u64,
+    /// In bytes, of one file.
+    most: u64,
+}
+
+fn append_to(folder: BorrowedFd<'_>, name: &str) -> io::Result<File> {
+    let flags = OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_APPEND | OFlag::O_CLOEXEC;
+    let mode = Mode::from_bits_truncate(0o644);
+    Ok(File::from(openat(folder, name, flags, mode)?))
+}
+
+impl LogFile {
+    /// Opens the log of a run below the pod's folder for appending. Of the runs before it only the last is kept.
+    pub fn open(pod_folder: BorrowedFd<'_>, container: &str, run: u32) -> io::Result<Self> {
+        let folder_mode = Mode::from_bits_truncate(0o755);
+        let path = format!("logs/{container}");
+        for path in ["logs", &path] {
+            match mkdirat(pod_folder, path, folder_mode) {
+                Ok(()) | Err(nix::Error::EEXIST) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
+        let folder = openat(pod_folder, path.as_str(), flags, Mode::empty())?;
+        if let Some(old) = run.checked_sub(2) {
+            for name in [format!("{old}.log"), format!("{old}.log.1")] {
+                // Gone already, mostly.
+                let _ = unlinkat(&folder, name.as_str(), UnlinkatFlags::NoRemoveDir);
+            }
+        }
+        let name = format!("{run}.log");
+        let file = append_to(folder.as_fd(), &name)?;
+        Ok(Self {
+            size: file.metadata()?.len(),
+            folder,
+            name,
+            file,
+            most: LARGEST_FILE,
+        })
+    }
+
+    /// Whole entries. A full disk must not stop the container: like any runtime, lines are lost then.
+    fn write(&mut self, bytes: &[u8]) {
+        let length = bytes.len() as u64;
+        if self.size > 0 && self.size + length > self.most {
+            let full = format!("{}.1", self.name);
+            let moved = renameat(&self.folder, self.name.as_str(), &self.folder, full.as_str());
+            if let (Ok(()), Ok(file)) = (moved, append_to(self.folder.as_fd(), &self.name)) {
+                self.file = file;
+            }
+            self.size = 0;
+        }
+        let _ = self.file.write_all(bytes);
+        self.size += length;
+    }
+}
+
+/// One of a container's two output pipes, copied line by line into their log.
 pub struct LogPipe {
     pipe: File,
     stream: &'static str,
     partial: Vec<u8>,
-    file: File,
-}
-
-/// Opens `logs/CONTAINER/RESTART.log` below the pod's folder for appending.
-pub fn open_log(pod_folder: BorrowedFd<'_>, container: &str, restart: u32) -> io::Result<File> {
-    let folder_mode = Mode::from_bits_truncate(0o755);
-    for path in ["logs".to_owned(), format!("logs/{container}")] {
-        match mkdirat(pod_folder, path.as_str(), folder_mode) {
-            Ok(()) | Err(nix::Error::EEXIST) => {}
-            Err(error) => return Err(error.into()),
-        }
-    }
-    let flags = OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_APPEND | OFlag::O_CLOEXEC;
-    let path = format!("logs/{container}/{restart}.log");
-    Ok(File::from(openat(
-        pod_folder,
-        path.as_str(),
-        flags,
-        Mode::from_bits_truncate(0o644),
-    )?))
+    log: Rc<RefCell<LogFile>>,
 }
 
 impl LogPipe {
     /// `pipe` must be non-blocking.
-    pub fn new(pipe: OwnedFd, stream: &'static str, file: File) -> Self {
+    pub fn new(pipe: OwnedFd, stream: &'static str, log: Rc<RefCell<LogFile>>) -> Self {
         Self {
             pipe: File::from(pipe),
             stream,
             partial: Vec::new(),
-            file,
+            log,
         }
     }
 
@@ -72,15 +124,19 @@ impl LogPipe {
         true
     }
 
-    /// Copies one buffer's worth after the container has ended. `false`: nothing was there.
-    pub fn drain_some(&mut self) -> bool {
+    /// Copies what is left after the container has ended: no more than a pipe holds, for a process that got away may go on
+    /// writing for ever.
+    pub fn drain(&mut self) {
         let mut buffer = [0u8; 64 * 1024];
-        match self.pipe.read(&mut buffer) {
-            Ok(count) if count > 0 => {
-                self.write(&buffer[..count]);
-                true
+        let mut left = LARGEST_PIPE;
+        while left > 0 {
+            match self.pipe.read(&mut buffer) {
+                Ok(count) if count > 0 => {
+                    self.write(&buffer[..count]);
+                    left = left.saturating_sub(count);
+                }
+                _ => return,
             }
-            _ => false,
         }
     }
 
@@ -90,7 +146,7 @@ impl LogPipe {
             let mut out = Vec::with_capacity(self.partial.len() + 64);
             entry(&mut out, Timestamp::now(), self.stream, 'F', &self.partial);
             self.partial.clear();
-            let _ = self.file.write_all(&out);
+            self.log.borrow_mut().write(&out);
         }
     }
 
@@ -100,8 +156,7 @@ impl LogPipe {
         split(&mut self.partial, bytes, |mark, line| {
             entry(&mut out, now, self.stream, mark, line)
         });
-        // A full disk must not stop the container: like any runtime, lines are lost then.
-        let _ = self.file.write_all(&out);
+        self.log.borrow_mut().write(&out);
     }
 }
 
@@ -155,6 +210,56 @@ mod tests {
             split(&mut partial, chunk, |mark, line| seen.push((mark, line.to_vec())));
         }
         (seen, partial)
+    }
+
+    fn in_folder(folder: &std::path::Path, run: u32) -> LogFile {
+        LogFile::open(File::open(folder).unwrap().as_fd(), "main", run).unwrap()
+    }
+
+    fn names(folder: &std::path::Path) -> Vec<String> {
+        let entries = std::fs::read_dir(folder.join("logs/main")).unwrap();
+        let mut names: Vec<String> = entries
+            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+            .collect();
+        names.sort();
+        names
+    }
+
+    #[test]
+    fn a_writer_that_never_stops_does_not_hold_the_init() {
+        let root = tempfile::tempdir().unwrap();
+        let log = Rc::new(RefCell::new(in_folder(root.path(), 0)));
+        let endless = File::open("/dev/zero").unwrap().into();
+        LogPipe::new(endless, "stdout", log).drain();
+        assert_eq!(names(root.path()), ["0.log"]);
+    }
+
+    #[test]
+    fn a_full_file_makes_room_for_the_next_and_takes_the_place_of_the_last() {
+        let root = tempfile::tempdir().unwrap();
+        let mut log = in_folder(root.path(), 0);
+        log.most = 10;
+        let read = |name: &str| std::fs::read_to_string(root.path().join("logs/main").join(name)).unwrap();
+        for line in ["one\n", "two\n", "three\n", "longer than a file\n", "five\n"] {
+            log.write(line.as_bytes());
+        }
+        assert_eq!(names(root.path()), ["0.log", "0.log.1"]);
+        assert_eq!(
+            (read("0.log"), read("0.log.1")),
+            ("five\n".into(), "longer than a file\n".into())
+        );
+    }
+
+    #[test]
+    fn only_the_last_run_is_kept_beside_the_present_one() {
+        let root = tempfile::tempdir().unwrap();
+        for run in 0..4 {
+            let mut log = in_folder(root.path(), run);
+            log.most = 1;
+            log.write(b"a");
+            log.write(b"b");
+        }
+        assert_eq!(names(root.path()), ["2.log", "2.log.1", "3.log", "3.log.1"]);
     }
 
     #[test]

@@ -5,10 +5,14 @@
 
 use std::io;
 
-/// Makes the calling process and its session nice by `nice` (0 to 19).
+/// Makes the calling process and its session nice by `nice` (0 to 19). One that is nicer already, for Hikeshi was started
+/// so (`nice hikeshi up`), stays as it is: only root may take that back.
 pub fn set(nice: i32) -> io::Result<()> {
-    // SAFETY: setpriority on oneself takes integers only.
-    if unsafe { libc::setpriority(libc::PRIO_PROCESS, 0, nice) } != 0 {
+    // SAFETY: both take integers only, and are about the caller itself.
+    let failed = unsafe {
+        libc::getpriority(libc::PRIO_PROCESS, 0) < nice && libc::setpriority(libc::PRIO_PROCESS, 0, nice) != 0
+    };
+    if failed {
         return Err(io::Error::last_os_error());
     }
     follow();

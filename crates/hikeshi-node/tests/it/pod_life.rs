@@ -180,3 +180,16 @@ async fn a_pod_beyond_its_time_or_its_room_is_ended() {
     node.stop.cancel();
     within(node.task).await.unwrap();
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_probe_may_say_much() {
+    let cluster = Cluster::new().await;
+    let node = cluster.kubelet();
+    // More than is kept, and more than a pipe holds.
+    let probe = json!({"exec": {"command": ["head", "-c", "1000000", "/dev/zero"]}, "periodSeconds": 1, "timeoutSeconds": 10});
+    let container = json!({"name": "main", "image": "debian:12", "command": ["sleep", "100000"], "readinessProbe": probe});
+    cluster.create("talks", json!({"containers": [container]})).await;
+    cluster.wait("talks", is_ready).await;
+    node.stop.cancel();
+    within(node.task).await.unwrap();
+}

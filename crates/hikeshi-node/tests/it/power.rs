@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use crate::kubelet::{Cluster, is_ready};
 use crate::support::{eventually, within};
 
-async fn switch(cluster: &Cluster, power: Value) {
+pub async fn switch(cluster: &Cluster, power: Value) {
     let nodes: Api<Node> = Api::all(cluster.client.clone());
     let patch = Patch::Merge(json!({"metadata": {"annotations": {"hikeshi.dev/power": power}}}));
     nodes

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
+use crate::autoscaler;
 use crate::events::{self, Events};
 use crate::harness::{Home, eventually, gone, kill_9, listen_address, text};
 use crate::kubectl::Kubectl;
@@ -53,6 +54,7 @@ async fn one_drill_from_start_to_end() {
     seats_see_what_they_may(&home, &seat).await;
     the_console_streams(&commander, &mut events).await;
     kubectl_works_on_real_pods(&seat).await;
+    autoscaler::follows_prometheus(&home).await;
     control_is_killed(&home, &drill, &commander, &seat).await;
     the_data_plane_is_killed(&home).await;
     the_drill_ends(&home, &drill, &commander).await;

@@ -7,6 +7,7 @@ use std::time::Duration;
 use serde_json::Value;
 
 use crate::harness::{Home, eventually, kill_9, text};
+use crate::ingress;
 use crate::kubectl::Kubectl;
 
 /// For what takes a moment on an idle machine and longer on a busy one.
@@ -160,6 +161,7 @@ async fn experiments_from_hypothesis_to_history() {
     let admin = Kubectl::new(home.path().join("kubeconfig"));
     a_slip_is_refused_at_its_place(&home);
     the_steady_state_is_measured(&home).await;
+    ingress::shares_requests_exactly(&home, &admin).await;
     it_is_refuted_with_figures_and_recovery(&home, &admin).await;
     it_holds(&home);
     a_guard_ends_what_kubectl_applied(&home, &admin).await;

@@ -1,10 +1,12 @@
 //! The built programs as people use them: one drill from start to end on a real system, and wrong input.
 
+mod autoscaler;
 mod compat;
 mod drill;
 mod events;
 mod experiment;
 mod harness;
+mod ingress;
 mod kubectl;
 mod leftovers;
 mod room;

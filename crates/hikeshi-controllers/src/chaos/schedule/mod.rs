@@ -4,6 +4,7 @@ mod plan;
 
 use std::sync::Arc;
 
+use hikeshi_chaos::EXPERIMENTS;
 use jiff::Timestamp;
 use kube::api::DynamicObject;
 use serde_json::json;
@@ -14,14 +15,9 @@ use crate::runtime::{Context, Error, EventType, Key, Outcome, Reconciler, Wiring
 pub(crate) struct Schedules;
 
 /// What can be scheduled.
-const KINDS: [&str; 6] = [
-    "HTTPChaos",
-    "NetworkChaos",
-    "PodChaos",
-    "StressChaos",
-    "TimeChaos",
-    "Workflow",
-];
+fn kinds() -> impl Iterator<Item = &'static str> {
+    EXPERIMENTS.into_iter().map(|(kind, _)| kind).chain(["Workflow"])
+}
 
 impl Reconciler for Schedules {
     fn name(&self) -> &'static str {
@@ -30,7 +26,7 @@ impl Reconciler for Schedules {
 
     fn wire(&self, wiring: &mut Wiring<'_>) {
         wiring.own_chaos("Schedule");
-        for kind in KINDS {
+        for kind in kinds() {
             wiring.owned_chaos(kind, "Schedule");
         }
     }
@@ -45,7 +41,7 @@ impl Reconciler for Schedules {
         let Some(kind) = schedule.data["spec"]["type"].as_str() else {
             return Ok(None);
         };
-        let Some(kind) = KINDS.into_iter().find(|known| *known == kind) else {
+        let Some(kind) = kinds().find(|known| *known == kind) else {
             return Ok(None);
         };
         let children = children(context, kind, &schedule);

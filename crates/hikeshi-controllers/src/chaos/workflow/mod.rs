@@ -8,6 +8,7 @@ mod plan;
 
 use std::time::Duration;
 
+use hikeshi_chaos::EXPERIMENTS;
 use hikeshi_chaos::workflow::{Http, Spec};
 use http::Request;
 use jiff::Timestamp;
@@ -28,14 +29,10 @@ const WORKFLOW: &str = "chaos-mesh.org/workflow";
 const CONTROLLED_BY: &str = "chaos-mesh.org/controlled-by";
 
 /// What a node may make, besides pods.
-const MADE: [&str; 6] = [
-    "HTTPChaos",
-    "NetworkChaos",
-    "PodChaos",
-    "Schedule",
-    "StressChaos",
-    "TimeChaos",
-];
+fn made() -> impl Iterator<Item = &'static str> {
+    EXPERIMENTS.into_iter().map(|(kind, _)| kind).chain(["Schedule"])
+}
+
 /// Most of a task's output that is kept, in bytes.
 const MOST_OUTPUT: i64 = 16 * 1024;
 
@@ -49,7 +46,7 @@ impl Reconciler for Workflows {
     fn wire(&self, wiring: &mut Wiring<'_>) {
         wiring.own_chaos("Workflow");
         wiring.mapped::<Pod>(|_, pod| workflow_of(&pod.metadata).into_iter().collect());
-        for kind in MADE.into_iter().chain(["WorkflowNode"]) {
+        for kind in made().chain(["WorkflowNode"]) {
             wiring.custom(|tables, queue| {
                 let queue = queue.clone();
                 let table = tables.chaos(kind);
@@ -119,8 +116,7 @@ fn view<'a>(tables: &Tables, workflow: &'a DynamicObject, spec: &'a Spec) -> Vie
         workflow,
         spec,
         nodes: of("WorkflowNode"),
-        made: MADE
-            .into_iter()
+        made: made()
             .flat_map(|kind| of(kind).into_iter().map(move |object| (kind, object)))
             .collect(),
         pods,

@@ -12,7 +12,7 @@ use kube::api::DynamicObject;
 use serde_json::{Value, json};
 
 use super::super::lifecycle::{holds, is_one_shot, is_over};
-use super::MADE;
+use super::made;
 use super::plan::{Action, Plan, View, has_ended};
 use crate::object::{label, name_of};
 use crate::pods::phase;
@@ -259,7 +259,7 @@ impl Step<'_, '_> {
     }
 
     fn experiment(&mut self, kind: &str, plan: &mut Plan) {
-        let Some(kind) = MADE.into_iter().find(|known| *known == kind) else {
+        let Some(kind) = made().find(|known| *known == kind) else {
             return;
         };
         if let Some((_, object)) = self.view.made_by(self.node) {

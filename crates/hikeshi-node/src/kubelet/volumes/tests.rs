@@ -85,3 +85,45 @@ fn names_that_are_no_folder_are_refused() {
     assert!(claim_folder(Path::new("/volumes"), "chirpy", "data").is_ok());
     assert!(claim_folder(Path::new("/volumes"), "chirpy", "x/../../etc").is_err());
 }
+
+struct NoConfig;
+
+impl ConfigSource for NoConfig {
+    fn config_map(&self, _: &str, _: &str) -> Option<BTreeMap<String, Vec<u8>>> {
+        None
+    }
+
+    fn secret(&self, _: &str, _: &str) -> Option<BTreeMap<String, Vec<u8>>> {
+        None
+    }
+}
+
+#[test]
+fn two_containers_cannot_see_different_things_in_one_place() {
+    let root = tempfile::tempdir().unwrap();
+    let prepared = |second: &str, read_only: bool| {
+        let pod: Pod = serde_json::from_value(
+            serde_json::json!({"metadata": {"namespace": "ns", "name": "p"}, "spec": {
+            "automountServiceAccountToken": false,
+            "volumes": [{"name": "one", "emptyDir": {}}, {"name": "two", "emptyDir": {}}],
+            "containers": [
+                {"name": "a", "volumeMounts": [{"name": "one", "mountPath": "/data", "readOnly": read_only}]},
+                {"name": "b", "volumeMounts": [{"name": second, "mountPath": "/data"}]}]}}),
+        )
+        .unwrap();
+        let sources = Sources {
+            config: &NoConfig,
+            claims: root.path(),
+            ca_pem: "",
+            token_for: &|_, _| String::new(),
+        };
+        prepare(&pod, &root.path().join("pod"), &sources)
+    };
+    let same = prepared("one", true).unwrap();
+    assert_eq!((same.len(), same[0].read_only), (1, false), "{same:?}");
+    let refused = prepared("two", false).unwrap_err().to_string();
+    assert!(
+        refused.contains("\"two\"") && refused.contains("\"b\"") && refused.contains("/data"),
+        "{refused}"
+    );
+}
