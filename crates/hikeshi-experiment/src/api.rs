@@ -101,9 +101,9 @@ pub struct Problem {
     pub line: u64,
     /// From 1; 0 when the place is unknown.
     pub column: u64,
-    /// The field, e.g. `spec.selector.labelSelectors`.
+    /// The field, e.g. `spec.selector.labelSelectors`; empty for the text as a whole.
     pub path: String,
-    pub message: String,
+    pub message: Text,
     /// The key or value that was probably meant.
     pub suggestion: Option<String>,
 }
