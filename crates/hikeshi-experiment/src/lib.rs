@@ -12,6 +12,8 @@ pub mod manifest;
 mod node;
 mod place;
 pub mod selector;
+pub mod targets;
+pub mod traffic;
 
 pub use annotations::Role;
 pub use check::{Check, Misread, Op};

@@ -67,6 +67,28 @@ data:
         scrape_timeout: 3s
         metrics_path: /test/metrics
         static_configs: [{targets: ['nginx.default.svc.cluster.local:80']}]
+      - job_name: edges
+        scrape_interval: 1s
+        scrape_timeout: 1s
+        static_configs: [{targets: ['edges.hikeshi-system.svc.cluster.local:80']}]
+---
+apiVersion: v1
+kind: Pod
+metadata: {name: caller, namespace: default}
+spec:
+  containers:
+    - name: caller
+      image: debian
+      command: [python3, -u, -c]
+      args:
+        - |
+          import time, urllib.request
+          while True:
+              try:
+                  urllib.request.urlopen("http://nginx/test/page", timeout=5).read()
+              except OSError:
+                  pass
+              time.sleep(0.1)
 ---
 apiVersion: v1
 kind: Service
