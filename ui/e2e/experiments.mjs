@@ -6,27 +6,11 @@
 // URL is a host's link (`hikeshi drill start ... --json`, its "url"). Exits 0 when every step showed what it should. With
 // --shots, pictures of what was seen are left in DIR.
 
-import { existsSync } from "node:fs";
-import { mkdir } from "node:fs/promises";
-import { parseArgs } from "node:util";
-import { assert, LAPTOP, launch, PHONE, steps, until } from "./browser.mjs";
+import { assert, called, LAPTOP, launch, PHONE, steps, until, walked } from "./browser.mjs";
 import { join } from "./room.mjs";
 import { dictionary, untranslated } from "./words.mjs";
 
-const { positionals, values } = parseArgs({
-  allowPositionals: true,
-  options: { shots: { type: "string" }, chromium: { type: "string", default: "/usr/bin/chromium" } },
-});
-const url = positionals[0];
-if (!url) {
-  console.error("usage: node experiments.mjs URL [--shots DIR] [--chromium PROGRAM]");
-  process.exit(2);
-}
-if (!existsSync(values.chromium)) {
-  console.error(`there is no ${values.chromium}: install chromium, or say where it is with --chromium`);
-  process.exit(2);
-}
-if (values.shots) await mkdir(values.shots, { recursive: true });
+const { url, ...values } = await called("experiments.mjs");
 
 const words = await dictionary();
 const browser = await launch(values.chromium);
@@ -176,17 +160,4 @@ async function walk() {
   });
 }
 
-// Each wait has an end of its own; this one is for what should never hang.
-const LIMIT_MS = 10 * 60 * 1000;
-setTimeout(() => {
-  console.error(`FAIL gave up after ${LIMIT_MS / 60_000} minutes`);
-  process.exit(1);
-}, LIMIT_MS).unref();
-
-try {
-  await walk();
-} catch {
-  process.exitCode = 1;
-} finally {
-  await browser.close();
-}
+await walked(browser, 10, walk);
