@@ -79,6 +79,23 @@ async function walk() {
     return promise;
   });
   await everyLook("compose");
+  await step("the traffic that a fault would hit is told in figures, and by journey", async () => {
+    await button("1.5 % errors on one route").click();
+    const figure = page.locator(".x-traffic strong").first();
+    const told = await until("requests per second", 90, async () => {
+      const text = await figure.innerText();
+      return Number.parseFloat(text.split("–").at(-1)) > 0 ? text : null;
+    });
+    await page.locator(".x-traffic li", { hasText: "Posting" }).getByText("1.5%").waitFor();
+    return told;
+  });
+  await everyLook("traffic");
+  await step("the composer offers what runs", async () => {
+    await field("Choose a workload").selectOption({ label: "default / nginx-app (2)" });
+    assert((await sheet().inputValue()).includes("app: nginx-app"), "the workload's label is not in the manifest");
+    await button("Delay and 500 (http-delay)").click();
+    await ready();
+  });
   await step("a slip of the pen is shown at its line, and nothing can be started", async () => {
     const text = await sheet().inputValue();
     await sheet().fill(text.replace("  delay: 1s", "  dely: 1s"));

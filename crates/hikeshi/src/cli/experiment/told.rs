@@ -74,7 +74,7 @@ fn traffic(traffic: &Traffic, lang: Lang) {
     {
         let (all, hit, share) = (figure(all, ""), within(hit, ""), within(share, "ratio"));
         output::line(match lang {
-            Lang::Ja => format!("  リクエスト: 毎秒 {all} のうち {hit} ({share}) に影響"),
+            Lang::Ja => format!("  リクエスト: 毎秒 {all} 件のうち {hit} 件 ({share}) に影響"),
             Lang::En => format!("  requests: {hit} of {all} per second are hit ({share})"),
         });
     } else {
@@ -92,7 +92,7 @@ fn traffic(traffic: &Traffic, lang: Lang) {
         let (title, share) = (lang.of(&journey.title), within(journey.share, "ratio"));
         let rate = figure(journey.per_second, "");
         output::line(match lang {
-            Lang::Ja => format!("  ジャーニー「{title}」の {share} (毎秒 {rate} 件のうち)"),
+            Lang::Ja => format!("  ジャーニー「{title}」: 毎秒 {rate} 件のうち {share}"),
             Lang::En => format!("  journey {title}: {share} of {rate} per second"),
         });
     }
