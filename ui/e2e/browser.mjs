@@ -1,8 +1,10 @@
 // A browser of its own for each run, and the words with which a step fails.
 
-import { mkdtemp, rm } from "node:fs/promises";
+import { existsSync } from "node:fs";
+import { mkdir, mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import path from "node:path";
+import { parseArgs } from "node:util";
 import { chromium } from "playwright-core";
 
 const FLAGS = [
@@ -19,6 +21,41 @@ const FLAGS = [
 /** What a person sees at 1366x860, the smallest laptop that is still common. */
 export const LAPTOP = { width: 1366, height: 860 };
 export const PHONE = { width: 390, height: 844 };
+
+/**
+ * What a walk was called with: `URL [--shots DIR] [--chromium PROGRAM]`, and the options of its own. Without a URL or a
+ * browser it says so and ends.
+ */
+export async function called(script, options = {}) {
+  const { positionals, values } = parseArgs({
+    allowPositionals: true,
+    options: { shots: { type: "string" }, chromium: { type: "string", default: "/usr/bin/chromium" }, ...options },
+  });
+  const refuse = (words) => {
+    console.error(words);
+    process.exit(2);
+  };
+  const own = Object.keys(options).map((name) => ` [--${name} ...]`);
+  if (!positionals[0]) refuse(`usage: node ${script} URL [--shots DIR] [--chromium PROGRAM]${own.join("")}`);
+  if (!existsSync(values.chromium)) refuse(`there is no ${values.chromium}: install chromium, or say where it is with --chromium`);
+  if (values.shots) await mkdir(values.shots, { recursive: true });
+  return { url: positionals[0], ...values };
+}
+
+/** Walks to the end, or for so many minutes: each wait has an end of its own, this one is for what should never hang. */
+export async function walked(browser, minutes, walk) {
+  setTimeout(() => {
+    console.error(`FAIL gave up after ${minutes} minutes`);
+    process.exit(1);
+  }, minutes * 60_000).unref();
+  try {
+    await walk();
+  } catch {
+    process.exitCode = 1;
+  } finally {
+    await browser.close();
+  }
+}
 
 /**
  * Starts Chromium with nothing kept from before. `open(locale)` gives a page of another person: cookies are not shared.

@@ -6,27 +6,11 @@
 // URL is a host's link (`hikeshi drill start ... --json`, its "url"). Exits 0 when every step showed what it should. With
 // --shots, pictures of what was seen are left in DIR.
 
-import { existsSync } from "node:fs";
-import { mkdir } from "node:fs/promises";
-import { parseArgs } from "node:util";
-import { assert, LAPTOP, launch, PHONE, steps, until } from "./browser.mjs";
+import { assert, called, LAPTOP, launch, PHONE, steps, until, walked } from "./browser.mjs";
 import { join } from "./room.mjs";
 import { dictionary, untranslated } from "./words.mjs";
 
-const { positionals, values } = parseArgs({
-  allowPositionals: true,
-  options: { shots: { type: "string" }, chromium: { type: "string", default: "/usr/bin/chromium" } },
-});
-const url = positionals[0];
-if (!url) {
-  console.error("usage: node experiments.mjs URL [--shots DIR] [--chromium PROGRAM]");
-  process.exit(2);
-}
-if (!existsSync(values.chromium)) {
-  console.error(`there is no ${values.chromium}: install chromium, or say where it is with --chromium`);
-  process.exit(2);
-}
-if (values.shots) await mkdir(values.shots, { recursive: true });
+const { url, ...values } = await called("experiments.mjs");
 
 const words = await dictionary();
 const browser = await launch(values.chromium);
@@ -95,6 +79,23 @@ async function walk() {
     return promise;
   });
   await everyLook("compose");
+  await step("the traffic that a fault would hit is told in figures, and by journey", async () => {
+    await button("1.5 % errors on one route").click();
+    const figure = page.locator(".x-traffic strong").first();
+    const told = await until("requests per second", 90, async () => {
+      const text = await figure.innerText();
+      return Number.parseFloat(text.split("–").at(-1)) > 0 ? text : null;
+    });
+    await page.locator(".x-traffic li", { hasText: "Posting" }).getByText("1.5%").waitFor();
+    return told;
+  });
+  await everyLook("traffic");
+  await step("the composer offers what runs", async () => {
+    await field("Choose a workload").selectOption({ label: "default / nginx-app (2)" });
+    assert((await sheet().inputValue()).includes("app: nginx-app"), "the workload's label is not in the manifest");
+    await button("Delay and 500 (http-delay)").click();
+    await ready();
+  });
   await step("a slip of the pen is shown at its line, and nothing can be started", async () => {
     const text = await sheet().inputValue();
     await sheet().fill(text.replace("  delay: 1s", "  dely: 1s"));
@@ -176,17 +177,4 @@ async function walk() {
   });
 }
 
-// Each wait has an end of its own; this one is for what should never hang.
-const LIMIT_MS = 10 * 60 * 1000;
-setTimeout(() => {
-  console.error(`FAIL gave up after ${LIMIT_MS / 60_000} minutes`);
-  process.exit(1);
-}, LIMIT_MS).unref();
-
-try {
-  await walk();
-} catch {
-  process.exitCode = 1;
-} finally {
-  await browser.close();
-}
+await walked(browser, 10, walk);

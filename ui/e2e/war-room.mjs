@@ -5,36 +5,14 @@
 //
 // Exits 0 when every step showed what it should. With --shots, pictures of what was seen are left in DIR.
 
-import { mkdir } from "node:fs/promises";
-import { existsSync } from "node:fs";
 import { fileURLToPath } from "node:url";
-import { parseArgs } from "node:util";
-import { assert, LAPTOP, launch, PHONE, steps, until } from "./browser.mjs";
+import { assert, called, LAPTOP, launch, PHONE, steps, until, walked } from "./browser.mjs";
 import { atTheDebrief, atTheTools, commandInTimeline, declare, join, journeys, runLine } from "./room.mjs";
 import { firstFix } from "./scenario.mjs";
 import { dictionary, untranslated } from "./words.mjs";
 
-const { positionals, values } = parseArgs({
-  allowPositionals: true,
-  options: {
-    shots: { type: "string" },
-    chromium: { type: "string", default: "/usr/bin/chromium" },
-    scenario: {
-      type: "string",
-      default: fileURLToPath(new URL("../../scenarios/timelines-stop-updating/scenario.yaml", import.meta.url)),
-    },
-  },
-});
-const url = positionals[0];
-if (!url) {
-  console.error("usage: node war-room.mjs URL [--shots DIR] [--chromium PROGRAM] [--scenario FILE]");
-  process.exit(2);
-}
-if (!existsSync(values.chromium)) {
-  console.error(`there is no ${values.chromium}: install chromium, or say where it is with --chromium`);
-  process.exit(2);
-}
-if (values.shots) await mkdir(values.shots, { recursive: true });
+const SCENARIO = fileURLToPath(new URL("../../scenarios/timelines-stop-updating/scenario.yaml", import.meta.url));
+const { url, ...values } = await called("war-room.mjs", { scenario: { type: "string", default: SCENARIO } });
 
 const words = await dictionary();
 const fix = await firstFix(values.scenario);
@@ -239,17 +217,4 @@ async function walk() {
   });
 }
 
-// Each wait has an end of its own; this one is for what should never hang.
-const LIMIT_MS = 25 * 60 * 1000;
-setTimeout(() => {
-  console.error(`FAIL gave up after ${LIMIT_MS / 60_000} minutes`);
-  process.exit(1);
-}, LIMIT_MS).unref();
-
-try {
-  await walk();
-} catch {
-  process.exitCode = 1;
-} finally {
-  await browser.close();
-}
+await walked(browser, 25, walk);

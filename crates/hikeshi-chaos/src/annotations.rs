@@ -18,7 +18,8 @@ use std::collections::BTreeMap;
 use serde_json::Value;
 
 use crate::check::{Check, nearest};
-use crate::quantity;
+use crate::words::Words;
+use crate::{Part, quantity};
 
 pub const PERCENT: &str = "hikeshi.dev/percent";
 pub const PPM: &str = "hikeshi.dev/ppm";
@@ -33,14 +34,18 @@ pub const PAUSE: &str = "experiment.chaos-mesh.org/pause";
 /// Until when (RFC 3339) a fault may be in force; control renews it. Beside the duration: whichever ends first.
 pub const LEASE_UNTIL: &str = "hikeshi.dev/lease-until";
 
+/// A steady state that must hold before, during and after: a PromQL comparison with a number, or `slo: SYSTEM/JOURNEY/SLI`.
+/// Several by suffix: `hikeshi.dev/hypothesis.latency`. Read by `hikeshi-experiment`.
+pub const HYPOTHESIS: &str = "hikeshi.dev/hypothesis";
+/// A comparison that must stay false, or `burn: FACTOR slo: SYSTEM/JOURNEY/SLI`; when it becomes true the experiment
+/// ends. Several by suffix: `hikeshi.dev/guard.errors`. Read by `hikeshi-experiment`.
+pub const GUARD: &str = "hikeshi.dev/guard";
+/// The id in the history of an experiment that control itself created. Written by control, never by hand.
+pub const EXPERIMENT: &str = "hikeshi.dev/experiment";
+
 const PREFIX: &str = "hikeshi.dev/";
-/// Annotations of experiments as a whole; the first two also with a suffix (`.name`).
-const OF_EXPERIMENTS: [&str; 4] = [
-    "hikeshi.dev/hypothesis",
-    "hikeshi.dev/guard",
-    LEASE_UNTIL,
-    "hikeshi.dev/experiment",
-];
+/// Annotations of experiments as a whole.
+const OF_EXPERIMENTS: [&str; 4] = [HYPOTHESIS, GUARD, LEASE_UNTIL, EXPERIMENT];
 const OF_HTTP: [&str; 7] = [PERCENT, PPM, REQUEST_HEADERS, JITTER, QUANTILES, TO_TOTAL, SEED];
 
 /// An object's annotations.
@@ -66,23 +71,37 @@ pub fn shapes(name: &str) -> bool {
     OF_HTTP.contains(&name)
 }
 
-fn is_of_experiments(name: &str) -> bool {
-    let suffixed = |base: &str| {
-        let rest = name.strip_prefix(base).and_then(|rest| rest.strip_prefix('.'));
+/// Whether an annotation of this name is about an experiment as a whole.
+pub fn is_of_experiments(name: &str) -> bool {
+    let suffixed = |base: &&str| {
+        let rest = name.strip_prefix(*base).and_then(|rest| rest.strip_prefix('.'));
         rest.is_some_and(|rest| !rest.is_empty())
     };
-    OF_EXPERIMENTS.contains(&name) || OF_EXPERIMENTS[..2].iter().any(|base| suffixed(base))
+    OF_EXPERIMENTS.contains(&name) || [HYPOTHESIS, GUARD].iter().any(suffixed)
+}
+
+/// What is wrong with an annotation, and which.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Misread {
+    pub name: &'static str,
+    pub said: Words,
+}
+
+impl From<Misread> for String {
+    fn from(misread: Misread) -> Self {
+        format!("annotation {}: {}", misread.name, misread.said)
+    }
 }
 
 /// Reads the extensions; the error names the annotation.
-pub fn read(annotations: &Annotations) -> Result<Extensions, String> {
+pub fn read(annotations: &Annotations) -> Result<Extensions, Misread> {
     fn one<T>(
         annotations: &Annotations,
-        name: &str,
-        read: impl Fn(&str) -> Result<T, String>,
-    ) -> Result<Option<T>, String> {
+        name: &'static str,
+        read: impl Fn(&str) -> Result<T, Words>,
+    ) -> Result<Option<T>, Misread> {
         let text = annotations.get(name);
-        text.map(|text| read(text).map_err(|error| format!("annotation {name}: {error}")))
+        text.map(|text| read(text).map_err(|said| Misread { name, said }))
             .transpose()
     }
     let (percent, ppm) = (
@@ -90,9 +109,11 @@ pub fn read(annotations: &Annotations) -> Result<Extensions, String> {
         one(annotations, PPM, quantity::ppm)?,
     );
     if percent.is_some() && ppm.is_some() {
-        return Err(format!(
-            "annotation {PPM}: says the same as {PERCENT}; keep one of them"
-        ));
+        let said = Words::new(
+            format!("{PERCENT} と同じことを言っています。どちらか一つにしてください"),
+            format!("says the same as {PERCENT}; keep one of them"),
+        );
+        return Err(Misread { name: PPM, said });
     }
     Ok(Extensions {
         ppm: percent.or(ppm),
@@ -101,23 +122,29 @@ pub fn read(annotations: &Annotations) -> Result<Extensions, String> {
         quantiles: one(annotations, QUANTILES, quantiles)?,
         to_total: one(annotations, TO_TOTAL, boolean)?.unwrap_or(false),
         seed: one(annotations, SEED, |text| {
-            text.trim()
-                .parse()
-                .map_err(|_| format!("{text:?} is no whole number"))
+            text.trim().parse().map_err(|_| {
+                Words::new(
+                    format!("{text:?} は整数ではありません"),
+                    format!("{text:?} is no whole number"),
+                )
+            })
         })?,
     })
 }
 
-fn boolean(text: &str) -> Result<bool, String> {
+fn boolean(text: &str) -> Result<bool, Words> {
     match text {
         "true" => Ok(true),
         "false" => Ok(false),
-        _ => Err(format!("{text:?} is neither true nor false")),
+        _ => Err(Words::new(
+            format!("{text:?} は true でも false でもありません"),
+            format!("{text:?} is neither true nor false"),
+        )),
     }
 }
 
-fn headers(text: &str) -> Result<BTreeMap<String, String>, String> {
-    let wrong = || format!("{text:?} is not like cookie=*user=ann*;x-tenant=a?c");
+fn headers(text: &str) -> Result<BTreeMap<String, String>, Words> {
+    let wrong = || unlike(text, "cookie=*user=ann*;x-tenant=a?c");
     let parts = text.split(';').map(str::trim).filter(|part| !part.is_empty());
     let read = parts.map(|part| {
         let (name, pattern) = part.split_once('=').ok_or_else(wrong)?;
@@ -128,12 +155,19 @@ fn headers(text: &str) -> Result<BTreeMap<String, String>, String> {
         }
         Ok((name.to_ascii_lowercase(), pattern.to_owned()))
     });
-    let read: BTreeMap<_, _> = read.collect::<Result<_, String>>()?;
+    let read: BTreeMap<_, _> = read.collect::<Result<_, Words>>()?;
     if read.is_empty() { Err(wrong()) } else { Ok(read) }
 }
 
-fn quantiles(text: &str) -> Result<Vec<(f64, u64)>, String> {
-    let wrong = || format!("{text:?} is not like p50=80ms,p99=1s");
+fn unlike(text: &str, example: &str) -> Words {
+    Words::new(
+        format!("{text:?} は {example} の形ではありません"),
+        format!("{text:?} is not like {example}"),
+    )
+}
+
+fn quantiles(text: &str) -> Result<Vec<(f64, u64)>, Words> {
+    let wrong = || unlike(text, "p50=80ms,p99=1s");
     let points: Vec<(f64, u64)> = text
         .split(',')
         .map(|point| {
@@ -144,13 +178,14 @@ fn quantiles(text: &str) -> Result<Vec<(f64, u64)>, String> {
                 .ok_or_else(wrong)?;
             Ok((p / 100.0, quantity::micros(length)?))
         })
-        .collect::<Result<_, String>>()?;
+        .collect::<Result<_, Words>>()?;
     let rising = points
         .windows(2)
         .all(|pair| pair[0].0 < pair[1].0 && pair[0].1 <= pair[1].1);
     if !rising || points.iter().any(|(p, _)| !(0.0..=1.0).contains(p)) {
-        return Err(format!(
-            "{text:?}: the quantiles must rise, and lie between p0 and p100"
+        return Err(Words::new(
+            format!("{text:?}: 分位点は p0〜p100 のあいだで、だんだん大きくしてください"),
+            format!("{text:?}: the quantiles must rise, and lie between p0 and p100"),
         ));
     }
     Ok(points)
@@ -158,35 +193,50 @@ fn quantiles(text: &str) -> Result<Vec<(f64, u64)>, String> {
 
 /// Refuses unknown extensions (with a suggestion) and unreadable ones.
 pub(crate) fn check(check: &mut Check, kind: &str, value: &Value) {
+    let field = |name: &str| format!("metadata.annotations[{name}]");
     let texts = value.as_object().into_iter().flatten();
-    let annotations: Annotations = texts
-        .filter_map(|(name, text)| Some((name.clone(), text.as_str()?.to_owned())))
-        .collect();
+    let mut annotations = Annotations::new();
+    for (name, text) in texts {
+        match text.as_str() {
+            Some(text) => drop(annotations.insert(name.clone(), text.to_owned())),
+            None => check.add(
+                field(name),
+                (
+                    "文字列にしてください (引用符で囲む)",
+                    "must be a text: put it in quotes",
+                ),
+            ),
+        }
+    }
     let known: &[&str] = match kind {
         "HTTPChaos" => &OF_HTTP,
         "NetworkChaos" => &[SEED],
         _ => &[],
     };
-    let field = |name: &str| format!("metadata.annotations[{name}]");
     for name in annotations.keys().filter(|name| name.starts_with(PREFIX)) {
         if known.contains(&name.as_str()) || is_of_experiments(name) {
             continue;
         }
         let names = [known, &OF_EXPERIMENTS].concat();
-        let message = match nearest(name, &names) {
-            _ if OF_HTTP.contains(&name.as_str()) => format!("has no meaning on {kind}"),
-            Some(near) => format!("is not known on {kind} (did you mean {near}?)"),
-            None => format!("is not known on {kind}"),
-        };
-        check.add(field(name), message);
+        if OF_HTTP.contains(&name.as_str()) {
+            let words = Words::new(
+                format!("{kind} では意味を持ちません"),
+                format!("has no meaning on {kind}"),
+            );
+            check.suggest(field(name), Part::Key, words, None);
+        } else {
+            let words = Words::new(
+                format!("{kind} にこのアノテーションはありません"),
+                format!("is not known on {kind}"),
+            );
+            check.suggest(field(name), Part::Key, words, nearest(name, &names));
+        }
     }
-    if let Some(text) = annotations.get(PAUSE)
-        && !matches!(text.as_str(), "" | "true" | "false")
-    {
-        check.add(field(PAUSE), format!("{text:?} is neither true nor false"));
+    if let Some(text) = annotations.get(PAUSE).filter(|text| !text.is_empty()) {
+        check.take(field(PAUSE), boolean(text));
     }
-    if let Err(message) = read(&annotations) {
-        check.add("metadata.annotations", message);
+    if let Err(Misread { name, said }) = read(&annotations) {
+        check.add(field(name), said);
     }
 }
 

@@ -1,11 +1,11 @@
 //! Collecting problems while reading a spec.
 
-use std::time::Duration;
-
 use serde::de::DeserializeOwned;
-use serde_json::{Map, Value};
+use serde_json::Value;
 
-use crate::{Problem, quantity};
+use crate::shape::{Field, without_blanks};
+use crate::words::Words;
+use crate::{Part, Problem};
 
 /// The problems found so far.
 #[derive(Debug, Default)]
@@ -19,40 +19,35 @@ pub(crate) fn given(value: &Value) -> bool {
 }
 
 impl Check {
-    pub fn add(&mut self, field: impl Into<String>, message: impl Into<String>) {
+    pub fn add(&mut self, field: impl Into<String>, said: impl Into<Words>) {
+        self.suggest(field, Part::Value, said, None);
+    }
+
+    pub fn suggest(
+        &mut self,
+        field: impl Into<String>,
+        part: Part,
+        said: impl Into<Words>,
+        meant: Option<&str>,
+    ) {
         self.problems.push(Problem {
             field: field.into(),
-            message: message.into(),
+            part,
+            said: said.into(),
+            meant: meant.map(str::to_owned),
         });
     }
 
-    /// Refuses what is given and not `known`, suggesting the nearest known name.
-    pub fn fields(&mut self, at: &str, value: &Value, known: &[&str]) {
-        let fields = value.as_object().into_iter().flat_map(Map::iter);
-        for (name, _) in fields.filter(|(name, value)| given(value) && !known.contains(&name.as_str())) {
-            let message = match nearest(name, known) {
-                Some(near) => format!("is not supported (did you mean {near}?)"),
-                None => "is not supported".to_owned(),
-            };
-            self.add(format!("{at}.{name}"), message);
+    /// The typed form of a mapping with the fields of `tables`; none when any of them is not as it must be.
+    pub fn read<T: DeserializeOwned>(&mut self, at: &str, value: &Value, tables: &[&[Field]]) -> Option<T> {
+        let before = self.problems.len();
+        self.object(at, value, tables);
+        if self.problems.len() > before {
+            return None;
         }
-    }
-
-    /// Refuses a field that Chaos Mesh has and nobody here can honour, with the reason.
-    pub fn refuse(&mut self, at: &str, value: &Value, name: &str, why: &str) {
-        let said = match &value[name] {
-            Value::Array(list) => !list.is_empty(),
-            value => given(value),
-        };
-        if said {
-            self.add(format!("{at}.{name}"), format!("cannot be honoured: {why}"));
-        }
-    }
-
-    /// The typed form; a field of the wrong type is a problem with its path.
-    pub fn read<T: DeserializeOwned>(&mut self, at: &str, value: &Value) -> Option<T> {
-        match serde_path_to_error::deserialize(value) {
+        match serde_path_to_error::deserialize(&without_blanks(value, tables)) {
             Ok(read) => Some(read),
+            // The tables let through what the type does not take; it is refused all the same.
             Err(error) => {
                 let path = error.path().to_string();
                 let field = if path == "." {
@@ -60,21 +55,16 @@ impl Check {
                 } else {
                     format!("{at}.{path}")
                 };
-                self.add(field, error.into_inner().to_string());
+                let words = error.into_inner().to_string();
+                self.add(field, Words::new(format!("読めません: {words}"), words));
                 None
             }
         }
     }
 
     /// A value that has a problem of its own is one with this field.
-    pub fn take<T>(&mut self, field: impl Into<String>, read: Result<T, String>) -> Option<T> {
-        read.map_err(|message| self.add(field, message)).ok()
-    }
-
-    /// A Go duration, if one is given.
-    pub fn duration(&mut self, field: impl Into<String>, text: Option<&str>) -> Option<Duration> {
-        let text = text.filter(|text| !text.is_empty())?;
-        self.take(field, quantity::duration(text))
+    pub fn take<T>(&mut self, field: impl Into<String>, read: Result<T, Words>) -> Option<T> {
+        read.map_err(|said| self.add(field, said)).ok()
     }
 }
 

@@ -10,6 +10,8 @@ use croner::parser::{CronParser, Seconds, Year};
 use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
 
+use crate::words::Words;
+
 /// Beyond so many missed times Kubernetes warns that the clock may be wrong.
 pub const MANY_MISSED: usize = 100;
 
@@ -17,9 +19,24 @@ pub const MANY_MISSED: usize = 100;
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 pub enum ScheduleError {
     #[error("unparseable schedule: {0:?} : {1}")]
-    Unparseable(String, String),
+    Unparseable(String, Words),
     #[error("unknown time zone: {0:?}: use a name of the IANA time zone database, as in \"Asia/Tokyo\"")]
     UnknownZone(String),
+}
+
+impl ScheduleError {
+    /// The same in both languages.
+    pub fn words(&self) -> Words {
+        let ja = match self {
+            Self::Unparseable(text, why) => format!("{text:?} はスケジュールとして読めません: {}", why.ja),
+            Self::UnknownZone(zone) => {
+                format!(
+                    "{zone:?} というタイムゾーンはありません。\"Asia/Tokyo\" のような IANA の名前で書いてください"
+                )
+            }
+        };
+        Words::new(ja, self.to_string())
+    }
 }
 
 /// A schedule that can be asked for its times.
@@ -45,19 +62,21 @@ const NAMES: [&str; 19] = [
 ];
 
 /// Names what the expression says beyond the five-field grammar.
-fn foreign(text: &str) -> Option<String> {
+fn foreign(text: &str) -> Option<Words> {
     if text.contains('=') {
-        return Some(
-            "a time zone has a field of its own: use timeZone instead of TZ= or CRON_TZ=".to_owned(),
-        );
+        return Some(Words::new(
+            "タイムゾーンは TZ= や CRON_TZ= ではなく timeZone フィールドに書きます",
+            "a time zone has a field of its own: use timeZone instead of TZ= or CRON_TZ=",
+        ));
     }
     if text.starts_with('@') {
         return None;
     }
     let fields = text.split_whitespace().count();
     if fields != 5 {
-        return Some(format!(
-            "expected 5 fields (minute hour day month weekday), found {fields}"
+        return Some(Words::new(
+            format!("5 つの欄 (分 時 日 月 曜日) が必要ですが、{fields} つあります"),
+            format!("expected 5 fields (minute hour day month weekday), found {fields}"),
         ));
     }
     text.split(|c: char| c.is_whitespace() || "*,/-?".contains(c))
@@ -65,7 +84,12 @@ fn foreign(text: &str) -> Option<String> {
             let number = word.bytes().all(|b| b.is_ascii_digit());
             !number && !NAMES.iter().any(|name| word.eq_ignore_ascii_case(name))
         })
-        .map(|word| format!("{word:?} is neither a number nor the name of a month or weekday"))
+        .map(|word| {
+            Words::new(
+                format!("{word:?} は数字でも月や曜日の名前でもありません"),
+                format!("{word:?} is neither a number nor the name of a month or weekday"),
+            )
+        })
 }
 
 impl Schedule {
@@ -75,14 +99,18 @@ impl Schedule {
     /// Names what is wrong with the text or that the zone is unknown.
     pub fn parse(text: &str, zone: Option<&str>) -> Result<Self, ScheduleError> {
         let text = text.trim();
-        let wrong = |why: String| ScheduleError::Unparseable(text.to_owned(), why);
+        let wrong = |why: Words| ScheduleError::Unparseable(text.to_owned(), why);
         let zone = match zone {
             Some(name) => TimeZone::get(name).map_err(|_| ScheduleError::UnknownZone(name.to_owned()))?,
             None => TimeZone::UTC,
         };
         if let Some(every) = text.strip_prefix("@every") {
-            let every = crate::quantity::duration(every.trim())
-                .map_err(|_| wrong("expected a duration after @every, as in \"@every 1h30m\"".to_owned()))?;
+            let every = crate::quantity::duration(every).map_err(|_| {
+                wrong(Words::new(
+                    "@every のあとには \"@every 1h30m\" のように時間を書いてください",
+                    "expected a duration after @every, as in \"@every 1h30m\"",
+                ))
+            })?;
             return Ok(Self::Every(Duration::from_secs(every.as_secs().max(1))));
         }
         if let Some(why) = foreign(text) {
@@ -98,7 +126,7 @@ impl Schedule {
             .year(Year::Disallowed)
             .build()
             .parse(text)
-            .map_err(|error| wrong(error.to_string()))?;
+            .map_err(|error| wrong(Words::new(error.to_string(), error.to_string())))?;
         Ok(Self::Cron(Box::new(cron), zone))
     }
 

@@ -7,7 +7,9 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use crate::check::Check;
-use crate::selector::{COMMON, check_common};
+use crate::selector::{self, COMMON};
+use crate::shape::{DURATION, Field, Fixed, Shape, cannot, may, must};
+use crate::words::Words;
 
 /// Which half of an exchange is touched.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
@@ -46,10 +48,15 @@ pub struct Replace {
 
 impl Replace {
     /// The new body's bytes.
-    pub fn body(&self) -> Result<Option<Vec<u8>>, String> {
+    pub fn body(&self) -> Result<Option<Vec<u8>>, Words> {
         let decode = |text: &String| base64::engine::general_purpose::STANDARD.decode(text);
         let body = self.body.as_ref().map(decode).transpose();
-        body.map_err(|error| format!("is not base64: {error}"))
+        body.map_err(|error| {
+            Words::new(
+                format!("base64 ではありません: {error}"),
+                format!("is not base64: {error}"),
+            )
+        })
     }
 }
 
@@ -70,66 +77,77 @@ pub struct PatchBody {
 
 impl PatchBody {
     /// The merge patch (RFC 7396).
-    pub fn merge(&self) -> Result<Value, String> {
-        serde_json::from_str(&self.value).map_err(|error| format!("is not JSON: {error}"))
+    pub fn merge(&self) -> Result<Value, Words> {
+        serde_json::from_str(&self.value).map_err(|error| {
+            Words::new(
+                format!("JSON ではありません: {error}"),
+                format!("is not JSON: {error}"),
+            )
+        })
     }
 }
 
-const FIELDS: [&str; 12] = [
-    "target",
-    "port",
-    "path",
-    "method",
-    "code",
-    "request_headers",
-    "response_headers",
-    "abort",
-    "delay",
-    "replace",
-    "patch",
-    "tls",
+const FIELDS: &[Field] = &[
+    must("target", Shape::Choice(&["Request", "Response"])),
+    must("port", Shape::Port),
+    may("path", Shape::Text),
+    may("method", Shape::Text),
+    may("code", Shape::Status),
+    may("request_headers", Shape::TextMap),
+    may("response_headers", Shape::TextMap),
+    may("abort", Shape::Flag),
+    may("delay", DURATION),
+    may("replace", Shape::Object(REPLACE)),
+    may("patch", Shape::Object(PATCH)),
+    may(
+        "tls",
+        Shape::Refused((
+            "Pod 同士は平文の HTTP で話し、TLS の中は見ません",
+            "pods speak plain HTTP to each other; TLS is not taken apart",
+        )),
+    ),
+];
+
+const REPLACE: &[Field] = &[
+    may("path", Shape::Text),
+    may("method", Shape::Text),
+    may("code", Shape::Status),
+    may("body", Shape::Text),
+    may("queries", Shape::TextMap),
+    may("headers", Shape::TextMap),
+];
+
+const PATCH: &[Field] = &[
+    may(
+        "body",
+        Shape::Object(&[must("type", Shape::Choice(&["JSON"])), must("value", Shape::Text)]),
+    ),
+    may("queries", Shape::Pairs),
+    may("headers", Shape::Pairs),
 ];
 
 /// Headers that frame a message: changing them would break it for everybody on the way.
 const FRAMING: [&str; 3] = ["content-length", "transfer-encoding", "connection"];
 
+const OF_REQUESTS: Fixed = (
+    "レスポンスにはありません。target を Request にしてください",
+    "an answer has none; this needs target Request",
+);
+
 pub(crate) fn check(check: &mut Check, at: &str, spec: &Value) {
-    check.fields(at, spec, &[&FIELDS[..], &COMMON].concat());
-    check.refuse(
-        at,
-        spec,
-        "tls",
-        "pods speak plain HTTP to each other; TLS is not taken apart",
-    );
-    check_common(check, at, spec);
-    check.fields(
-        &format!("{at}.replace"),
-        &spec["replace"],
-        &["path", "method", "code", "body", "queries", "headers"],
-    );
-    check.fields(
-        &format!("{at}.patch"),
-        &spec["patch"],
-        &["body", "queries", "headers"],
-    );
-    check.fields(
-        &format!("{at}.patch.body"),
-        &spec["patch"]["body"],
-        &["type", "value"],
-    );
-    if let Some(spec) = check.read::<Spec>(at, spec) {
+    selector::check(check, at, spec);
+    if let Some(spec) = check.read::<Spec>(at, spec, &[FIELDS, COMMON]) {
         values(check, at, &spec);
     }
 }
 
 fn values(check: &mut Check, at: &str, spec: &Spec) {
-    if spec.port == 0 {
-        check.add(format!("{at}.port"), "must be a port number, 1 to 65535");
-    }
-    check.duration(format!("{at}.delay"), spec.delay.as_deref());
     let on_request = spec.target == Target::Request;
     if on_request {
-        let unknown_yet = "needs target Response: a fault on requests cannot know the answer";
+        let unknown_yet = (
+            "リクエストの時点ではレスポンスが分かりません。target を Response にしてください",
+            "needs target Response: a fault on requests cannot know the answer",
+        );
         if spec.code.is_some_and(|code| code != 0) {
             check.add(format!("{at}.code"), unknown_yet);
         }
@@ -143,7 +161,11 @@ fn values(check: &mut Check, at: &str, spec: &Spec) {
     }
     let delays = spec.delay.as_ref().is_some_and(|text| !text.is_empty());
     if !spec.abort.unwrap_or(false) && !delays && spec.replace.is_none() && spec.patch.is_none() {
-        check.add(at, "says none of abort, delay, replace and patch");
+        let words = (
+            "これでは何も起こりません。abort、delay、replace、patch のどれかを書いてください",
+            "does nothing: give it one of abort, delay, replace and patch",
+        );
+        check.add(at, words);
     }
     if let Some(replace) = &spec.replace {
         replaced(check, &format!("{at}.replace"), replace, on_request);
@@ -156,16 +178,18 @@ fn values(check: &mut Check, at: &str, spec: &Spec) {
 fn replaced(check: &mut Check, at: &str, replace: &Replace, on_request: bool) {
     match replace.code {
         Some(code) if on_request && code != 0 => {
-            check.add(
-                format!("{at}.code"),
-                format!("{code}: a request has no status code"),
+            let words = Words::new(
+                format!("{code}: リクエストにステータスはありません。target を Response にしてください"),
+                format!("{code}: a request has no status code; this needs target Response"),
             );
+            check.add(format!("{at}.code"), words);
         }
         Some(code) if code != 0 && !(200..=999).contains(&code) => {
-            check.add(
-                format!("{at}.code"),
+            let words = Words::new(
+                format!("{code} は最終のステータス (200〜999) ではありません"),
                 format!("{code} is no final status code, 200 to 999"),
             );
+            check.add(format!("{at}.code"), words);
         }
         _ => {}
     }
@@ -181,17 +205,18 @@ fn replaced(check: &mut Check, at: &str, replace: &Replace, on_request: bool) {
         ),
     ];
     for (name, _) in of_requests.iter().filter(|(_, said)| *said && !on_request) {
-        check.add(
-            format!("{at}.{name}"),
-            "an answer has none; this needs target Request",
-        );
+        check.add(format!("{at}.{name}"), OF_REQUESTS);
     }
     if let Some(path) = replace
         .path
         .as_deref()
         .filter(|path| !path.is_empty() && !path.starts_with('/'))
     {
-        check.add(format!("{at}.path"), format!("{path:?} must begin with /"));
+        let words = Words::new(
+            format!("{path:?} は / で始めてください"),
+            format!("{path:?} must begin with /"),
+        );
+        check.add(format!("{at}.path"), words);
     }
     check.take(format!("{at}.body"), replace.body());
     framing(check, at, replace.headers.iter().flatten().map(|(name, _)| name));
@@ -199,30 +224,18 @@ fn replaced(check: &mut Check, at: &str, replace: &Replace, on_request: bool) {
 
 fn patched(check: &mut Check, at: &str, patch: &Patch, on_request: bool) {
     if !on_request && patch.queries.as_ref().is_some_and(|queries| !queries.is_empty()) {
-        check.add(
-            format!("{at}.queries"),
-            "an answer has none; this needs target Request",
-        );
+        check.add(format!("{at}.queries"), OF_REQUESTS);
     }
     if let Some(body) = &patch.body {
-        if body.kind == "JSON" {
-            check.take(format!("{at}.body.value"), body.merge());
-        } else {
-            check.add(
-                format!("{at}.body.type"),
-                format!("{:?} is not known; it can be JSON", body.kind),
-            );
-        }
+        check.take(format!("{at}.body.value"), body.merge());
     }
     framing(check, at, patch.headers.iter().flatten().map(|(name, _)| name));
 }
 
 fn framing<'a>(check: &mut Check, at: &str, names: impl Iterator<Item = &'a String>) {
     for name in names.filter(|name| FRAMING.contains(&name.to_ascii_lowercase().as_str())) {
-        check.add(
-            format!("{at}.headers[{name}]"),
-            "cannot be honoured: it frames the message",
-        );
+        let why = ("メッセージの区切りを決めるヘッダーです", "it frames the message");
+        check.add(format!("{at}.headers[{name}]"), cannot(why));
     }
 }
 
@@ -266,7 +279,7 @@ mod tests {
                 json!({"target": "Request", "port": 80, "abort": true, "tls": {"secretName": "x"}}),
                 "spec.tls: ",
             ),
-            (json!({"target": "Request", "port": 80}), "none of abort"),
+            (json!({"target": "Request", "port": 80}), "one of abort"),
             (
                 json!({"target": "Request", "port": 80, "delay": "soon"}),
                 "spec.delay: \"soon\"",

@@ -15,16 +15,20 @@ pub mod quantity;
 pub mod resource;
 pub mod schedule;
 pub mod selector;
+mod shape;
 pub mod status;
 pub mod stress;
 pub mod time;
+mod words;
 pub mod workflow;
 
 use std::fmt;
 
 use serde_json::Value;
 
-use check::Check;
+use check::{Check, nearest};
+use shape::MISSING;
+pub use words::Words;
 
 /// The experiments that can be carried out, each with the field that embeds its spec in a Schedule or a Workflow.
 pub const EXPERIMENTS: [(&str, &str); 5] = [
@@ -34,6 +38,9 @@ pub const EXPERIMENTS: [(&str, &str); 5] = [
     ("StressChaos", "stressChaos"),
     ("TimeChaos", "timeChaos"),
 ];
+
+/// What an object has beside its spec.
+const TOP: [&str; 5] = ["apiVersion", "kind", "metadata", "spec", "status"];
 
 /// Chaos Mesh's other experiments, refused by name.
 const FOREIGN: [&str; 9] = [
@@ -48,17 +55,40 @@ const FOREIGN: [&str; 9] = [
     "PhysicalMachineChaos",
 ];
 
-/// A field that cannot be honoured, and why. Shown as `spec.tls: cannot be honoured: ...`.
+/// A field that cannot be honoured, and why. Shown as `spec.delay: "soon" is no duration ...`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Problem {
-    /// Path from the object's root, e.g. `spec.delay.reorder`.
+    /// Path from the object's root, e.g. `spec.templates[0].children`; a key that is a person's own stands in brackets:
+    /// `metadata.annotations[hikeshi.dev/seed]`.
     pub field: String,
-    pub message: String,
+    pub part: Part,
+    pub said: Words,
+    /// The name or word that was probably meant.
+    pub meant: Option<String>,
+}
+
+/// What of a field is wrong: an editor points at it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Part {
+    /// That it is there.
+    Key,
+    /// What it says, or that it is missing.
+    Value,
+}
+
+impl Problem {
+    /// What is wrong, in English, without the field.
+    pub fn message(&self) -> String {
+        match &self.meant {
+            Some(meant) => format!("{} (did you mean {meant}?)", self.said.en),
+            None => self.said.en.clone(),
+        }
+    }
 }
 
 impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: {}", self.field, self.message)
+        write!(f, "{}: {}", self.field, self.message())
     }
 }
 
@@ -66,11 +96,19 @@ impl fmt::Display for Problem {
 /// one of them has no problems.
 pub fn problems(kind: &str, object: &Value) -> Vec<Problem> {
     let mut check = Check::default();
+    if matches!(kind, "StatusCheck" | "WorkflowNode") {
+        return Vec::new();
+    }
     let spec = &object["spec"];
+    let top = object.as_object().into_iter().flatten();
+    for (name, _) in top.filter(|(name, _)| is_ours(kind) && !TOP.contains(&name.as_str())) {
+        let words = ("このフィールドはありません", "is not supported");
+        check.suggest(name, Part::Key, words, nearest(name, &TOP[..4]));
+    }
     match kind {
+        _ if spec.is_null() && is_ours(kind) => check.add("spec", MISSING),
         "Schedule" => schedule::check(&mut check, "spec", spec),
         "Workflow" => workflow::check(&mut check, "spec", spec),
-        "StatusCheck" | "WorkflowNode" => {}
         _ => experiment(&mut check, kind, "spec", spec),
     }
     // A schedule hands its extensions on to what it makes.
@@ -80,6 +118,29 @@ pub fn problems(kind: &str, object: &Value) -> Vec<Problem> {
     };
     annotations::check(&mut check, extended, &object["metadata"]["annotations"]);
     check.problems
+}
+
+/// The kinds that a person writes: experiments, and what repeats or orders them.
+pub fn kinds() -> impl Iterator<Item = &'static str> {
+    EXPERIMENTS
+        .iter()
+        .map(|(kind, _)| *kind)
+        .chain(["Schedule", "Workflow"])
+}
+
+fn is_ours(kind: &str) -> bool {
+    kinds().any(|known| known == kind)
+}
+
+/// The plural under which the Kubernetes API serves a kind: Chaos Mesh's are its kinds in small letters (`networkchaos`),
+/// but for what is no chaos (`schedules`).
+pub fn plural(kind: &str) -> String {
+    let small = kind.to_lowercase();
+    if kind.ends_with("Chaos") {
+        small
+    } else {
+        format!("{small}s")
+    }
 }
 
 /// The field that embeds an experiment of this kind, or the kind that such a field embeds.
@@ -96,16 +157,22 @@ fn experiment(check: &mut Check, kind: &str, at: &str, spec: &Value) {
         "PodChaos" => pod::check(check, at, spec),
         "StressChaos" => stress::check(check, at, spec),
         "TimeChaos" => time::check(check, at, spec),
-        _ if FOREIGN.contains(&kind) => check.add(
-            at,
-            format!("{kind} cannot be carried out here; {}", known_experiments()),
-        ),
+        _ if FOREIGN.contains(&kind) => {
+            let known = EXPERIMENTS.map(|(kind, _)| kind);
+            let words = Words::new(
+                format!(
+                    "{kind} はここでは実行できません。実行できるのは {} です",
+                    known.join("、")
+                ),
+                format!(
+                    "{kind} cannot be carried out here; experiments are {}",
+                    known.join(", ")
+                ),
+            );
+            check.add(at, words);
+        }
         _ => {}
     }
-}
-
-fn known_experiments() -> String {
-    format!("experiments are {}", EXPERIMENTS.map(|(kind, _)| kind).join(", "))
 }
 
 #[cfg(test)]
@@ -118,7 +185,7 @@ mod tests {
     fn another_experiment_is_refused_by_name() {
         let found = problems("IOChaos", &json!({"spec": {"action": "latency"}}));
         assert!(
-            found[0].message.contains("IOChaos cannot be carried out"),
+            found[0].message().contains("IOChaos cannot be carried out"),
             "{found:?}"
         );
         assert!(problems("Pod", &json!({"spec": {}})).is_empty());

@@ -5,7 +5,9 @@ use serde_json::Value;
 
 use crate::check::Check;
 use crate::quantity;
-use crate::selector::{self, COMMON, check_common};
+use crate::selector::{self, COMMON, TARGET};
+use crate::shape::{DURATION, Field, Fixed, PERCENT, Shape, may, must};
+use crate::words::Words;
 
 /// The part of a NetworkChaos' spec that says what happens.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
@@ -28,7 +30,6 @@ pub enum Action {
     Corrupt,
     Partition,
     Bandwidth,
-    Duplicate,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
@@ -64,119 +65,130 @@ pub struct Bandwidth {
 }
 
 /// A correlation (a percentage as text, perhaps absent) in parts per million.
-pub fn correlation(text: Option<&str>) -> Result<u32, String> {
+pub fn correlation(text: Option<&str>) -> Result<u32, Words> {
     text.filter(|text| !text.is_empty())
         .map_or(Ok(0), quantity::percent)
 }
 
-const FIELDS: [&str; 13] = [
-    "action",
-    "direction",
-    "target",
-    "externalTargets",
-    "delay",
-    "loss",
-    "duplicate",
-    "corrupt",
-    "bandwidth",
-    "rate",
-    "device",
-    "targetDevice",
-    "remoteCluster",
+const DUPLICATES: Fixed = (
+    "重複したパケットは TCP が取り除くため、プログラムには見えません",
+    "TCP hides duplicates from programs",
+);
+const NO_RATE: Fixed = (
+    "rate、limit、buffer を書ける bandwidth を使ってください",
+    "use bandwidth, which says rate, limit and buffer",
+);
+const NO_CARDS: Fixed = (
+    "Pod の通信は中継され、選べるネットワークカードはありません",
+    "a pod's connections are relayed; it has no network card to choose",
+);
+
+const FIELDS: &[Field] = &[
+    must(
+        "action",
+        Shape::ChoiceBut(
+            &["netem", "delay", "loss", "corrupt", "partition", "bandwidth"],
+            &[("duplicate", DUPLICATES), ("rate", NO_RATE)],
+        ),
+    ),
+    may("direction", Shape::Choice(&["to", "from", "both"])),
+    may("target", Shape::Object(TARGET)),
+    may(
+        "externalTargets",
+        Shape::Refused((
+            "Pod はクラスタの外に出られません。相手の Pod を target で指定してください",
+            "pods reach nothing outside the cluster; name the pods with target",
+        )),
+    ),
+    may(
+        "delay",
+        Shape::Object(&[
+            must("latency", DURATION),
+            may("jitter", DURATION),
+            may("correlation", PERCENT),
+            may(
+                "reorder",
+                Shape::Refused((
+                    "パケットの順序は TCP が元に戻すため、プログラムには見えません",
+                    "TCP puts packets back in order before a program sees them",
+                )),
+            ),
+        ]),
+    ),
+    may(
+        "loss",
+        Shape::Object(&[must("loss", PERCENT), may("correlation", PERCENT)]),
+    ),
+    may("duplicate", Shape::Refused(DUPLICATES)),
+    may(
+        "corrupt",
+        Shape::Object(&[must("corrupt", PERCENT), may("correlation", PERCENT)]),
+    ),
+    may(
+        "bandwidth",
+        Shape::Object(&[
+            must("rate", RATE),
+            must("limit", Shape::Whole(u64::MAX)),
+            must("buffer", Shape::Whole(u64::MAX)),
+            may("peakrate", Shape::Whole(u64::MAX)),
+            may("minburst", Shape::Whole(u64::MAX)),
+        ]),
+    ),
+    may("rate", Shape::Refused(NO_RATE)),
+    may("device", Shape::Refused(NO_CARDS)),
+    may("targetDevice", Shape::Refused(NO_CARDS)),
 ];
 
+const RATE: Shape = Shape::Parsed(
+    ("1mbps や 512kbit のような速度", "a rate such as 1mbps or 512kbit"),
+    |text| match quantity::rate(text)? {
+        0 => Err(Words::new(
+            "0 より大きくしてください。すべて止めるなら partition です",
+            "must be more than 0; a partition stops everything",
+        )),
+        _ => Ok(()),
+    },
+);
+
 pub(crate) fn check(check: &mut Check, at: &str, spec: &Value) {
-    check.fields(at, spec, &[&FIELDS[..], &COMMON].concat());
-    check_common(check, at, spec);
-    let no_cards = "a pod's connections are relayed; it has no network card to choose";
-    check.refuse(at, spec, "device", no_cards);
-    check.refuse(at, spec, "targetDevice", no_cards);
-    check.refuse(
-        at,
-        spec,
-        "rate",
-        "use bandwidth, which says rate, limit and buffer",
-    );
-    check.refuse(at, spec, "duplicate", "TCP hides duplicates from programs");
-    let pods_only = "pods reach nothing outside the cluster; name the pods with target";
-    check.refuse(at, spec, "externalTargets", pods_only);
-    for (name, known) in [
-        ("target", &["selector", "mode", "value"][..]),
-        ("delay", &["latency", "jitter", "correlation", "reorder"]),
-        ("loss", &["loss", "correlation"]),
-        ("corrupt", &["corrupt", "correlation"]),
-        ("bandwidth", &["rate", "limit", "buffer", "peakrate", "minburst"]),
-    ] {
-        check.fields(&format!("{at}.{name}"), &spec[name], known);
-    }
-    check.refuse(
-        &format!("{at}.delay"),
-        &spec["delay"],
-        "reorder",
-        "TCP puts packets back in order before a program sees them",
-    );
+    selector::check(check, at, spec);
     if spec["target"].is_object() {
         selector::check(check, &format!("{at}.target"), &spec["target"]);
     }
-    if let Some(read) = check.read::<Spec>(at, spec) {
+    if let Some(read) = check.read::<Spec>(at, spec, &[FIELDS, COMMON]) {
         values(check, at, &read);
     }
 }
 
 fn values(check: &mut Check, at: &str, spec: &Spec) {
-    match spec.direction.as_deref() {
-        None | Some("" | "to" | "from" | "both") => {}
-        Some(other) => check.add(
-            format!("{at}.direction"),
-            format!("{other:?} must be to, from or both"),
-        ),
-    }
-    let needs = || format!("is missing; action {:?} needs it", spec.action).to_lowercase();
-    match spec.action {
-        Action::Delay if spec.delay.is_none() => check.add(format!("{at}.delay"), needs()),
-        Action::Loss if spec.loss.is_none() => check.add(format!("{at}.loss"), needs()),
-        Action::Corrupt if spec.corrupt.is_none() => check.add(format!("{at}.corrupt"), needs()),
-        Action::Bandwidth if spec.bandwidth.is_none() => {
-            check.add(format!("{at}.bandwidth"), needs());
+    let parts = [
+        ("delay", Action::Delay, spec.delay.is_some()),
+        ("loss", Action::Loss, spec.loss.is_some()),
+        ("corrupt", Action::Corrupt, spec.corrupt.is_some()),
+        ("bandwidth", Action::Bandwidth, spec.bandwidth.is_some()),
+    ];
+    for (name, action, there) in parts {
+        if spec.action == action && !there {
+            let words = Words::new(
+                format!("必要ですが、ありません (action {name})"),
+                format!("is missing; action {name} needs it"),
+            );
+            check.add(format!("{at}.{name}"), words);
         }
-        Action::Duplicate => check.add(
-            format!("{at}.action"),
-            "duplicate cannot be honoured: TCP hides duplicates from programs",
-        ),
-        Action::Netem
-            if spec.delay.is_none()
-                && spec.loss.is_none()
-                && spec.corrupt.is_none()
-                && spec.bandwidth.is_none() =>
-        {
-            check.add(at, "says none of delay, loss, corrupt and bandwidth");
+        if there && spec.action != action && spec.action != Action::Netem {
+            let words = Words::new(
+                "この action では使われません。組み合わせるなら action を netem にしてください",
+                "is not read with this action; netem combines them",
+            );
+            check.add(format!("{at}.{name}"), words);
         }
-        _ => {}
     }
-    if let Some(delay) = &spec.delay {
-        check.take(format!("{at}.delay.latency"), quantity::micros(&delay.latency));
-        check.duration(format!("{at}.delay.jitter"), delay.jitter.as_deref());
-        check.take(
-            format!("{at}.delay.correlation"),
-            correlation(delay.correlation.as_deref()),
+    if spec.action == Action::Netem && parts.iter().all(|(_, _, there)| !there) {
+        let words = (
+            "これでは何も起こりません。delay、loss、corrupt、bandwidth のどれかを書いてください",
+            "does nothing: give it one of delay, loss, corrupt and bandwidth",
         );
-    }
-    if let Some(loss) = &spec.loss {
-        check.take(format!("{at}.loss.loss"), quantity::percent(&loss.loss));
-        check.take(
-            format!("{at}.loss.correlation"),
-            correlation(loss.correlation.as_deref()),
-        );
-    }
-    if let Some(corrupt) = &spec.corrupt {
-        check.take(
-            format!("{at}.corrupt.corrupt"),
-            quantity::percent(&corrupt.corrupt),
-        );
-        check.take(
-            format!("{at}.corrupt.correlation"),
-            correlation(corrupt.correlation.as_deref()),
-        );
+        check.add(at, words);
     }
     if let Some(bandwidth) = &spec.bandwidth {
         rated(check, &format!("{at}.bandwidth"), bandwidth);
@@ -184,20 +196,19 @@ fn values(check: &mut Check, at: &str, spec: &Spec) {
 }
 
 fn rated(check: &mut Check, at: &str, bandwidth: &Bandwidth) {
-    if check.take(format!("{at}.rate"), quantity::rate(&bandwidth.rate)) == Some(0) {
-        check.add(
-            format!("{at}.rate"),
-            "must be more than 0; a partition stops everything",
-        );
-    }
     for (name, value) in [("limit", bandwidth.limit), ("buffer", bandwidth.buffer)] {
         if value == 0 {
-            check.add(format!("{at}.{name}"), "must be at least 1 byte");
+            let words = ("1 バイト以上にしてください", "must be at least 1 byte");
+            check.add(format!("{at}.{name}"), words);
         }
     }
     let peak = bandwidth.peakrate.unwrap_or(0) > 0;
     if peak != (bandwidth.minburst.unwrap_or(0) > 0) {
-        check.add(format!("{at}.peakrate"), "needs minburst, and minburst needs it");
+        let words = (
+            "peakrate と minburst は両方書いてください",
+            "needs minburst, and minburst needs it",
+        );
+        check.add(format!("{at}.peakrate"), words);
     }
 }
 

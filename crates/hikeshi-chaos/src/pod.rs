@@ -4,7 +4,8 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use crate::check::Check;
-use crate::selector::{COMMON, check_common};
+use crate::selector::{self, COMMON};
+use crate::shape::{Field, Shape, may, must};
 
 /// The part of a PodChaos' spec that says what happens.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
@@ -27,14 +28,18 @@ pub enum Action {
     ContainerKill,
 }
 
+const FIELDS: &[Field] = &[
+    must(
+        "action",
+        Shape::Choice(&["pod-kill", "pod-failure", "container-kill"]),
+    ),
+    may("gracePeriod", Shape::Whole(u32::MAX as u64)),
+    may("containerNames", Shape::Texts),
+];
+
 pub(crate) fn check(check: &mut Check, at: &str, spec: &Value) {
-    check.fields(
-        at,
-        spec,
-        &[&["action", "gracePeriod", "containerNames"][..], &COMMON].concat(),
-    );
-    check_common(check, at, spec);
-    let Some(spec) = check.read::<Spec>(at, spec) else {
+    selector::check(check, at, spec);
+    let Some(spec) = check.read::<Spec>(at, spec, &[FIELDS, COMMON]) else {
         return;
     };
     let named = spec
@@ -44,16 +49,26 @@ pub(crate) fn check(check: &mut Check, at: &str, spec: &Value) {
     match (spec.action, named) {
         (Action::ContainerKill, false) => check.add(
             format!("{at}.containerNames"),
-            "is missing; action container-kill needs the containers' names",
+            (
+                "必要ですが、ありません。action container-kill にはコンテナ名が要ります",
+                "is missing; action container-kill needs the containers' names",
+            ),
         ),
         (Action::PodKill | Action::PodFailure, true) => check.add(
             format!("{at}.containerNames"),
-            "only action container-kill acts on single containers",
+            (
+                "コンテナを選べるのは action container-kill だけです",
+                "only action container-kill acts on single containers",
+            ),
         ),
         _ => {}
     }
     if spec.action != Action::PodKill && spec.grace_period.is_some_and(|seconds| seconds > 0) {
-        check.add(format!("{at}.gracePeriod"), "only action pod-kill has one");
+        let words = (
+            "使えるのは action pod-kill だけです",
+            "only action pod-kill has one",
+        );
+        check.add(format!("{at}.gracePeriod"), words);
     }
 }
 

@@ -2,35 +2,45 @@
 
 use std::time::Duration;
 
+use crate::words::Words;
+
 /// One whole, in parts per million.
 pub const WHOLE: u32 = 1_000_000;
 
 /// A Go duration such as `1h15m`, `1.5s` or `100ms`; negative ones are refused.
-pub fn duration(text: &str) -> Result<Duration, String> {
-    let wrong = || format!("{text:?} is no duration such as 300ms, 40s or 1h30m");
-    let seconds = seconds(text).ok_or_else(wrong)?;
+pub fn duration(text: &str) -> Result<Duration, Words> {
+    let wrong = || {
+        Words::new(
+            format!("{text:?} は 300ms、40s、1h30m のような時間ではありません"),
+            format!("{text:?} is no duration such as 300ms, 40s or 1h30m"),
+        )
+    };
+    let seconds = seconds(text.trim()).ok_or_else(wrong)?;
     Duration::try_from_secs_f64(seconds).map_err(|_| wrong())
 }
 
 /// As [`duration`], in microseconds.
-pub fn micros(text: &str) -> Result<u64, String> {
-    u64::try_from(duration(text)?.as_micros()).map_err(|_| format!("{text:?} is too long"))
+pub fn micros(text: &str) -> Result<u64, Words> {
+    u64::try_from(duration(text)?.as_micros())
+        .map_err(|_| Words::new(format!("{text:?} は長すぎます"), format!("{text:?} is too long")))
 }
 
 /// A Go duration that may be negative (`-10m`), in nanoseconds.
-pub fn signed_nanos(text: &str) -> Result<i64, String> {
-    let nanos = seconds(text).map(|seconds| seconds * 1e9);
+pub fn signed_nanos(text: &str) -> Result<i64, Words> {
+    let nanos = seconds(text.trim()).map(|seconds| seconds * 1e9);
     // 2^63 ns are 292 years; beyond them a cast would say something else than was asked.
     match nanos {
         Some(nanos) if nanos.abs() < 9.2e18 => Ok(nanos.round() as i64),
-        _ => Err(format!(
-            "{text:?} is no duration such as -10m or 1h30m (at most 292 years)"
+        _ => Err(Words::new(
+            format!("{text:?} は -10m、1h30m のような時間ではありません (292 年まで)"),
+            format!("{text:?} is no duration such as -10m or 1h30m (at most 292 years)"),
         )),
     }
 }
 
-fn seconds(text: &str) -> Option<f64> {
-    let text = text.trim();
+/// Seconds of a Go duration, exactly as Go reads one (no blanks around it); `None` if the text is none. Negative only
+/// with a leading `-` (a clock may be set back).
+pub fn seconds(text: &str) -> Option<f64> {
     let (sign, mut rest) = match text.strip_prefix('-') {
         Some(rest) => (-1.0, rest),
         None => (1.0, text.strip_prefix('+').unwrap_or(text)),
@@ -65,27 +75,38 @@ fn seconds(text: &str) -> Option<f64> {
 }
 
 /// A percentage as a float string (`"1.5"`, `"25%"`), in parts per million.
-pub fn percent(text: &str) -> Result<u32, String> {
+pub fn percent(text: &str) -> Result<u32, Words> {
     let number = text.trim().trim_end_matches('%').trim();
     match number.parse::<f64>() {
         Ok(percent) if (0.0..=100.0).contains(&percent) => {
             Ok((percent * f64::from(WHOLE) / 100.0).round() as u32)
         }
-        _ => Err(format!("{text:?} is no percentage between 0 and 100")),
+        _ => Err(Words::new(
+            format!("{text:?} は 0〜100 のパーセントではありません"),
+            format!("{text:?} is no percentage between 0 and 100"),
+        )),
     }
 }
 
 /// A share in parts per million, such as `15000`.
-pub fn ppm(text: &str) -> Result<u32, String> {
+pub fn ppm(text: &str) -> Result<u32, Words> {
     match text.trim().parse::<u32>() {
         Ok(ppm) if ppm <= WHOLE => Ok(ppm),
-        _ => Err(format!("{text:?} is no whole number between 0 and {WHOLE}")),
+        _ => Err(Words::new(
+            format!("{text:?} は 0〜{WHOLE} の整数ではありません"),
+            format!("{text:?} is no whole number between 0 and {WHOLE}"),
+        )),
     }
 }
 
 /// A rate such as `1mbps` (bytes) or `1mbit`, in bytes per second. As tc reads them: steps of 1,000.
-pub fn rate(text: &str) -> Result<u64, String> {
-    let wrong = || format!("{text:?} is no rate such as 500kbps (which is bytes) or 4mbit");
+pub fn rate(text: &str) -> Result<u64, Words> {
+    let wrong = || {
+        Words::new(
+            format!("{text:?} は 500kbps (バイト毎秒) や 4mbit のような速度ではありません"),
+            format!("{text:?} is no rate such as 500kbps (which is bytes) or 4mbit"),
+        )
+    };
     let text = text.trim().to_ascii_lowercase();
     let digits = text
         .find(|c: char| !c.is_ascii_digit() && c != '.')
@@ -117,8 +138,13 @@ pub enum Size {
 }
 
 /// A size such as `256MB`, `64MiB`, `1000000` or `50%`.
-pub fn size(text: &str) -> Result<Size, String> {
-    let wrong = || format!("{text:?} is no size such as 256MB, 64MiB or 50%");
+pub fn size(text: &str) -> Result<Size, Words> {
+    let wrong = || {
+        Words::new(
+            format!("{text:?} は 256MB、64MiB、50% のような大きさではありません"),
+            format!("{text:?} is no size such as 256MB, 64MiB or 50%"),
+        )
+    };
     let text = text.trim();
     if text.ends_with('%') {
         return percent(text).map(Size::Share);
@@ -158,6 +184,10 @@ mod tests {
             assert!(duration(wrong).is_err(), "{wrong}");
         }
         assert_eq!(signed_nanos("-10m100ns"), Ok(-600_000_000_100));
+        assert_eq!(
+            (duration(" 40s "), seconds(" 40s ")),
+            (Ok(Duration::from_secs(40)), None)
+        );
         assert!(signed_nanos("9000000h").is_err());
     }
 

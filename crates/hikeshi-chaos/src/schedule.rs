@@ -3,8 +3,10 @@
 use serde::Deserialize;
 use serde_json::Value;
 
-use crate::check::{Check, nearest};
-use crate::{EXPERIMENTS, experiment, known_experiments, workflow};
+use crate::check::Check;
+use crate::shape::{Field, MISSING, Shape, may, must};
+use crate::words::Words;
+use crate::{EXPERIMENTS, experiment, workflow};
 
 /// The part of a Schedule's spec that says when.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
@@ -31,12 +33,42 @@ pub enum Policy {
     Allow,
 }
 
-const FIELDS: [&str; 5] = [
-    "schedule",
-    "startingDeadlineSeconds",
-    "concurrencyPolicy",
-    "historyLimit",
-    "type",
+/// What a Schedule's spec may say; the embedded specs are their kinds' to check.
+pub(crate) const FIELDS: &[Field] = &[
+    must(
+        "schedule",
+        Shape::Parsed(
+            (
+                "*/5 * * * * や @every 90s のような cron の行",
+                "a cron line such as */5 * * * * or @every 90s",
+            ),
+            |text| {
+                crate::cron::Schedule::parse(text, None)
+                    .map(drop)
+                    .map_err(|problem| problem.words())
+            },
+        ),
+    ),
+    may("startingDeadlineSeconds", Shape::Whole(u64::MAX)),
+    may("concurrencyPolicy", Shape::Choice(&["Forbid", "Allow"])),
+    may("historyLimit", Shape::Whole(u32::MAX as u64)),
+    must(
+        "type",
+        Shape::Choice(&[
+            "HTTPChaos",
+            "NetworkChaos",
+            "PodChaos",
+            "StressChaos",
+            "TimeChaos",
+            "Workflow",
+        ]),
+    ),
+    may("httpChaos", Shape::Any),
+    may("networkChaos", Shape::Any),
+    may("podChaos", Shape::Any),
+    may("stressChaos", Shape::Any),
+    may("timeChaos", Shape::Any),
+    may("workflow", Shape::Any),
 ];
 
 /// The field that embeds what is run.
@@ -48,60 +80,34 @@ pub fn embedded_field(kind: &str) -> Option<&'static str> {
 }
 
 pub(crate) fn check(check: &mut Check, at: &str, spec: &Value) {
-    let embedded: Vec<&str> = EXPERIMENTS
-        .iter()
-        .map(|(_, field)| *field)
-        .chain(["workflow"])
-        .collect();
-    check.fields(at, spec, &[&FIELDS[..], &embedded].concat());
-    // Chaos Mesh takes an empty policy for Forbid.
-    let mut plain = spec.clone();
-    if plain["concurrencyPolicy"] == ""
-        && let Some(fields) = plain.as_object_mut()
-    {
-        fields.remove("concurrencyPolicy");
+    // What is embedded is checked whatever else is wrong: a person mends all at once.
+    let kind = spec["type"].as_str().unwrap_or_default();
+    let own = embedded_field(kind);
+    if let Some(field) = own {
+        let here = format!("{at}.{field}");
+        match &spec[field] {
+            Value::Null => check.add(here, needed_by(("type", "type"), kind)),
+            embedded if kind == "Workflow" => workflow::check(check, &here, embedded),
+            embedded => experiment(check, kind, &here, embedded),
+        }
+        let fields = EXPERIMENTS.iter().map(|(_, field)| *field).chain(["workflow"]);
+        for other in fields.filter(|other| *other != field && !spec[*other].is_null()) {
+            let words = Words::new(
+                format!("type {kind} では使われません"),
+                format!("is not of type {kind}"),
+            );
+            check.add(format!("{at}.{other}"), words);
+        }
     }
-    let Some(read) = check.read::<Spec>(at, &plain) else {
-        return;
-    };
-    if read.schedule.trim().is_empty() {
-        check.add(
-            format!("{at}.schedule"),
-            "is empty; say a cron line or @every 30s",
-        );
-    } else if let Err(problem) = crate::cron::Schedule::parse(&read.schedule, None) {
-        check.add(format!("{at}.schedule"), problem.to_string());
-    }
-    let Some(field) = embedded_field(&read.kind) else {
-        let kinds: Vec<&str> = EXPERIMENTS
-            .iter()
-            .map(|(kind, _)| *kind)
-            .chain(["Workflow"])
-            .collect();
-        let near = nearest(&read.kind, &kinds).map(|near| format!(" (did you mean {near}?)"));
-        check.add(
-            format!("{at}.type"),
-            format!(
-                "{:?} cannot be scheduled; {}{}",
-                read.kind,
-                known_experiments(),
-                near.unwrap_or_default()
-            ),
-        );
-        return;
-    };
-    let here = format!("{at}.{field}");
-    match (&spec[field], read.kind.as_str()) {
-        (Value::Null, kind) => check.add(here, format!("is missing; type {kind} needs it")),
-        (embedded, "Workflow") => workflow::check(check, &here, embedded),
-        (embedded, kind) => experiment(check, kind, &here, embedded),
-    }
-    for other in embedded
-        .iter()
-        .filter(|other| **other != field && !spec[**other].is_null())
-    {
-        check.add(format!("{at}.{other}"), format!("is not of type {}", read.kind));
-    }
+    check.object(at, spec, &[FIELDS]);
+}
+
+/// `is missing; type PodChaos needs it`.
+pub(crate) fn needed_by((ja, en): (&str, &str), kind: &str) -> Words {
+    Words::new(
+        format!("{} ({ja} {kind})", MISSING.0),
+        format!("{}; {en} {kind} needs it", MISSING.1),
+    )
 }
 
 #[cfg(test)]
@@ -121,10 +127,7 @@ mod tests {
                 json!({"concurrencyPolicy": "Replace"}),
                 "spec.concurrencyPolicy: ",
             ),
-            (
-                json!({"type": "IOChaos"}),
-                "spec.type: \"IOChaos\" cannot be scheduled",
-            ),
+            (json!({"type": "IOChaos"}), "spec.type: must be one of"),
             (
                 json!({"podChaos": {"action": "pod-melt", "mode": "one", "selector": {}}}),
                 "spec.podChaos.action: ",
@@ -135,7 +138,7 @@ mod tests {
                 "spec.timeChaos: is not of type PodChaos",
             ),
             (json!({"historyLimits": 1}), "did you mean historyLimit?"),
-            (json!({"schedule": ""}), "spec.schedule: is empty"),
+            (json!({"schedule": ""}), "spec.schedule: is missing"),
             (
                 json!({"schedule": "61 * * * *"}),
                 "spec.schedule: unparseable schedule",

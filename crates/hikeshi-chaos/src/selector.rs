@@ -6,6 +6,8 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use crate::check::{Check, given};
+use crate::shape::{DURATION, Field, Shape, may, must};
+use crate::words::Words;
 
 type Labels = BTreeMap<String, String>;
 
@@ -33,16 +35,49 @@ pub struct Expression {
     pub values: Option<Vec<String>>,
 }
 
-const FIELDS: [&str; 9] = [
-    "namespaces",
-    "fieldSelectors",
-    "labelSelectors",
-    "expressionSelectors",
-    "annotationSelectors",
-    "nodes",
-    "pods",
-    "nodeSelectors",
-    "podPhaseSelectors",
+const SELECTOR: &[Field] = &[
+    may("namespaces", Shape::Texts),
+    may("fieldSelectors", Shape::TextMap),
+    may("labelSelectors", Shape::TextMap),
+    may("expressionSelectors", Shape::Objects(EXPRESSION)),
+    may("annotationSelectors", Shape::TextMap),
+    may("nodes", Shape::Texts),
+    may("pods", Shape::TextsMap),
+    may("nodeSelectors", Shape::TextMap),
+    may("podPhaseSelectors", Shape::Texts),
+];
+
+const EXPRESSION: &[Field] = &[
+    must("key", Shape::Text),
+    must(
+        "operator",
+        Shape::Choice(&["In", "NotIn", "Exists", "DoesNotExist"]),
+    ),
+    may("values", Shape::Texts),
+];
+
+/// Whom a NetworkChaos' traffic must lead to or come from.
+pub(crate) const TARGET: &[Field] = &[WHOM[0], WHOM[1], WHOM[2]];
+
+const WHOM: [Field; 3] = [
+    must("selector", Shape::Object(SELECTOR)),
+    must(
+        "mode",
+        Shape::Choice(&["one", "all", "fixed", "fixed-percent", "random-max-percent"]),
+    ),
+    may("value", Shape::Text),
+];
+
+/// The fields that every experiment has: whom, and for how long.
+pub(crate) const COMMON: &[Field] = &[
+    WHOM[0],
+    WHOM[1],
+    WHOM[2],
+    may("duration", DURATION),
+    may(
+        "remoteCluster",
+        Shape::Refused(("クラスタは一つだけです", "there is one cluster here")),
+    ),
 ];
 
 /// The fields of a pod that a field selector may name.
@@ -56,80 +91,40 @@ pub const POD_FIELDS: [&str; 7] = [
     "status.podIP",
 ];
 
-/// The fields that every experiment has.
-pub(crate) const COMMON: [&str; 5] = ["selector", "mode", "value", "duration", "remoteCluster"];
-
-/// Checks `at`.selector, `at`.mode and `at`.value.
+/// Checks what `at`.selector, `at`.mode and `at`.value mean together; what each may hold is [`COMMON`]'s.
 pub(crate) fn check(check: &mut Check, at: &str, spec: &Value) {
-    match &spec["selector"] {
-        Value::Null => check.add(format!("{at}.selector"), "is missing"),
-        selector => {
-            let here = format!("{at}.selector");
-            check.fields(&here, selector, &FIELDS);
-            if let Some(selector) = check.read::<Selector>(&here, selector) {
-                values(check, &here, &selector);
-            }
-        }
-    }
-    let mode = spec["mode"].as_str().unwrap_or_default();
-    let value = &spec["value"];
-    let number = value.as_str().and_then(|value| value.parse::<u32>().ok());
-    let at_value = format!("{at}.value");
-    match mode {
-        "one" | "all" => {}
-        "fixed" if number.is_some() => {}
-        "fixed" => check.add(at_value, format!("{value} must be a number of pods, as a text")),
-        "fixed-percent" | "random-max-percent" if number.is_some_and(|n| n <= 100) => {}
-        "fixed-percent" | "random-max-percent" => {
-            check.add(
-                at_value,
-                format!("{value} must be a percentage of the pods, \"0\" to \"100\""),
-            );
-        }
-        _ => check.add(
-            format!("{at}.mode"),
-            format!("{mode:?} must be one, all, fixed, fixed-percent or random-max-percent"),
-        ),
-    }
-}
-
-/// What every experiment has: whom, and for how long.
-pub(crate) fn check_common(check_: &mut Check, at: &str, spec: &Value) {
-    check_.refuse(at, spec, "remoteCluster", "there is one cluster here");
-    check(check_, at, spec);
-    let duration = &spec["duration"];
-    if given(duration) {
-        match duration.as_str() {
-            Some(text) => drop(check_.duration(format!("{at}.duration"), Some(text))),
-            None => check_.add(
-                format!("{at}.duration"),
-                format!("{duration} is no text such as 40s"),
-            ),
-        }
-    }
-}
-
-fn values(check: &mut Check, at: &str, selector: &Selector) {
-    for name in selector.field_selectors.iter().flatten().map(|(name, _)| name) {
+    let fields = spec["selector"]["fieldSelectors"].as_object();
+    for (name, _) in fields.into_iter().flatten() {
         if !POD_FIELDS.contains(&name.as_str()) {
-            check.add(
-                format!("{at}.fieldSelectors[{name}]"),
+            let words = Words::new(
+                format!("は使えません。使えるフィールドは {} です", POD_FIELDS.join("、")),
                 format!("is not supported; a field can be {}", POD_FIELDS.join(", ")),
             );
+            check.add(format!("{at}.selector.fieldSelectors[{name}]"), words);
         }
     }
-    for expression in selector.expression_selectors.iter().flatten() {
-        if !matches!(
-            expression.operator.as_str(),
-            "In" | "NotIn" | "Exists" | "DoesNotExist"
-        ) {
-            check.add(
-                format!("{at}.expressionSelectors"),
-                format!(
-                    "operator {:?} must be In, NotIn, Exists or DoesNotExist",
-                    expression.operator
-                ),
-            );
-        }
-    }
+    let value = &spec["value"];
+    let Some(mode) = spec["mode"]
+        .as_str()
+        .filter(|_| value.is_null() || value.is_string())
+    else {
+        return;
+    };
+    let number = value.as_str().and_then(|value| value.parse::<u32>().ok());
+    let words = match mode {
+        "fixed" if number.is_none() => Words::new(
+            "mode fixed には Pod の数を引用符付きで書いてください (例: \"2\")",
+            "mode fixed needs a number of pods, as a text: \"2\"",
+        ),
+        "fixed-percent" | "random-max-percent" if number.is_none_or(|n| n > 100) => Words::new(
+            format!("mode {mode} には Pod の割合を引用符付きで書いてください (\"0\"〜\"100\")"),
+            format!("mode {mode} needs a percentage of the pods, \"0\" to \"100\""),
+        ),
+        "one" | "all" if given(value) => Words::new(
+            format!("mode {mode} に value はありません。消すか、fixed か fixed-percent を使ってください"),
+            format!("mode {mode} takes no value: leave it out, or use fixed or fixed-percent"),
+        ),
+        _ => return,
+    };
+    check.add(format!("{at}.value"), words);
 }

@@ -5,7 +5,9 @@ use serde_json::Value;
 
 use crate::check::Check;
 use crate::quantity::{self, Size};
-use crate::selector::{COMMON, check_common};
+use crate::selector::{self, COMMON};
+use crate::shape::{Field, Fixed, Shape, may, must};
+use crate::words::Words;
 
 /// Most workers of one stressor: more would only fight each other.
 const MOST_WORKERS: u32 = 256;
@@ -40,54 +42,85 @@ pub struct Memory {
 }
 
 impl Memory {
-    pub fn size(&self) -> Result<Size, String> {
+    pub fn size(&self) -> Result<Size, Words> {
         quantity::size(&self.size)
     }
 }
 
+const OWN_LOAD: Fixed = (
+    "負荷は stress-ng ではなく Hikeshi 自身がかけます。stressors に書いてください",
+    "the load is Hikeshi's own, not stress-ng's; say it with stressors",
+);
+
+const FIELDS: &[Field] = &[
+    must(
+        "stressors",
+        Shape::Object(&[
+            may(
+                "cpu",
+                Shape::Object(&[
+                    must("workers", Shape::Whole(u32::MAX as u64)),
+                    may("load", Shape::Whole(u32::MAX as u64)),
+                    may("options", Shape::Refused(OWN_LOAD)),
+                ]),
+            ),
+            may(
+                "memory",
+                Shape::Object(&[
+                    must("workers", Shape::Whole(u32::MAX as u64)),
+                    must("size", SIZE),
+                    may("options", Shape::Refused(OWN_LOAD)),
+                    may(
+                        "oomScoreAdj",
+                        Shape::Refused((
+                            "どのプログラムが終わるかは Pod 自身の制限で決まります",
+                            "the pod's own limit decides who is killed",
+                        )),
+                    ),
+                ]),
+            ),
+        ]),
+    ),
+    may("stressngStressors", Shape::Refused(OWN_LOAD)),
+    may("containerNames", Shape::Texts),
+];
+
+const SIZE: Shape = Shape::Parsed(
+    ("256MB や 50% のような大きさ", "a size such as 256MB or 50%"),
+    |text| quantity::size(text).map(drop),
+);
+
 pub(crate) fn check(check: &mut Check, at: &str, spec: &Value) {
-    let own = ["stressors", "stressngStressors", "containerNames"];
-    check.fields(at, spec, &[&own[..], &COMMON].concat());
-    check.refuse(
-        at,
-        spec,
-        "stressngStressors",
-        "the load is Hikeshi's own, not stress-ng's; say it with stressors",
-    );
-    check_common(check, at, spec);
+    selector::check(check, at, spec);
     let here = format!("{at}.stressors");
-    let stressors = &spec["stressors"];
-    check.fields(&here, stressors, &["cpu", "memory"]);
-    check.fields(&format!("{here}.cpu"), &stressors["cpu"], &["workers", "load"]);
-    check.fields(
-        &format!("{here}.memory"),
-        &stressors["memory"],
-        &["workers", "size"],
-    );
-    let Some(spec) = check.read::<Spec>(at, spec) else {
+    let Some(spec) = check.read::<Spec>(at, spec, &[FIELDS, COMMON]) else {
         return;
     };
     if spec.stressors.cpu.is_none() && spec.stressors.memory.is_none() {
-        check.add(&here, "says neither cpu nor memory");
+        let words = ("cpu か memory を書いてください", "says neither cpu nor memory");
+        check.add(&here, words);
     }
     let workers = |check: &mut Check, name: &str, workers: u32| {
         if !(1..=MOST_WORKERS).contains(&workers) {
-            let message = format!("{workers} must be between 1 and {MOST_WORKERS}");
-            check.add(format!("{here}.{name}.workers"), message);
+            let words = Words::new(
+                format!("{workers} ではなく 1〜{MOST_WORKERS} にしてください"),
+                format!("{workers} must be between 1 and {MOST_WORKERS}"),
+            );
+            check.add(format!("{here}.{name}.workers"), words);
         }
     };
     if let Some(cpu) = &spec.stressors.cpu {
         workers(check, "cpu", cpu.workers);
         if let Some(load) = cpu.load.filter(|load| *load > 100) {
-            check.add(
-                format!("{here}.cpu.load"),
+            let words = Words::new(
+                format!("{load} ではなく 0〜100 (パーセント) にしてください"),
                 format!("{load} must be a percentage, 0 to 100"),
             );
+            check.add(format!("{here}.cpu.load"), words);
         }
     }
     if let Some(memory) = &spec.stressors.memory {
         workers(check, "memory", memory.workers);
-        check.take(format!("{here}.memory.size"), memory.size());
     }
 }
 
@@ -131,7 +164,7 @@ mod tests {
             ),
             (
                 json!({"stressors": {"memory": {"workers": 1}}}),
-                "missing field `size`",
+                "spec.stressors.memory.size: is missing",
             ),
         ] {
             let mut spec = spec;

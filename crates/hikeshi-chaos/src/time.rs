@@ -5,7 +5,9 @@ use serde_json::Value;
 
 use crate::check::Check;
 use crate::quantity;
-use crate::selector::{COMMON, check_common};
+use crate::selector::{self, COMMON};
+use crate::shape::{Field, Shape, may, must};
+use crate::words::Words;
 
 /// The part of a TimeChaos' spec that says what happens.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
@@ -21,29 +23,36 @@ pub struct Spec {
 
 impl Spec {
     /// Nanoseconds.
-    pub fn offset(&self) -> Result<i64, String> {
+    pub fn offset(&self) -> Result<i64, Words> {
         quantity::signed_nanos(&self.time_offset)
     }
 }
 
 const REALTIME: &str = "CLOCK_REALTIME";
 
+const FIELDS: &[Field] = &[
+    must(
+        "timeOffset",
+        Shape::Parsed(
+            ("-10m や 1h30m のようなずれ", "an offset such as -10m or 1h30m"),
+            |text| quantity::signed_nanos(text).map(drop),
+        ),
+    ),
+    may("clockIds", Shape::Texts),
+    may("containerNames", Shape::Texts),
+];
+
 pub(crate) fn check(check: &mut Check, at: &str, spec: &Value) {
-    check.fields(
-        at,
-        spec,
-        &[&["timeOffset", "clockIds", "containerNames"][..], &COMMON].concat(),
-    );
-    check_common(check, at, spec);
-    let Some(spec) = check.read::<Spec>(at, spec) else {
+    selector::check(check, at, spec);
+    let Some(spec) = check.read::<Spec>(at, spec, &[FIELDS, COMMON]) else {
         return;
     };
-    check.take(format!("{at}.timeOffset"), spec.offset());
     for clock in spec.clock_ids.iter().flatten().filter(|clock| *clock != REALTIME) {
-        check.add(
-            format!("{at}.clockIds"),
+        let words = Words::new(
+            format!("{clock} はここでは実現できません: タイマーが壊れます。使えるのは {REALTIME} です"),
             format!("{clock} cannot be honoured: timers would break with it; it can be {REALTIME}"),
         );
+        check.add(format!("{at}.clockIds"), words);
     }
 }
 
@@ -66,7 +75,7 @@ mod tests {
                 json!({"timeOffset": "1h", "clockIds": ["CLOCK_MONOTONIC"]}),
                 "CLOCK_MONOTONIC cannot be honoured",
             ),
-            (json!({}), "missing field `timeOffset`"),
+            (json!({}), "spec.timeOffset: is missing"),
         ] {
             let mut spec = spec;
             spec["selector"] = json!({});

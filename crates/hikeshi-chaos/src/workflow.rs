@@ -6,7 +6,10 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use crate::check::{Check, given, nearest};
-use crate::{EXPERIMENTS, embedded_field, experiment, quantity, schedule};
+use crate::schedule::needed_by;
+use crate::shape::{DURATION, Field, MISSING, Shape, may, must};
+use crate::words::Words;
+use crate::{EXPERIMENTS, Part, embedded_field, experiment, quantity, schedule};
 
 mod expression;
 
@@ -112,12 +115,21 @@ pub struct ServiceUrl {
 
 impl Http {
     /// The Service behind the URL.
-    pub fn service(&self) -> Result<ServiceUrl, String> {
-        let wrong = || format!("{:?} is not like http://SERVICE.NAMESPACE:PORT/PATH", self.url);
-        let rest = self
-            .url
-            .strip_prefix("http://")
-            .ok_or_else(|| format!("{}; services are asked over plain HTTP", wrong()))?;
+    pub fn service(&self) -> Result<ServiceUrl, Words> {
+        let url = &self.url;
+        let because = |ja: &str, en: &str| {
+            Words::new(
+                format!("{url:?} は http://SERVICE.NAMESPACE:PORT/PATH の形ではありません{ja}"),
+                format!("{url:?} is not like http://SERVICE.NAMESPACE:PORT/PATH{en}"),
+            )
+        };
+        let wrong = || because("", "");
+        let rest = url.strip_prefix("http://").ok_or_else(|| {
+            because(
+                "。Service には平文の HTTP で問い合わせます",
+                "; services are asked over plain HTTP",
+            )
+        })?;
         let (host, path) = match rest.find(['/', '?']) {
             Some(at) => rest.split_at(at),
             None => (rest, "/"),
@@ -133,9 +145,9 @@ impl Http {
         let rest: Vec<&str> = parts.collect();
         let numeric = service.chars().all(|c| c.is_ascii_digit());
         if numeric || !(rest.is_empty() || rest == ["svc"] || rest == ["svc", "cluster", "local"]) {
-            return Err(format!(
-                "{}; only the cluster's own Services can be asked",
-                wrong()
+            return Err(because(
+                "。問い合わせられるのはクラスタの Service だけです",
+                "; only the cluster's own Services can be asked",
             ));
         }
         let path = if path.starts_with('/') {
@@ -154,11 +166,12 @@ impl Http {
 
 impl Criteria {
     /// The status codes that are well, both ends included.
-    pub fn codes(&self) -> Result<(u16, u16), String> {
+    pub fn codes(&self) -> Result<(u16, u16), Words> {
         let wrong = || {
-            format!(
-                "{:?} is neither a status code nor a range such as 200-299",
-                self.status_code
+            let said = &self.status_code;
+            Words::new(
+                format!("{said:?} はステータスでも 200-299 のような範囲でもありません"),
+                format!("{said:?} is neither a status code nor a range such as 200-299"),
             )
         };
         let code = |text: &str| {
@@ -178,22 +191,93 @@ impl Criteria {
     }
 }
 
-const TEMPLATE_FIELDS: [&str; 9] = [
-    "name",
-    "templateType",
-    "deadline",
+const FIELDS: &[Field] = &[
+    must("entry", Shape::Text),
+    must("templates", Shape::Objects(TEMPLATE)),
+];
+
+/// What a template may say; the embedded specs are their kinds' to check.
+const TEMPLATE: &[Field] = &[
+    must("name", Shape::Text),
+    must(
+        "templateType",
+        Shape::Choice(&[
+            "Serial",
+            "Parallel",
+            "Suspend",
+            "Task",
+            "StatusCheck",
+            "Schedule",
+            "HTTPChaos",
+            "NetworkChaos",
+            "PodChaos",
+            "StressChaos",
+            "TimeChaos",
+        ]),
+    ),
+    may("deadline", DURATION),
+    may("children", Shape::Texts),
+    may(
+        "task",
+        Shape::Object(&[must("container", Shape::Any), may("volumes", Shape::Any)]),
+    ),
+    may(
+        "conditionalBranches",
+        Shape::Objects(&[must("target", Shape::Text), may("expression", EXPRESSION)]),
+    ),
+    may("statusCheck", Shape::Object(STATUS_CHECK)),
+    may("abortWithStatusCheck", Shape::Flag),
+    may("schedule", Shape::Any),
+    may("httpChaos", Shape::Any),
+    may("networkChaos", Shape::Any),
+    may("podChaos", Shape::Any),
+    may("stressChaos", Shape::Any),
+    may("timeChaos", Shape::Any),
+];
+
+const EXPRESSION: Shape = Shape::Parsed(
+    ("exitCode == 0 のような式", "an expression such as exitCode == 0"),
+    |text| Expression::parse(text).map(drop),
+);
+
+const STATUS_CHECK: &[Field] = &[
+    may("mode", Shape::Choice(&["Synchronous", "Continuous"])),
+    must("type", Shape::Choice(&["HTTP"])),
+    may("duration", DURATION),
+    may("timeoutSeconds", Shape::Whole(u64::MAX)),
+    may("failureThreshold", Shape::Whole(u64::MAX)),
+    may("successThreshold", Shape::Whole(u64::MAX)),
+    may("intervalSeconds", Shape::Whole(u64::MAX)),
+    may("recordsHistoryLimit", Shape::Whole(u64::MAX)),
+    must(
+        "http",
+        Shape::Object(&[
+            must("url", Shape::Text),
+            may("method", Shape::Choice(&["GET", "POST"])),
+            may("headers", Shape::TextsMap),
+            may("body", Shape::Text),
+            must("criteria", Shape::Object(&[must("statusCode", Shape::Text)])),
+        ]),
+    ),
+];
+
+/// What belongs to some types of templates only, beside the embedded experiments.
+const OF_TYPES: [&str; 6] = [
     "children",
     "task",
     "conditionalBranches",
     "statusCheck",
-    "abortWithStatusCheck",
     "schedule",
+    "abortWithStatusCheck",
 ];
-const TYPES: [&str; 6] = ["Serial", "Parallel", "Suspend", "Task", "StatusCheck", "Schedule"];
 
 pub(crate) fn check(check: &mut Check, at: &str, spec: &Value) {
-    check.fields(at, spec, &["entry", "templates"]);
-    let Some(read) = check.read::<Spec>(at, spec) else {
+    let templates = spec["templates"].as_array();
+    for (index, template) in templates.into_iter().flatten().enumerate() {
+        // What is embedded is checked whatever else is wrong: a person mends all at once.
+        embedded(check, &format!("{at}.templates[{index}]"), template);
+    }
+    let Some(read) = check.read::<Spec>(at, spec, &[FIELDS]) else {
         return;
     };
     let names: Vec<&str> = read
@@ -202,121 +286,120 @@ pub(crate) fn check(check: &mut Check, at: &str, spec: &Value) {
         .map(|template| template.name.as_str())
         .collect();
     if !names.contains(&read.entry.as_str()) {
-        check.add(format!("{at}.entry"), unknown(&read.entry, &names));
+        unknown(check, format!("{at}.entry"), &read.entry, &names);
     }
     for (index, template) in read.templates.iter().enumerate() {
         let here = format!("{at}.templates[{index}]");
-        if template.name.is_empty() || names[..index].contains(&template.name.as_str()) {
-            check.add(
-                format!("{here}.name"),
+        if names[..index].contains(&template.name.as_str()) {
+            let words = Words::new(
+                format!("{:?} という名前はすでに使われています", template.name),
                 format!("{:?} must be a name of its own", template.name),
             );
+            check.add(format!("{here}.name"), words);
         }
         one(check, &here, template, &spec["templates"][index], &names);
     }
     if check.problems.is_empty()
         && let Some(name) = cycle(&read)
     {
-        check.add(
-            format!("{at}.templates"),
+        let words = Words::new(
+            format!("{name} の中に {name} 自身があり、終わりません"),
             format!("{name} is inside itself: it would never end"),
         );
+        check.add(format!("{at}.templates"), words);
     }
 }
 
-fn unknown(name: &str, names: &[&str]) -> String {
-    let near = nearest(name, names).map(|near| format!(" (did you mean {near}?)"));
-    format!("no template is called {name:?}{}", near.unwrap_or_default())
+fn unknown(check: &mut Check, at: String, name: &str, names: &[&str]) {
+    let words = Words::new(
+        format!("{name:?} というテンプレートはありません"),
+        format!("no template is called {name:?}"),
+    );
+    check.suggest(at, Part::Value, words, nearest(name, names));
+}
+
+/// The experiment or Schedule inside a template.
+fn embedded(check: &mut Check, at: &str, template: &Value) {
+    let kind = template["templateType"].as_str().unwrap_or_default();
+    let field = if kind == "Schedule" {
+        "schedule"
+    } else if let Some(field) = embedded_field(kind) {
+        field
+    } else {
+        return;
+    };
+    let here = format!("{at}.{field}");
+    match &template[field] {
+        Value::Null => check.add(here, needed_by(("templateType", "templateType"), kind)),
+        spec if kind == "Schedule" => schedule::check(check, &here, spec),
+        spec => {
+            if given(&spec["duration"]) {
+                let words = (
+                    "二重に書かれています。ワークフローではテンプレートの deadline が時間です",
+                    "is said twice: in a workflow the template's deadline is the duration",
+                );
+                check.add(format!("{here}.duration"), words);
+            }
+            experiment(check, kind, &here, spec);
+        }
+    }
 }
 
 fn one(check: &mut Check, at: &str, template: &Template, value: &Value, names: &[&str]) {
-    let embedded = EXPERIMENTS.map(|(_, field)| field);
-    check.fields(at, value, &[&TEMPLATE_FIELDS[..], &embedded].concat());
-    let deadline = check.duration(format!("{at}.deadline"), template.deadline.as_deref());
     let kind = template.template_type.as_str();
     let own = own_field(kind);
-    for field in embedded
+    for field in EXPERIMENTS
         .iter()
-        .chain(&[
-            "children",
-            "task",
-            "conditionalBranches",
-            "statusCheck",
-            "schedule",
-            "abortWithStatusCheck",
-        ])
-        .filter(|field| !own.contains(field) && given(&value[**field]))
+        .map(|(_, field)| *field)
+        .chain(OF_TYPES)
+        .filter(|field| !own.contains(field) && given(&value[*field]))
     {
-        check.add(
-            format!("{at}.{field}"),
+        let words = Words::new(
+            format!("templateType {kind} では使われません"),
             format!("has no meaning for templateType {kind}"),
         );
+        check.add(format!("{at}.{field}"), words);
     }
     let missing = |check: &mut Check, field: &str| {
-        check.add(
-            format!("{at}.{field}"),
-            format!("is missing; templateType {kind} needs it"),
-        );
+        let words = needed_by(("templateType", "templateType"), kind);
+        check.add(format!("{at}.{field}"), words);
     };
     match kind {
         "Serial" | "Parallel" => {
-            for child in template
-                .children
-                .iter()
-                .flatten()
-                .filter(|name| !names.contains(&name.as_str()))
-            {
-                check.add(format!("{at}.children"), unknown(child, names));
+            let children = template.children.iter().flatten();
+            for child in children.filter(|name| !names.contains(&name.as_str())) {
+                unknown(check, format!("{at}.children"), child, names);
             }
         }
-        "Suspend" if deadline.is_none() => missing(check, "deadline"),
-        "Suspend" => {}
+        "Suspend" if !given(&value["deadline"]) => missing(check, "deadline"),
         "Task" => match &template.task {
             None => missing(check, "task"),
             Some(task) => {
-                let here = format!("{at}.task");
-                check.fields(&here, task, &["container", "volumes"]);
                 for field in ["name", "image"] {
                     if task["container"][field].as_str().is_none_or(str::is_empty) {
-                        check.add(format!("{here}.container.{field}"), "is missing");
+                        check.add(format!("{at}.task.container.{field}"), MISSING);
                     }
                 }
-                branches(check, at, template, names);
+                let branches = template.conditional_branches.iter().flatten();
+                for (index, branch) in branches.enumerate() {
+                    if !names.contains(&branch.target.as_str()) {
+                        let here = format!("{at}.conditionalBranches[{index}].target");
+                        unknown(check, here, &branch.target, names);
+                    }
+                }
             }
         },
-        "StatusCheck" => match &template.status_check {
+        "StatusCheck" => match template.status_check.as_ref().map(|probe| &probe.http) {
             None => missing(check, "statusCheck"),
-            Some(probe) => probed(check, &format!("{at}.statusCheck"), probe, &value["statusCheck"]),
-        },
-        "Schedule" => match &template.schedule {
-            None => missing(check, "schedule"),
-            Some(spec) => schedule::check(check, &format!("{at}.schedule"), spec),
-        },
-        _ => match embedded_field(kind) {
-            Some(field) => match template.rest.get(field).filter(|spec| !spec.is_null()) {
-                None => missing(check, field),
-                Some(spec) if given(&spec["duration"]) => check.add(
-                    format!("{at}.{field}.duration"),
-                    "is said twice: in a workflow the template's deadline is the duration",
-                ),
-                Some(spec) => experiment(check, kind, &format!("{at}.{field}"), spec),
-            },
-            None => {
-                let kinds: Vec<&str> = TYPES
-                    .into_iter()
-                    .chain(EXPERIMENTS.map(|(kind, _)| kind))
-                    .collect();
-                let near = nearest(kind, &kinds).map(|near| format!(" (did you mean {near}?)"));
-                check.add(
-                    format!("{at}.templateType"),
-                    format!(
-                        "{kind:?} cannot be carried out; it can be {}{}",
-                        kinds.join(", "),
-                        near.unwrap_or_default()
-                    ),
-                );
+            Some(http) => {
+                let here = format!("{at}.statusCheck.http");
+                if let Some(http) = http {
+                    check.take(format!("{here}.url"), http.service());
+                    check.take(format!("{here}.criteria.statusCode"), http.criteria.codes());
+                }
             }
         },
+        _ => {}
     }
 }
 
@@ -327,71 +410,6 @@ fn own_field(kind: &str) -> Vec<&'static str> {
         "StatusCheck" => vec!["statusCheck", "abortWithStatusCheck"],
         "Schedule" => vec!["schedule"],
         _ => embedded_field(kind).into_iter().collect(),
-    }
-}
-
-fn branches(check: &mut Check, at: &str, template: &Template, names: &[&str]) {
-    for (index, branch) in template.conditional_branches.iter().flatten().enumerate() {
-        let here = format!("{at}.conditionalBranches[{index}]");
-        if !names.contains(&branch.target.as_str()) {
-            check.add(format!("{here}.target"), unknown(&branch.target, names));
-        }
-        check.take(
-            format!("{here}.expression"),
-            Expression::parse(&branch.expression),
-        );
-    }
-}
-
-fn probed(check: &mut Check, at: &str, probe: &StatusCheck, value: &Value) {
-    check.fields(
-        at,
-        value,
-        &[
-            "mode",
-            "type",
-            "duration",
-            "timeoutSeconds",
-            "failureThreshold",
-            "successThreshold",
-            "intervalSeconds",
-            "recordsHistoryLimit",
-            "http",
-        ],
-    );
-    if probe.kind != "HTTP" {
-        check.add(
-            format!("{at}.type"),
-            format!("{:?} is not known; it can be HTTP", probe.kind),
-        );
-    }
-    check.duration(format!("{at}.duration"), probe.duration.as_deref());
-    let Some(http) = &probe.http else {
-        check.add(format!("{at}.http"), "is missing");
-        return;
-    };
-    let here = format!("{at}.http");
-    check.fields(
-        &here,
-        &value["http"],
-        &["url", "method", "headers", "body", "criteria"],
-    );
-    check.fields(
-        &format!("{here}.criteria"),
-        &value["http"]["criteria"],
-        &["statusCode"],
-    );
-    check.take(format!("{here}.url"), http.service());
-    check.take(format!("{here}.criteria.statusCode"), http.criteria.codes());
-    if let Some(method) = http
-        .method
-        .as_deref()
-        .filter(|method| !matches!(*method, "" | "GET" | "POST"))
-    {
-        check.add(
-            format!("{here}.method"),
-            format!("{method:?} must be GET or POST"),
-        );
     }
 }
 

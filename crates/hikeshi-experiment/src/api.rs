@@ -101,9 +101,9 @@ pub struct Problem {
     pub line: u64,
     /// From 1; 0 when the place is unknown.
     pub column: u64,
-    /// The field, e.g. `spec.selector.labelSelectors`.
+    /// The field, e.g. `spec.selector.labelSelectors`; empty for the text as a whole.
     pub path: String,
-    pub message: String,
+    pub message: Text,
     /// The key or value that was probably meant.
     pub suggestion: Option<String>,
 }
@@ -134,14 +134,63 @@ pub struct BlastRadius {
     pub pods: Vec<TargetPod>,
     /// Services that lead to one of those pods.
     pub services: Vec<TargetService>,
-    /// Requests per second to those pods in the last minutes; none without measurements.
-    pub requests_per_second: Option<f64>,
-    /// Of all requests between pods and from users; 0..=1.
-    pub share_of_requests: Option<f64>,
+    pub traffic: Traffic,
     /// How many of `pods` the mode chooses, at most.
     pub selected: usize,
     /// How many pods the selector matches.
     pub of: usize,
+}
+
+/// What of the traffic would be touched, by what was measured in the last minute.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Traffic {
+    /// Requests per second over the edges of the workloads behind `pods`; none: not known, and `notes` say why.
+    pub requests_per_second: Option<f64>,
+    /// Of those, the ones that the experiment is about.
+    pub hit_per_second: Option<Range>,
+    /// The same as a share of `requests_per_second`, 0 to 1.
+    pub share: Option<Range>,
+    /// Of all requests in the cluster, 0 to 1.
+    pub share_of_all: Option<Range>,
+    /// Journeys that enter the system where it is hit.
+    pub journeys: Vec<JourneyShare>,
+    /// What is not known or only within limits, and why.
+    pub notes: Vec<Text>,
+}
+
+/// A figure within its limits: the same twice when it is known.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
+pub struct Range {
+    pub least: f64,
+    pub most: f64,
+}
+
+impl Range {
+    pub(crate) fn exactly(value: f64) -> Self {
+        Self {
+            least: value,
+            most: value,
+        }
+    }
+
+    /// As a share of a whole.
+    pub(crate) fn of(self, whole: f64) -> Self {
+        Self {
+            least: (self.least / whole).clamp(0.0, 1.0),
+            most: (self.most / whole).clamp(0.0, 1.0),
+        }
+    }
+}
+
+/// What share of a journey's requests would be hit.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct JourneyShare {
+    /// As `cujs.yaml` names it.
+    pub journey: String,
+    pub title: Text,
+    pub per_second: f64,
+    /// 0 to 1.
+    pub share: Range,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -182,6 +231,8 @@ pub struct Detail {
     pub records: Vec<TargetRecord>,
     pub figures: Vec<Figure>,
     pub checks: Vec<CheckResult>,
+    /// Busiest first.
+    pub edges: Vec<EdgeFigures>,
     pub recovery: Recovery,
     pub events: Vec<Note>,
 }
@@ -227,6 +278,63 @@ pub struct CheckResult {
     pub after: Option<f64>,
     /// A hypothesis: it was true throughout. A guard: it never tripped. None: not known (yet).
     pub holds: Option<bool>,
+}
+
+/// Requests from one workload to another, over the minute before the start, while the fault was on, and after it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct EdgeFigures {
+    pub source: String,
+    pub destination: String,
+    pub before: Option<Flow>,
+    pub during: Option<Flow>,
+    pub after: Option<Flow>,
+}
+
+/// What an edge's requests were like.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
+pub struct Flow {
+    pub requests_per_second: f64,
+    /// Answered with 5xx or not at all; 0 to 1. None without requests.
+    pub error_share: Option<f64>,
+    /// Seconds to the last byte of the answer; none without requests.
+    pub p50_s: Option<f64>,
+    pub p99_s: Option<f64>,
+}
+
+/// `GET /api/experiments/targets`: what there is to aim at.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Targets {
+    /// Where an object goes that names no namespace.
+    pub default_namespace: String,
+    pub namespaces: Vec<String>,
+    pub workloads: Vec<TargetWorkload>,
+    pub services: Vec<TargetService>,
+    /// What has been asked of workloads from outside lately.
+    pub routes: Vec<TargetRoute>,
+    /// `SYSTEM/JOURNEY/SLI`, for `slo:`.
+    pub slos: Vec<String>,
+}
+
+/// A workload's pods, and the labels that they all have.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct TargetWorkload {
+    pub namespace: String,
+    /// `Deployment/nginx`; the pod's own name when nothing owns it.
+    pub workload: String,
+    pub labels: std::collections::BTreeMap<String, String>,
+    pub pods: Vec<String>,
+    /// TCP ports that its containers name.
+    pub ports: Vec<u16>,
+}
+
+/// One kind of request.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct TargetRoute {
+    /// The workload's name.
+    pub destination: String,
+    pub method: String,
+    /// Its first two parts, `:id` for what varies.
+    pub path: String,
 }
 
 /// Whether all is as it was.

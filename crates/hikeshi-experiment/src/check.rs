@@ -1,5 +1,6 @@
 //! Hypotheses and guards: what an annotation says, as a PromQL figure and a number it is compared with.
 
+use hikeshi_scenario::Text;
 use hikeshi_scenario::problem::nearest;
 use hikeshi_slo::windows::{ALERTS, compressed};
 use hikeshi_slo::{Cuj, Cujs, Slo, error_ratio};
@@ -80,14 +81,17 @@ pub struct Check {
 /// Why an annotation's value is refused, and what was probably meant.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Misread {
-    pub message: String,
+    pub message: Text,
     pub suggestion: Option<String>,
 }
 
 impl Misread {
-    fn new(message: impl Into<String>) -> Self {
+    fn new(ja: impl Into<String>, en: impl Into<String>) -> Self {
         Self {
-            message: message.into(),
+            message: Text {
+                ja: ja.into(),
+                en: en.into(),
+            },
             suggestion: None,
         }
     }
@@ -111,12 +115,14 @@ impl Check {
         };
         if text.is_empty() {
             return Err(Misread::new(
+                "空です。PromQL の比較か `slo: SYSTEM/JOURNEY/SLI` を書いてください",
                 "is empty: write a PromQL comparison, or `slo: SYSTEM/JOURNEY/SLI`",
             ));
         }
         if let Some(rest) = text.strip_prefix("burn:") {
             if role == Role::Hypothesis {
                 return Err(Misread::new(
+                    "仮説は定常状態です。`slo: SYSTEM/JOURNEY/SLI` と書いてください (`burn:` はガード用です)",
                     "a hypothesis is a steady state: write `slo: SYSTEM/JOURNEY/SLI`; `burn:` is for guards",
                 ));
             }
@@ -124,10 +130,15 @@ impl Check {
             let (cuj, slo) = find(path, cujs)?;
             let reachable = 1.0 / slo.budget();
             if factor >= reachable {
-                return Err(Misread::new(format!(
-                    "burn {factor} can never be reached: with an objective of {} % even an outage burns {reachable:.1} times too fast",
-                    slo.objective
-                )));
+                let objective = slo.objective;
+                return Err(Misread::new(
+                    format!(
+                        "バーンレート {factor} には決して届きません。目標が {objective} % なら、全面停止でも {reachable:.1} 倍です"
+                    ),
+                    format!(
+                        "burn {factor} can never be reached: with an objective of {objective} % even an outage burns {reachable:.1} times too fast"
+                    ),
+                ));
             }
             return Ok(check(
                 burn_query(cuj, slo, factor, slo_clock),
@@ -251,6 +262,7 @@ fn short(value: f64) -> String {
 fn burn(text: &str) -> Result<(f64, &str), Misread> {
     let form = || {
         Misread::new(
+            "`burn:` は `burn: 倍率 slo: SYSTEM/JOURNEY/SLI` と書きます (例: `burn: 14.4 slo: chirpy/read-timeline/latency`)",
             "`burn:` is written `burn: FACTOR slo: SYSTEM/JOURNEY/SLI`, e.g. `burn: 14.4 slo: chirpy/read-timeline/latency`",
         )
     };
@@ -287,27 +299,40 @@ fn find<'a>(path: &str, cujs: &'a Cujs) -> Result<(&'a Cuj, &'a Slo), Misread> {
     let parts: Vec<&str> = path.split('/').map(str::trim).collect();
     let [system, journey, sli] = parts[..] else {
         return Err(Misread {
-            message: format!("`{path}` is not SYSTEM/JOURNEY/SLI"),
             suggestion: nearest(path, all(cujs).iter().map(String::as_str)).map(str::to_owned),
+            ..Misread::new(
+                format!("`{path}` は SYSTEM/JOURNEY/SLI の形ではありません"),
+                format!("`{path}` is not SYSTEM/JOURNEY/SLI"),
+            )
         });
     };
-    let missing = |what: &str, name: &str, known: Vec<&str>| Misread {
-        message: format!("no {what} is called `{name}`; there {}", listed(&known)),
-        suggestion: nearest(name, known).map(str::to_owned),
+    let missing = |(ja, en): (&str, &str), name: &str, known: Vec<&str>| Misread {
+        suggestion: nearest(name, known.iter().copied()).map(str::to_owned),
+        ..Misread::new(
+            format!(
+                "`{name}` という{ja}はありません。あるのは {} です",
+                known.join("、")
+            ),
+            format!("no {en} is called `{name}`; there {}", listed(&known)),
+        )
     };
     if system != cujs.system {
-        return Err(missing("system", system, vec![cujs.system.as_str()]));
+        return Err(missing(
+            ("システム", "system"),
+            system,
+            vec![cujs.system.as_str()],
+        ));
     }
     let cuj = cujs.cujs.iter().find(|cuj| cuj.name == journey).ok_or_else(|| {
         missing(
-            "journey",
+            ("ジャーニー", "journey"),
             journey,
             cujs.cujs.iter().map(|cuj| cuj.name.as_str()).collect(),
         )
     })?;
     let slo = cuj.slos.iter().find(|slo| slo.sli.name() == sli).ok_or_else(|| {
         missing(
-            "SLI of that journey",
+            (" SLI ", "SLI of that journey"),
             sli,
             cuj.slos.iter().map(|slo| slo.sli.name()).collect(),
         )
@@ -337,17 +362,24 @@ fn listed(known: &[&str]) -> String {
 fn comparison(text: &str) -> Result<(String, Op, f64), Misread> {
     let found = outermost(text)?;
     let [(at, op)] = found[..] else {
-        return Err(Misread::new(if found.is_empty() {
-            "is no comparison: write what must be so, e.g. `histogram_quantile(0.99, ...) < 0.5`"
+        return Err(if found.is_empty() {
+            Misread::new(
+                "比較がありません。`histogram_quantile(0.99, ...) < 0.5` のように、成り立つはずのことを書いてください",
+                "is no comparison: write what must be so, e.g. `histogram_quantile(0.99, ...) < 0.5`",
+            )
         } else {
-            "has more than one comparison: write each in an annotation of its own (`hikeshi.dev/guard.errors`, ...)"
-        }));
+            Misread::new(
+                "比較が 2 つ以上あります。1 つずつ別のアノテーションに書いてください (`hikeshi.dev/guard.errors` など)",
+                "has more than one comparison: write each in an annotation of its own (`hikeshi.dev/guard.errors`, ...)",
+            )
+        });
     };
     let (left, right) = (text[..at].trim(), text[at + op.sign().len()..].trim());
     match (number(left), number(right)) {
         (None, Some(threshold)) if !left.is_empty() => Ok((left.to_owned(), op, threshold)),
         (Some(threshold), None) if !right.is_empty() => Ok((right.to_owned(), op.turned(), threshold)),
         _ => Err(Misread::new(
+            "数値と比べてください。`a < b` ではなく `a / b < 1` のように書きます",
             "must compare a figure with a number: instead of `a < b` write `a / b < 1`",
         )),
     }
@@ -366,7 +398,9 @@ fn outermost(text: &str) -> Result<Vec<(usize, Op)>, Misread> {
     while let Some(&byte) = bytes.get(at) {
         match byte {
             b'"' | b'\'' | b'`' => {
-                at = after_string(bytes, at).ok_or_else(|| Misread::new("has a string without an end"))?
+                at = after_string(bytes, at).ok_or_else(|| {
+                    Misread::new("文字列が閉じられていません", "has a string without an end")
+                })?
             }
             b'(' | b'[' | b'{' => {
                 open.push(byte);
@@ -379,10 +413,11 @@ fn outermost(text: &str) -> Result<Vec<(usize, Op)>, Misread> {
                     _ => b'{',
                 };
                 if open.pop() != Some(opening) {
-                    return Err(Misread::new(format!(
-                        "has a `{}` that nothing opens",
-                        byte as char
-                    )));
+                    let sign = byte as char;
+                    return Err(Misread::new(
+                        format!("対応する括弧のない `{sign}` があります"),
+                        format!("has a `{sign}` that nothing opens"),
+                    ));
                 }
                 at += 1;
             }
@@ -396,10 +431,11 @@ fn outermost(text: &str) -> Result<Vec<(usize, Op)>, Misread> {
                     (b'=', true) => Op::Equal,
                     (b'!', true) => Op::Unequal,
                     _ => {
-                        return Err(Misread::new(format!(
-                            "has a lone `{}`: `==` compares",
-                            byte as char
-                        )));
+                        let sign = byte as char;
+                        return Err(Misread::new(
+                            format!("`{sign}` が一つだけあります。比較は `==` です"),
+                            format!("has a lone `{sign}`: `==` compares"),
+                        ));
                     }
                 };
                 found.push((at, op));
@@ -412,12 +448,20 @@ fn outermost(text: &str) -> Result<Vec<(usize, Op)>, Misread> {
                     .map_or(bytes.len(), |length| at + length);
                 let word = text[at..end].to_ascii_lowercase();
                 if open.is_empty() && matches!(word.as_str(), "and" | "or" | "unless") {
-                    return Err(Misread::new(format!(
-                        "joins with `{word}`: write each comparison in an annotation of its own (`hikeshi.dev/guard.errors`, ...)"
-                    )));
+                    return Err(Misread::new(
+                        format!(
+                            "`{word}` でつながっています。比較は 1 つずつ別のアノテーションに書いてください (`hikeshi.dev/guard.errors` など)"
+                        ),
+                        format!(
+                            "joins with `{word}`: write each comparison in an annotation of its own (`hikeshi.dev/guard.errors`, ...)"
+                        ),
+                    ));
                 }
                 if open.is_empty() && word == "bool" {
-                    return Err(Misread::new("says `bool`: compare without it"));
+                    return Err(Misread::new(
+                        "`bool` は付けずに比べてください",
+                        "says `bool`: compare without it",
+                    ));
                 }
                 at = end;
             }
@@ -425,10 +469,13 @@ fn outermost(text: &str) -> Result<Vec<(usize, Op)>, Misread> {
         }
     }
     match open.pop() {
-        Some(opening) => Err(Misread::new(format!(
-            "has a `{}` that nothing closes",
-            opening as char
-        ))),
+        Some(opening) => {
+            let sign = opening as char;
+            Err(Misread::new(
+                format!("`{sign}` が閉じられていません"),
+                format!("has a `{sign}` that nothing closes"),
+            ))
+        }
         None => Ok(found),
     }
 }

@@ -2,40 +2,7 @@
 
 use std::fmt::Write;
 
-/// Seconds; `None` if the text is no duration. Negative only with a leading `-` (a clock may be set back).
-pub fn seconds(text: &str) -> Option<f64> {
-    let (sign, mut rest) = match text.strip_prefix('-') {
-        Some(rest) => (-1.0, rest),
-        None => (1.0, text.strip_prefix('+').unwrap_or(text)),
-    };
-    if rest == "0" {
-        return Some(0.0);
-    }
-    if rest.is_empty() {
-        return None;
-    }
-    let mut total = 0.0;
-    while !rest.is_empty() {
-        let end = rest.find(|c: char| !(c.is_ascii_digit() || c == '.'))?;
-        let (number, tail) = rest.split_at(end);
-        let end = tail
-            .find(|c: char| c.is_ascii_digit() || c == '.')
-            .unwrap_or(tail.len());
-        let (unit, tail) = tail.split_at(end);
-        let factor = match unit {
-            "ns" => 1e-9,
-            "us" | "\u{b5}s" | "\u{3bc}s" => 1e-6,
-            "ms" => 1e-3,
-            "s" => 1.0,
-            "m" => 60.0,
-            "h" => 3_600.0,
-            _ => return None,
-        };
-        total += number.parse::<f64>().ok()? * factor;
-        rest = tail;
-    }
-    Some(sign * total)
-}
+pub use hikeshi_chaos::quantity::seconds;
 
 /// As Go would write whole seconds: `90s` is `1m30s`.
 pub fn words(seconds: f64) -> String {
@@ -71,18 +38,6 @@ mod tests {
 
     #[test]
     fn as_in_go() {
-        for (text, expected) in [
-            ("40s", 40.0),
-            ("1h30m", 5_400.0),
-            ("1.5s", 1.5),
-            ("-5m", -300.0),
-            ("0", 0.0),
-        ] {
-            assert_eq!(seconds(text), Some(expected), "{text}");
-        }
-        for wrong in ["", "5", "s", "1 s", "1d", "1..2s", "--1s"] {
-            assert_eq!(seconds(wrong), None, "{wrong}");
-        }
         for (number, text) in [
             (40.0, "40s"),
             (5_400.0, "1h30m"),

@@ -3,12 +3,12 @@
 //!
 //! Field names and limits are those of the FIS API (2020-12-01), action `aws:eks:inject-kubernetes-custom-resource`.
 
+use hikeshi_chaos::annotations::{SEED, is_of_experiments, shapes};
+use hikeshi_chaos::plural;
 use serde_json::{Value, json};
 
-use crate::annotations::{self, ANNOTATIONS};
 use crate::duration::words;
 use crate::manifest::{API_VERSION, Manifest, chaos_specs, duration_of, takes_duration, yaml};
-use crate::schema::plural;
 
 mod readme;
 
@@ -65,11 +65,11 @@ pub fn export(manifest: &Manifest, target: &Target) -> Result<Export, Vec<String
         .cloned()
         .unwrap_or_default();
     for key in annotations.keys() {
-        if annotations::SHAPING.contains(&key.as_str()) && key != "hikeshi.dev/seed" {
+        if shapes(key) && key != SEED {
             refusals.push(format!(
                 "annotation {key} shapes the fault, and FIS carries the spec only: without it every matching request would be hit; take it out if that is meant"
             ));
-        } else if annotations::is_ours(key) || ANNOTATIONS.contains(&key.as_str()) {
+        } else if is_of_experiments(key) {
             notes.push(format!(
                 "{key} is not carried: FIS passes on the spec only. Make it a CloudWatch alarm and give that with --alarm, so that it stops the experiment"
             ));

@@ -10,13 +10,13 @@ pub mod fis;
 pub mod life;
 pub mod manifest;
 mod node;
-mod schema;
+mod place;
 pub mod selector;
-mod validate;
+pub mod targets;
+pub mod traffic;
 
 pub use annotations::Role;
 pub use check::{Check, Misread, Op};
 pub use effect::effect;
 pub use life::{Action, Asked, Experiment, Seen, step};
 pub use manifest::{Manifest, Reading};
-pub use schema::plural;

@@ -1,21 +1,28 @@
 //! One experiment's life: what has been seen of it, what to do next, what it has shown. Time and observations come in,
 //! actions go out.
 
+use std::collections::BTreeSet;
+
 use hikeshi_scenario::Text;
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::annotations::{PAUSE, Role};
-use crate::api::{Note, Phase, Recovery, TargetRecord, Verdict};
+use crate::api::{EdgeFigures, Note, Phase, Recovery, TargetRecord, Verdict};
 use crate::check::Check;
 use crate::manifest::duration_of;
 
+mod edges;
 mod records;
 mod step;
 mod told;
 
+pub use edges::EdgeFlow;
 pub use step::{Action, step};
+
+/// Over how long before the start figures are looked at, in seconds.
+pub const BEFORE: f64 = 60.0;
 
 /// A guard that cannot be measured for so long is no guard: the experiment ends.
 const BLIND: SignedDuration = SignedDuration::from_secs(15);
@@ -83,6 +90,12 @@ pub struct Experiment {
     /// Why the verdict is what it is.
     pub reason: Option<Text>,
     pub measured: Vec<Measured>,
+    /// Names under which the data plane counts what the selector matched at the start.
+    #[serde(default)]
+    pub workloads: BTreeSet<String>,
+    /// Their edges' requests before, during and after.
+    #[serde(default)]
+    pub edges: Vec<EdgeFigures>,
     pub records: Vec<TargetRecord>,
     /// Pods of the selector that were ready before.
     pub ready_before: Option<usize>,
@@ -122,6 +135,8 @@ pub struct Seen {
     pub children: Vec<Value>,
     /// Per check, in order: its series; none when it could not be asked.
     pub values: Vec<Option<Vec<f64>>>,
+    /// The edges' requests over [`Experiment::window`]; none when they were not asked for, or could not be.
+    pub edges: Option<Vec<EdgeFlow>>,
     /// Ready pods of the selector; none when it could not be asked.
     pub ready: Option<usize>,
 }
@@ -170,6 +185,8 @@ impl Experiment {
             verdict: None,
             reason: None,
             measured,
+            workloads: BTreeSet::new(),
+            edges: Vec::new(),
             records: Vec::new(),
             ready_before: None,
             recovery: Recovery::default(),

@@ -1,5 +1,7 @@
 //! A manifest as people write it: read, checked, with every mistake placed, and made whole.
 
+use hikeshi_chaos::{Part, embedded_field, kinds};
+use hikeshi_scenario::Text;
 use hikeshi_scenario::problem::nearest;
 use hikeshi_slo::Cujs;
 use serde_json::{Map, Value, json};
@@ -7,15 +9,11 @@ use serde_json::{Map, Value, json};
 use crate::annotations::{self, Role};
 use crate::api::Problem;
 use crate::check::Check;
-use crate::duration;
-use crate::node::{self, Is, Node};
-use crate::schema::{KINDS, embedded};
-use crate::validate::{self, Findings};
+use crate::node::{self, Is, Node, Place};
+use crate::{duration, place};
 
 /// The API group and version of every experiment.
 pub const API_VERSION: &str = "chaos-mesh.org/v1alpha1";
-/// Where an object goes that names no namespace.
-pub const DEFAULT_NAMESPACE: &str = "default";
 
 /// A manifest that was read.
 #[derive(Debug, Clone, PartialEq)]
@@ -40,9 +38,11 @@ pub struct Reading {
     pub namespace: String,
 }
 
-/// Reads YAML or JSON text of one object. SLOs are those of `cujs`, on a clock that runs `slo_clock` times faster.
-pub fn read(text: &str, cujs: &Cujs, slo_clock: f64) -> Reading {
-    let mut found = Findings::default();
+/// Reads YAML or JSON text of one object. SLOs are those of `cujs`, on a clock that runs `slo_clock` times faster; an
+/// object that names no namespace goes to `namespace`, as with kubectl. What a spec may say is [`hikeshi_chaos`]'s to
+/// judge, as it is when the object comes by the Kubernetes API.
+pub fn read(text: &str, cujs: &Cujs, slo_clock: f64, namespace: &str) -> Reading {
+    let mut found = Vec::new();
     let node = match one_document(text) {
         Ok(node) => node,
         Err(problem) => {
@@ -53,34 +53,35 @@ pub fn read(text: &str, cujs: &Cujs, slo_clock: f64) -> Reading {
         }
     };
     let kind = kind(&node, &mut found);
-    let (name, namespace) = metadata(&node, &mut found);
-    let checks = node
+    let (name, namespace) = metadata(&node, namespace, &mut found);
+    let annotations = node
         .get("metadata")
-        .and_then(|metadata| metadata.get("annotations"))
-        .map(|annotations| checks(annotations, kind, cujs, slo_clock, &mut found))
+        .and_then(|metadata| metadata.get("annotations"));
+    let checks = annotations
+        .map(|annotations| checks(annotations, cujs, slo_clock, &mut found))
         .unwrap_or_default();
-    if let Is::Map(entries) = &node.is {
-        for (key, at, _) in entries {
-            let known = ["apiVersion", "kind", "metadata", "spec", "status"];
-            if !known.contains(&key.as_str()) {
-                let meant = nearest(key, known[..4].iter().copied());
-                found.suggest(*at, key, format!("unknown field `{key}`"), meant);
-            }
-        }
+    let object = node.value();
+    for problem in kind
+        .map(|kind| hikeshi_chaos::problems(kind, &object))
+        .unwrap_or_default()
+    {
+        let (line, column) = place::of(&node, &problem.field, problem.part);
+        found.push(Problem {
+            line,
+            column,
+            path: problem.field,
+            message: text_of(problem.said),
+            suggestion: problem.meant,
+        });
     }
-    match (node.get("spec"), kind) {
-        (Some(spec), Some(kind)) => validate::spec(kind, spec, "spec", &mut found),
-        (None, Some(_)) => found.say(node.at, "spec", "`spec` is missing"),
-        (_, None) => {}
-    }
-    let mut problems = found.0;
+    let mut problems = found;
     problems.sort_by(|a, b| (a.line, a.column, &a.path).cmp(&(b.line, b.column, &b.path)));
     let kind = kind.unwrap_or_default().to_owned();
     let manifest = problems.is_empty().then(|| Manifest {
         kind: kind.clone(),
         name: name.clone(),
         namespace: namespace.clone(),
-        object: normalized(&node.value(), &namespace),
+        object: normalized(&object, &namespace),
         checks,
     });
     Reading {
@@ -92,8 +93,28 @@ pub fn read(text: &str, cujs: &Cujs, slo_clock: f64) -> Reading {
     }
 }
 
+fn text_of(words: hikeshi_chaos::Words) -> Text {
+    Text {
+        ja: words.ja,
+        en: words.en,
+    }
+}
+
+fn problem((line, column): Place, path: &str, ja: impl Into<String>, en: impl Into<String>) -> Problem {
+    Problem {
+        line,
+        column,
+        path: path.to_owned(),
+        message: Text {
+            ja: ja.into(),
+            en: en.into(),
+        },
+        suggestion: None,
+    }
+}
+
 /// The hypotheses and guards of an object that is already in the cluster; those that cannot be read are told.
-pub fn checks_of(object: &Value, cujs: &Cujs, slo_clock: f64) -> (Vec<Check>, Vec<String>) {
+pub fn checks_of(object: &Value, cujs: &Cujs, slo_clock: f64) -> (Vec<Check>, Vec<Text>) {
     let (mut checks, mut misread) = (Vec::new(), Vec::new());
     for (key, said) in object["metadata"]["annotations"]
         .as_object()
@@ -105,7 +126,10 @@ pub fn checks_of(object: &Value, cujs: &Cujs, slo_clock: f64) -> (Vec<Check>, Ve
         };
         match Check::parse(role, name, said.as_str().unwrap_or_default(), cujs, slo_clock) {
             Ok(check) => checks.push(check),
-            Err(error) => misread.push(format!("{key} {}", error.message)),
+            Err(error) => misread.push(Text {
+                ja: format!("{key}: {}", error.message.ja),
+                en: format!("{key}: {}", error.message.en),
+            }),
         }
     }
     (checks, misread)
@@ -113,8 +137,9 @@ pub fn checks_of(object: &Value, cujs: &Cujs, slo_clock: f64) -> (Vec<Check>, Ve
 
 /// Line and column of an annotation's value; (0, 0) when it is not there.
 pub fn annotation_place(text: &str, key: &str) -> (u64, u64) {
-    let place = |node: Node| Some(node.get("metadata")?.get("annotations")?.get(key)?.at);
-    one_document(text).ok().and_then(place).unwrap_or_default()
+    one_document(text)
+        .map(|node| place::of(&node, &annotation_path(key), Part::Value))
+        .unwrap_or_default()
 }
 
 /// Seconds until the fault ends by itself; none: when it is deleted. A Workflow's is its entry's deadline.
@@ -161,19 +186,12 @@ pub fn chaos_specs(object: &Value) -> Vec<(String, Value)> {
 }
 
 fn embedded_spec(within: &Value, kind: Option<&str>) -> Vec<(String, Value)> {
-    kind.and_then(|kind| Some((kind.to_owned(), within.get(embedded(kind)?)?.clone())))
+    kind.and_then(|kind| Some((kind.to_owned(), within.get(embedded_field(kind)?)?.clone())))
         .into_iter()
         .collect()
 }
 
 fn one_document(text: &str) -> Result<Node, Problem> {
-    let problem = |line, column, message: String| Problem {
-        line,
-        column,
-        path: String::new(),
-        message,
-        suggestion: None,
-    };
     let says = |line: &&str| !line.trim().is_empty() && !line.trim_start().starts_with('#');
     let mut lines: Vec<&str> = text.lines().collect();
     // A mark with nothing after it ends a document and begins none.
@@ -191,147 +209,157 @@ fn one_document(text: &str) -> Result<Node, Problem> {
     if let (Some(first), Some(second)) = (first, second)
         && first < second
     {
-        let message = "one experiment per file: what belongs together is a Workflow";
-        return Err(problem(second as u64 + 1, 1, message.to_owned()));
+        return Err(problem(
+            (second as u64 + 1, 1),
+            "",
+            "実験は 1 ファイルに 1 つです。組み合わせるなら Workflow にしてください",
+            "one experiment per file: what belongs together is a Workflow",
+        ));
     }
     let text = &lines.join("\n");
     if text.trim().is_empty() {
-        return Err(problem(1, 1, "the file is empty".to_owned()));
+        return Err(problem((1, 1), "", "何も書かれていません", "the file is empty"));
     }
-    let node = node::read(text).map_err(|((line, column), message)| problem(line, column, message))?;
+    let node = node::read(text)
+        .map_err(|(at, words)| problem(at, "", format!("YAML として読めません: {words}"), words))?;
     if matches!(node.is, Is::Map(_)) {
         Ok(node)
     } else {
-        let (line, column) = node.at;
         Err(problem(
-            line,
-            column,
+            node.at,
+            "",
+            "実験はマッピング (apiVersion:、kind:、...) で書きます",
             format!("an experiment is a mapping, not {}", node.kind()),
         ))
     }
 }
 
-fn kind(node: &Node, found: &mut Findings) -> Option<&'static str> {
+fn kind(node: &Node, found: &mut Vec<Problem>) -> Option<&'static str> {
     match node.get("apiVersion") {
-        None => found.say(
+        None => found.push(problem(
             node.at,
             "apiVersion",
+            format!("`apiVersion: {API_VERSION}` がありません"),
             format!("`apiVersion: {API_VERSION}` is missing"),
-        ),
-        Some(version) if version.text() != Some(API_VERSION) => {
-            found.suggest(
+        )),
+        Some(version) if version.text() != Some(API_VERSION) => found.push(Problem {
+            suggestion: Some(API_VERSION.to_owned()),
+            ..problem(
                 version.at,
                 "apiVersion",
+                "実験は Chaos Mesh のオブジェクトです",
                 "an experiment is an object of Chaos Mesh",
-                Some(API_VERSION),
-            );
-        }
+            )
+        }),
         Some(_) => {}
     }
-    let names = KINDS.map(|(name, _)| name);
+    let names: Vec<&str> = kinds().collect();
+    let listed = (names.join("、"), names.join(", "));
     let Some(kind) = node.get("kind") else {
-        found.say(
+        found.push(problem(
             node.at,
             "kind",
-            format!("`kind` is missing: one of {}", names.join(", ")),
-        );
+            format!("`kind` がありません。{} のどれかです", listed.0),
+            format!("`kind` is missing: one of {}", listed.1),
+        ));
         return None;
     };
     let said = kind.text().unwrap_or_default();
-    let known = names.into_iter().find(|name| *name == said);
+    let known = kinds().find(|name| *name == said);
     if known.is_none() {
-        let meant = names
-            .into_iter()
+        let meant = kinds()
             .find(|name| name.eq_ignore_ascii_case(said))
-            .or_else(|| nearest(said, names));
-        found.suggest(
-            kind.at,
-            "kind",
-            format!("`{said}` is no experiment; there are {}", names.join(", ")),
-            meant,
-        );
+            .or_else(|| nearest(said, kinds()));
+        found.push(Problem {
+            suggestion: meant.map(str::to_owned),
+            ..problem(
+                kind.at,
+                "kind",
+                format!("`{said}` という実験はありません。あるのは {} です", listed.0),
+                format!("`{said}` is no experiment; there are {}", listed.1),
+            )
+        });
     }
     known
 }
 
-fn metadata(node: &Node, found: &mut Findings) -> (String, String) {
-    let Some(metadata) = node.get("metadata") else {
-        found.say(node.at, "metadata", "`metadata` with a `name` is missing");
-        return (String::new(), DEFAULT_NAMESPACE.to_owned());
-    };
-    let name = metadata.get("name");
+/// Name and namespace. What a name may be is Kubernetes' to say, in its own words.
+fn metadata(node: &Node, usual: &str, found: &mut Vec<Problem>) -> (String, String) {
+    let metadata = node.get("metadata");
+    let name = metadata.and_then(|metadata| metadata.get("name"));
     let said = name.and_then(Node::text).unwrap_or_default();
-    if !is_label(said) {
-        let at = name.map_or(metadata.at, |name| name.at);
-        let message = if said.is_empty() {
-            "`metadata.name` is missing".to_owned()
-        } else {
-            format!("`{said}` is no name: small letters, digits and dashes, at most 63")
-        };
-        found.say(at, "metadata.name", message);
+    let at = name.or(metadata).unwrap_or(node).at;
+    if said.is_empty() {
+        found.push(problem(
+            at,
+            "metadata.name",
+            "`metadata.name` がありません",
+            "Required value: name or generateName is required",
+        ));
+    } else if !is_subdomain(said) {
+        found.push(problem(
+            at,
+            "metadata.name",
+            format!("`{said}` は名前に使えません。小文字の英数字と - . だけで、英数字で始まり英数字で終わること"),
+            format!(
+                "Invalid value: \"{said}\": a lowercase RFC 1123 subdomain must consist of lower case alphanumeric \
+                 characters, '-' or '.', and must start and end with an alphanumeric character"
+            ),
+        ));
     }
-    let namespace = metadata.get("namespace");
+    let namespace = metadata.and_then(|metadata| metadata.get("namespace"));
     let place = namespace.and_then(Node::text).filter(|text| !text.is_empty());
-    if let Some(wrong) = namespace.filter(|_| !place.is_none_or(is_label)) {
-        found.say(wrong.at, "metadata.namespace", "is no namespace's name");
+    if let Some(wrong) = namespace.filter(|it| it.is != Is::Nothing && !it.text().is_some_and(is_namespace)) {
+        found.push(problem(
+            wrong.at,
+            "metadata.namespace",
+            "namespace の名前ではありません",
+            "is no namespace's name",
+        ));
     }
-    (said.to_owned(), place.unwrap_or(DEFAULT_NAMESPACE).to_owned())
+    (said.to_owned(), place.unwrap_or(usual).to_owned())
 }
 
-fn is_label(text: &str) -> bool {
+fn is_subdomain(text: &str) -> bool {
     let plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit();
-    !text.is_empty()
-        && text.len() <= 63
-        && text.chars().all(|c| plain(c) || c == '-')
+    text.len() <= 253
+        && text.chars().all(|c| plain(c) || c == '-' || c == '.')
         && text.starts_with(plain)
         && text.ends_with(plain)
 }
 
-fn checks(
-    annotations: &Node,
-    kind: Option<&str>,
-    cujs: &Cujs,
-    slo_clock: f64,
-    found: &mut Findings,
-) -> Vec<Check> {
+fn is_namespace(text: &str) -> bool {
+    text.is_empty() || (is_subdomain(text) && text.len() <= 63 && !text.contains('.'))
+}
+
+fn checks(annotations: &Node, cujs: &Cujs, slo_clock: f64, found: &mut Vec<Problem>) -> Vec<Check> {
     let mut checks = Vec::new();
     let Is::Map(entries) = &annotations.is else {
         return checks;
     };
-    for (key, at, value) in entries {
-        let path = format!("metadata.annotations.{key}");
-        let Some(said) = value.text() else {
-            found.say(value.at, &path, "must be a text: put it in quotes");
+    for (key, _, value) in entries {
+        // Whatever else is wrong with an annotation is told with the rest of the object.
+        let (Some((role, name)), Some(said)) = (annotations::role(key), value.text()) else {
             continue;
         };
-        if let Some((role, name)) = annotations::role(key) {
-            match Check::parse(role, name, said, cujs, slo_clock) {
-                Ok(check) => checks.push(check),
-                Err(error) => found.suggest(value.at, &path, error.message, error.suggestion.as_deref()),
-            }
-        } else if key.starts_with("hikeshi.dev/") && !annotations::ANNOTATIONS.contains(&key.as_str()) {
-            let known = annotations::SHAPING.contains(&key.as_str());
-            if !known {
-                let names = [annotations::HYPOTHESIS, annotations::GUARD]
-                    .into_iter()
-                    .chain(annotations::SHAPING);
-                found.suggest(
-                    *at,
-                    &path,
-                    format!("unknown annotation `{key}`"),
-                    nearest(key, names),
-                );
-            } else if kind == Some("Workflow") {
-                found.say(
-                    *at,
-                    &path,
-                    "shapes one fault: a Workflow has several, and does not pass it on",
-                );
-            }
+        match Check::parse(role, name, said, cujs, slo_clock) {
+            Ok(check) => checks.push(check),
+            Err(error) => found.push(Problem {
+                line: value.at.0,
+                column: value.at.1,
+                path: annotation_path(key),
+                message: error.message,
+                suggestion: error.suggestion,
+            }),
         }
     }
     checks.sort_by(|a, b| (a.role, &a.name).cmp(&(b.role, &b.name)));
     checks
+}
+
+/// An annotation's field, as problems name it.
+pub fn annotation_path(key: &str) -> String {
+    format!("metadata.annotations[{key}]")
 }
 
 /// The object as it would be created.

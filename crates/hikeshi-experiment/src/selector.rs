@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use serde_json::{Map, Value};
 
-use crate::api::{BlastRadius, TargetPod, TargetService};
+use crate::api::{BlastRadius, TargetPod, TargetService, Traffic};
 use crate::manifest::chaos_specs;
 
 /// What of a cluster a selector looks at; objects as the Kubernetes API gives them.
@@ -46,13 +46,12 @@ pub fn blast_radius(object: &Value, namespace: &str, cluster: &Cluster) -> Blast
         of: hit.len(),
         pods: hit.into_iter().collect(),
         services: services.into_iter().collect(),
-        requests_per_second: None,
-        share_of_requests: None,
+        traffic: Traffic::default(),
     }
 }
 
 /// How many of `count` pods the mode takes, at most.
-fn chosen_of(spec: &Value, count: usize) -> usize {
+pub(crate) fn chosen_of(spec: &Value, count: usize) -> usize {
     let value = spec["value"].as_str().and_then(|text| text.parse::<usize>().ok());
     match (spec["mode"].as_str(), value) {
         (Some("one"), _) => count.min(1),
@@ -63,7 +62,7 @@ fn chosen_of(spec: &Value, count: usize) -> usize {
     }
 }
 
-fn alive(pod: &Value) -> bool {
+pub(crate) fn alive(pod: &Value) -> bool {
     pod["metadata"]["deletionTimestamp"].is_null()
 }
 
@@ -105,10 +104,17 @@ pub fn ready(object: &Value, namespace: &str, cluster: &Cluster) -> usize {
         .count()
 }
 
-fn target(pod: &Value) -> TargetPod {
-    let name = text(pod, "/metadata/name").to_owned();
+/// Namespace of a pod and the name under which the data plane counts it: its Deployment's, StatefulSet's, Job's, or its own.
+pub fn owner_of(pod: &Value) -> (&str, String) {
+    let workload = workload(pod);
+    let name = workload.split_once('/').map_or(&*workload, |(_, name)| name);
+    (text(pod, "/metadata/namespace"), name.to_owned())
+}
+
+/// `Deployment/nginx`; the pod's own name when nothing owns it.
+pub(crate) fn workload(pod: &Value) -> String {
     let owner = &pod["metadata"]["ownerReferences"][0];
-    let workload = match (owner["kind"].as_str(), owner["name"].as_str()) {
+    match (owner["kind"].as_str(), owner["name"].as_str()) {
         // A Deployment's ReplicaSet carries the hash of the pod template at its end.
         (Some("ReplicaSet"), Some(set)) => {
             let hash = text(pod, "/metadata/labels/pod-template-hash");
@@ -119,13 +125,16 @@ fn target(pod: &Value) -> TargetPod {
             }
         }
         (Some(kind), Some(owner)) => format!("{kind}/{owner}"),
-        _ => name.clone(),
-    };
+        _ => text(pod, "/metadata/name").to_owned(),
+    }
+}
+
+fn target(pod: &Value) -> TargetPod {
     TargetPod {
         namespace: text(pod, "/metadata/namespace").to_owned(),
         node: text(pod, "/spec/nodeName").to_owned(),
-        name,
-        workload,
+        name: text(pod, "/metadata/name").to_owned(),
+        workload: workload(pod),
     }
 }
 

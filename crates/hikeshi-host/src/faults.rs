@@ -11,14 +11,6 @@ use crate::library::LoadedScenario;
 /// Fault objects carry this, so that they can be found without knowing their names.
 pub const LABEL: &str = "hikeshi.dev/injected";
 
-/// The kinds that a sweep looks for.
-const KINDS: [&str; 5] = [
-    "NetworkChaos",
-    "HTTPChaos",
-    "PodChaos",
-    "StressChaos",
-    "TimeChaos",
-];
 /// How much longer than meant a fault may live when nobody takes it out.
 const MARGIN: Duration = Duration::from_secs(30);
 
@@ -74,7 +66,7 @@ impl Faults {
     /// Deletes every fault object that any drill has put in.
     pub async fn sweep(&self) -> Result<(), FaultError> {
         let ours = ListParams::default().labels(&format!("{LABEL}=true"));
-        for kind in KINDS {
+        for (kind, _) in hikeshi_chaos::EXPERIMENTS {
             let resource = resource("chaos-mesh.org", "v1alpha1", kind);
             let all: Api<DynamicObject> = Api::all_with(self.client.clone(), &resource);
             let found = all.list(&ours).await.map_err(|source| failed(kind, "", source))?;
@@ -112,8 +104,7 @@ impl Faults {
 fn resource(group: &str, version: &str, kind: &str) -> ApiResource {
     let mut resource = ApiResource::from_gvk(&GroupVersionKind::gvk(group, version, kind));
     if group == "chaos-mesh.org" {
-        // Chaos Mesh's plurals are its kinds in small letters: `networkchaos`.
-        resource.plural = kind.to_lowercase();
+        resource.plural = hikeshi_chaos::plural(kind);
     }
     resource
 }

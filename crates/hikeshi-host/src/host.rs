@@ -43,6 +43,8 @@ pub struct HostConfig {
     pub upstream: UpstreamOf,
     /// How many times faster than written the SLO windows run.
     pub slo_clock: f64,
+    /// Where an experiment goes that names no namespace.
+    pub namespace: String,
 }
 
 /// Why a drill was not started.
@@ -103,14 +105,21 @@ impl Host {
             shell,
             upstream,
             slo_clock,
+            namespace,
         } = config;
         let base = upstream.clone();
         let prometheus = Prometheus::new(Arc::new(move || {
             base("prometheus").map(|url| format!("{url}/prometheus"))
         }));
         let oracle = Oracle::new(client.clone(), prometheus.clone(), &cujs, slo_clock);
-        let experiments =
-            Experiments::open(&client, prometheus.clone(), cujs.clone(), slo_clock, &experiments)?;
+        let experiments = Experiments::open(
+            &client,
+            prometheus.clone(),
+            cujs.clone(),
+            slo_clock,
+            namespace,
+            &experiments,
+        )?;
         let experiments = Arc::new(experiments);
         let host = Arc::new(Self {
             drills,

@@ -57,13 +57,38 @@ impl Prometheus {
         promql: &str,
         at: Option<jiff::Timestamp>,
     ) -> Result<Vec<Sample>, PrometheusError> {
-        let base = (self.base)().ok_or(PrometheusError::NotUp)?;
         let mut asked = vec![("query", promql.to_owned())];
         asked.extend(at.map(|at| ("time", at.to_string())));
+        Ok(samples(&self.ask("query", &asked).await?))
+    }
+
+    /// A range query: each series' points (Unix seconds and value) from `start` to `end`, `step` seconds apart.
+    ///
+    /// # Errors
+    /// See [`PrometheusError`].
+    pub async fn query_range(
+        &self,
+        promql: &str,
+        start: f64,
+        end: f64,
+        step: f64,
+    ) -> Result<Vec<Vec<(f64, f64)>>, PrometheusError> {
+        let asked = [
+            ("query", promql.to_owned()),
+            ("start", start.to_string()),
+            ("end", end.to_string()),
+            ("step", step.to_string()),
+        ];
+        Ok(points(&self.ask("query_range", &asked).await?))
+    }
+
+    /// The data of an answer.
+    async fn ask(&self, what: &str, asked: &[(&str, String)]) -> Result<Value, PrometheusError> {
+        let base = (self.base)().ok_or(PrometheusError::NotUp)?;
         let answer: Value = self
             .http
-            .get(format!("{base}/api/v1/query"))
-            .query(&asked)
+            .get(format!("{base}/api/v1/{what}"))
+            .query(asked)
             .send()
             .await?
             .json()
@@ -73,7 +98,7 @@ impl Prometheus {
                 answer["error"].as_str().unwrap_or("no reason given").to_owned(),
             ));
         }
-        Ok(samples(&answer["data"]))
+        Ok(answer["data"].clone())
     }
 
     /// The first finite value of an instant query; none when there is no data.
@@ -88,6 +113,21 @@ impl Prometheus {
             .map(|sample| sample.value)
             .find(|value| value.is_finite()))
     }
+}
+
+fn points(data: &Value) -> Vec<Vec<(f64, f64)>> {
+    let point = |pair: &Value| Some((pair[0].as_f64()?, pair[1].as_str()?.parse().ok()?));
+    let series = data["result"].as_array().into_iter().flatten();
+    series
+        .map(|one| {
+            one["values"]
+                .as_array()
+                .into_iter()
+                .flatten()
+                .filter_map(point)
+                .collect()
+        })
+        .collect()
 }
 
 fn samples(data: &Value) -> Vec<Sample> {
@@ -130,6 +170,11 @@ mod tests {
             (found[0].value, found[0].labels["app"].as_str()),
             (0.25, Some("x"))
         );
+        let matrix =
+            json!({"resultType": "matrix", "result": [{"metric": {}, "values": [[1.5, "7"], [3.5, "NaN"]]}]});
+        let read = points(&matrix);
+        assert_eq!(read[0][0], (1.5, 7.0));
+        assert!(read[0][1].1.is_nan());
         assert_eq!(
             samples(&json!({"resultType": "scalar", "result": [1.5, "7"]}))[0].value,
             7.0

@@ -318,21 +318,39 @@ pub enum NotStarted {
     Api(#[from] ApiError),
 }
 
+/// An experiment that somebody wants to begin.
+#[derive(Debug, Clone, Copy)]
+pub struct Wanted<'a> {
+    /// YAML or JSON.
+    pub manifest: &'a str,
+    /// On whose behalf.
+    pub by: &'a str,
+    /// Ends what has no duration of its own.
+    pub seconds: Option<f64>,
+    /// Where an object goes that names no namespace; none: where kubectl puts it.
+    pub namespace: Option<&'a str>,
+}
+
 /// Runs experiments. Only whoever runs the drill is let through to it.
 #[async_trait]
 pub trait ExperimentHost: Send + Sync {
     /// Those that are on and those that were; a drill's own only when it is over.
     async fn list(&self) -> experiment::Experiments;
 
-    /// What a manifest would do now.
-    async fn preview(&self, manifest: &str) -> experiment::Preview;
+    /// What a manifest would do now; `namespace` as in [`Wanted`].
+    async fn preview(&self, manifest: &str, namespace: Option<&str>) -> experiment::Preview;
 
-    /// Begins one on behalf of `by`: its steady state is looked at first. `seconds` ends what has no duration of its own.
-    /// Answers its id.
+    /// Begins one: its steady state is looked at first. Answers its id.
     ///
     /// # Errors
     /// `Problems` for a wrong manifest, `Conflict` when an object of that name is there already.
-    async fn start(&self, manifest: &str, by: &str, seconds: Option<f64>) -> Result<String, NotStarted>;
+    async fn start(&self, wanted: Wanted<'_>) -> Result<String, NotStarted>;
+
+    /// What there is to aim at.
+    ///
+    /// # Errors
+    /// `Unavailable` when the cluster cannot be looked at.
+    async fn targets(&self) -> Result<experiment::Targets, ApiError>;
 
     /// Everything about one.
     async fn show(&self, id: &str) -> Option<experiment::Detail>;

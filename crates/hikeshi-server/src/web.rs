@@ -210,6 +210,7 @@ fn router(app: Arc<App>) -> Router {
         .route("/journeys", get(routes::journeys))
         .route("/experiments", get(experiments::list).post(experiments::start))
         .route("/experiments/preview", post(experiments::preview))
+        .route("/experiments/targets", get(experiments::targets))
         .route(
             "/experiments/{id}",
             get(experiments::show).delete(experiments::stop),

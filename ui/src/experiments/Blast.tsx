@@ -1,12 +1,12 @@
 import { percent, useLocale } from "../i18n";
-import type { BlastRadius, TargetPod } from "./types";
+import type { BlastRadius, Range, TargetPod, Traffic } from "./types";
 
 const MANY = 60;
 
 /** Who would be hit: a square for each pod, the Services that lead there, and their part of the traffic. */
 export function Blast({ radius }: { radius: BlastRadius }) {
   const { t } = useLocale();
-  const { selected, of, pods, services, requests_per_second: requests, share_of_requests: share } = radius;
+  const { selected, of, pods, services, traffic } = radius;
   if (of === 0) return <p className="x-nobody">{t("x_nobody")}</p>;
   return (
     <>
@@ -44,20 +44,59 @@ export function Blast({ radius }: { radius: BlastRadius }) {
           </ul>
         </div>
       )}
-      <div className="x-traffic">
-        <span className="help">{t("x_requests")}</span>
-        <strong>{requests === null ? t("x_not_measured") : `${rounded(requests)} ${t("per_second")}`}</strong>
-        {share !== null && (
-          <>
-            <meter min={0} max={1} value={share} aria-label={t("x_share")} />
-            <span className="help">
-              {t("x_share")} {percent(share)}
-            </span>
-          </>
-        )}
-      </div>
+      <Touched traffic={traffic} />
     </>
   );
+}
+
+/** How much of the traffic it would touch; what is not known says why. */
+function Touched({ traffic }: { traffic: Traffic }) {
+  const { t, pick } = useLocale();
+  const { requests_per_second: requests, hit_per_second: hit, share, share_of_all: all, journeys, notes } = traffic;
+  return (
+    <div className="x-traffic">
+      <span className="help">{t("x_requests")}</span>
+      <strong>{hit === null ? t("x_unknown") : `${within(hit, rounded)} ${t("per_second")}`}</strong>
+      {share !== null && requests !== null && (
+        <>
+          <meter min={0} max={1} value={share.most} aria-label={t("x_share")} />
+          <span className="help">
+            {t("x_of_these")} {rounded(requests)}
+          </span>
+          <span>{within(share, percent)}</span>
+        </>
+      )}
+      {all !== null && (
+        <>
+          <span className="help">{t("x_share_of_all")}</span>
+          <span>{within(all, percent)}</span>
+        </>
+      )}
+      {journeys.length > 0 && (
+        <>
+          <h4>{t("x_journeys_hit")}</h4>
+          <ul>
+            {journeys.map((one) => (
+              <li key={one.journey}>
+                <span>{pick(one.title)}</span> <strong>{within(one.share, percent)}</strong>
+              </li>
+            ))}
+          </ul>
+        </>
+      )}
+      {notes.map((note) => (
+        <p key={note.en} className="help">
+          {pick(note)}
+        </p>
+      ))}
+    </div>
+  );
+}
+
+/** A figure within its limits; once, when both say the same. */
+function within({ least, most }: Range, shown: (value: number) => string): string {
+  const [from, to] = [shown(least), shown(most)];
+  return from === to ? to : `${from}–${to}`;
 }
 
 export function rounded(value: number): string {

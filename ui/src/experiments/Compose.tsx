@@ -127,7 +127,7 @@ function FormSections({ draft, known }: { draft: Draft; known: Known }) {
         <Select label={t("x_kind")} value={form.kind} options={KINDS.map((kind) => [kind, `${kind}: ${t(`x_kind_${kind}`)}`] as const)} onValue={(kind) => onWholeForm(turnedInto(form, kind))} />
         <div className="x-row x-first-wider">
           <Input label={t("x_name")} value={form.name} onValue={(name) => onForm({ name })} placeholder="http-delay" />
-          <Input label={t("x_namespace")} value={form.namespace} onValue={(namespace) => onForm({ namespace })} suggestions={known.namespaces} placeholder="default" />
+          <Input label={t("x_namespace")} value={form.namespace} onValue={(namespace) => onForm({ namespace })} suggestions={known.namespaces} placeholder={known.default_namespace} />
         </div>
         <FaultFields form={form} onForm={onForm} known={known} />
       </fieldset>
@@ -163,16 +163,16 @@ function FormSections({ draft, known }: { draft: Draft; known: Known }) {
         help={t("x_hypothesis_help")}
         value={form.hypothesis}
         onValue={(hypothesis) => onForm({ hypothesis })}
-        suggestions={known.slos}
-        example={{ name: "", query: known.slos[0] ?? "" }}
+        suggestions={known.slos.map((slo) => `slo: ${slo}`)}
+        example={{ name: "", query: known.slos[0] ? `slo: ${known.slos[0]}` : "" }}
       />
       <CheckFields
         label={t("x_guards")}
         help={t("x_guards_help")}
         value={form.guards}
         onValue={(guards) => onForm({ guards })}
-        suggestions={known.slos.map((slo) => `burn: 14.4 ${slo}`)}
-        example={{ name: "", query: known.slos[0] ? `burn: 14.4 ${known.slos[0]}` : "" }}
+        suggestions={known.slos.map((slo) => `burn: 14.4 slo: ${slo}`)}
+        example={{ name: "", query: known.slos[0] ? `burn: 14.4 slo: ${known.slos[0]}` : "" }}
       />
     </fieldset>
   );

@@ -2,7 +2,7 @@ import { isWord, useLocale, type Word } from "../i18n";
 import type { Known } from "./data";
 import { Input, ListInput, Pairs, Select, Switch, Tick } from "./fields";
 import { type Form, NETWORK_ACTIONS, NOBODY, POD_ACTIONS } from "./form";
-import { TargetFields } from "./TargetFields";
+import { aimedAt, TargetFields } from "./TargetFields";
 
 interface Props {
   form: Form;
@@ -35,8 +35,12 @@ const SHAPES = [
 
 const METHODS = ["GET", "POST", "PUT", "PATCH", "DELETE"];
 
-function Http({ form, onForm }: Props) {
+function Http({ form, onForm, known }: Props) {
   const { t, lang } = useLocale();
+  const target = known.workloads[aimedAt(form, known)];
+  const ports = target ? target.ports.map(String) : ["80", "8080"];
+  const asked = known.routes.filter(({ destination }) => !target || target.workload.endsWith(`/${destination}`));
+  const paths = [...new Set(asked.map(({ path }) => path.replaceAll("/:id", "/*")))];
   const share = /^\d+(\.\d+)?$/.test(form.percent) ? Math.round(Number(form.percent) * 10_000) : null;
   const shape = (delay: Form["delay"]) => onForm({ delay, latency: delay === "quantiles" || delay === "" ? "" : form.latency || "300ms", ...spread(delay) });
   return (
@@ -51,10 +55,10 @@ function Http({ form, onForm }: Props) {
           ]}
           onValue={(httpTarget) => onForm({ httpTarget })}
         />
-        <Input label={t("x_port")} value={form.port} onValue={(port) => onForm({ port })} suggestions={["80", "8080"]} numeric />
+        <Input label={t("x_port")} value={form.port} onValue={(port) => onForm({ port })} suggestions={ports} numeric />
       </div>
       <div className="x-row">
-        <Input label={t("x_path")} value={form.path} onValue={(path) => onForm({ path })} help={t("x_path_help")} placeholder="/api/*" />
+        <Input label={t("x_path")} value={form.path} onValue={(path) => onForm({ path })} help={t("x_path_help")} suggestions={paths} placeholder="/api/*" />
         <Select
           label={t("x_method")}
           value={form.method}
@@ -148,13 +152,6 @@ function Network({ form, onForm, known }: Props) {
           <TargetFields value={form.peer} onValue={(change) => onForm({ peer: { ...(form.peer ?? NOBODY), ...change } })} known={known} />
         </div>
       )}
-      <ListInput
-        label={t("x_externals")}
-        value={form.externalTargets}
-        onValue={(externalTargets) => onForm({ externalTargets })}
-        help={t("x_externals_help")}
-        placeholder="api.example.com"
-      />
     </>
   );
 }

@@ -33,7 +33,7 @@ function Allowed({ viewer, skew, lang, onLang }: Props) {
   const path = usePath();
   const { answer, error, again } = useExperiments();
   const draft = useDraft();
-  const known = useKnown(draft.form.namespaces);
+  const known = useKnown();
   const part = decodeURIComponent(/^\/experiments\/([^/]+)/.exec(path)?.[1] ?? "");
   const watched = part !== "" && part !== "history" ? part : null;
   const running = answer?.running ?? [];

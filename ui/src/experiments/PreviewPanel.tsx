@@ -70,7 +70,7 @@ export function PreviewPanel({ previewed, problems, headers, onProblem }: Props)
 }
 
 function Problems({ problems, onProblem }: { problems: Problem[]; onProblem: (problem: Problem) => void }) {
-  const { t } = useLocale();
+  const { t, pick } = useLocale();
   return (
     <section className="x-problems">
       <h3>
@@ -87,7 +87,9 @@ function Problems({ problems, onProblem }: { problems: Problem[]; onProblem: (pr
               )}
               <code>{problem.path}</code>
             </p>
-            <p lang="en">{problem.message}</p>
+            <p>
+              <Prose text={pick(problem.message)} />
+            </p>
             {problem.suggestion && (
               <p className="help">
                 {t("x_instead")}: <code>{problem.suggestion}</code>

@@ -2,6 +2,7 @@ import { isWord, useLocale } from "../i18n";
 import type { Known } from "./data";
 import { Input, ListInput, Pairs, Select } from "./fields";
 import { MODES, type Selection } from "./form";
+import type { TargetWorkload } from "./types";
 
 interface Props {
   value: Selection;
@@ -9,19 +10,35 @@ interface Props {
   known: Known;
 }
 
+/** The workload that a selection is of, by its place among the known ones; -1: of none, or of more than one. */
+export function aimedAt(value: Selection, { workloads }: Known): number {
+  if (value.labels.length === 0) return -1;
+  const fits = (one: TargetWorkload) => value.namespaces.includes(one.namespace) && value.labels.every(({ name, value }) => one.labels[name] === value);
+  const found = workloads.findIndex(fits);
+  return workloads.filter(fits).length === 1 ? found : -1;
+}
+
+/** A workload's own labels; without any, its pods by name. */
+function named({ namespace, labels, pods }: TargetWorkload): Pick<Selection, "labels" | "pods"> {
+  const all = Object.entries(labels).map(([name, value]) => ({ name, value }));
+  const app = all.filter(({ name }) => name === "app" || name === "app.kubernetes.io/name");
+  if (all.length === 0) return { labels: [], pods: pods.map((pod) => `${namespace}/${pod}`) };
+  return { labels: app.length > 0 ? app : all, pods: [] };
+}
+
 const kindless = (workload: string) => workload.slice(workload.lastIndexOf("/") + 1);
 
 /** Which pods: a workload that runs, or labels and names. */
 export function TargetFields({ value, onValue, known }: Props) {
   const { t } = useLocale();
-  const app = value.labels.find((pair) => pair.name === "app")?.value;
   const { workloads } = known;
   const near = workloads.filter((one) => value.namespaces.length === 0 || value.namespaces.includes(one.namespace));
-  const chosen = workloads.findIndex((one) => kindless(one.workload) === app && value.namespaces.includes(one.namespace));
+  const chosen = aimedAt(value, known);
   const choose = (index: string) => {
     const workload = workloads[Number(index)];
-    if (workload) onValue({ namespaces: [workload.namespace], labels: [{ name: "app", value: kindless(workload.workload) }], pods: [] });
+    if (workload) onValue({ namespaces: [workload.namespace], ...named(workload) });
   };
+  const keys = [...new Set(near.flatMap((one) => Object.keys(one.labels)))];
   return (
     <>
       {workloads.length > 0 && (
@@ -46,8 +63,8 @@ export function TargetFields({ value, onValue, known }: Props) {
         label={t("x_labels")}
         value={value.labels}
         onValue={(labels) => onValue({ labels })}
-        names={["app"]}
-        values={[...new Set(near.map((one) => kindless(one.workload)))]}
+        names={keys}
+        values={[...new Set(near.flatMap((one) => Object.values(one.labels)))]}
         example={{ name: "app", value: "post-service" }}
       />
       <ListInput

@@ -5,6 +5,7 @@ import { Notice, Prose, useToasts, wordsOf } from "../parts";
 import { Chart } from "./Chart";
 import { Commands, save, useCopy } from "./Commands";
 import { experimentPath, useExperiment } from "./data";
+import { Edges } from "./Edges";
 import { lasts, span } from "./duration";
 import { lifted, shown } from "./figure";
 import { Events, Records } from "./Records";
@@ -95,6 +96,8 @@ function Shown({ experiment, now, lost, refresh, onAgain }: ShownProps) {
           {experiment.figures.map((figure, i) => (
             <Chart key={i} figure={figure} from={began} to={lifted(experiment)} now={now / 1000} />
           ))}
+          <h2>{t("x_edges")}</h2>
+          <Edges edges={experiment.edges} />
         </section>
         <div className="x-side">
           <section className="panel" aria-label={t("x_checks")}>

@@ -1,15 +1,12 @@
-import { useCallback, useEffect, useMemo, useRef, useState } from "react";
+import { useCallback, useEffect, useRef, useState } from "react";
 import { ApiError, get, post } from "../api";
-import type { DrillView, JourneySeries } from "../types";
-import { EMPTY } from "./form";
-import { manifest } from "./manifest";
-import { PRESETS } from "./presets";
-import type { Experiment, Experiments, Preview, Problem, TargetPod } from "./types";
+import type { Experiment, Experiments, Preview, Problem, Targets } from "./types";
 
 const BASE = "/api/experiments";
 const TYPING_MS = 350;
 const LIST_MS = 3000;
 const WATCH_MS = 1000;
+const TARGETS_MS = 10_000;
 
 export const experimentPath = (id: string) => `${BASE}/${encodeURIComponent(id)}`;
 
@@ -53,62 +50,13 @@ export function refusedFor(error: unknown): Problem[] {
   return ((error.body ?? {}) as { problems?: Problem[] }).problems ?? [];
 }
 
-export interface Workload {
-  namespace: string;
-  /** `Deployment/post-service`. */
-  workload: string;
-  pods: string[];
-}
+/** What the form may suggest: what really runs, what is asked of it, and the SLOs that are kept. */
+export type Known = Targets;
 
-/** What the form may suggest: what really runs, and the SLOs that are kept. */
-export interface Known {
-  namespaces: string[];
-  workloads: Workload[];
-  slos: string[];
-}
+const NOTHING: Targets = { default_namespace: "", namespaces: [], workloads: [], services: [], routes: [], slos: [] };
 
-/** The namespaces that the examples speak of: where people look first. */
-const EXAMPLES = PRESETS.flatMap(({ form }) => form.namespaces);
-
-/** All pods of the namespaces that are spoken of, as the preview of a fault on them all tells it. Nothing is started. */
-export function useKnown(named: string[]): Known {
-  const [pods, setPods] = useState<TargetPod[]>([]);
-  const [slos, setSlos] = useState<string[]>([]);
-  const wanted = [...new Set([...EXAMPLES, ...named])].sort().join(" ");
-  useEffect(() => {
-    const abort = new AbortController();
-    const survey = manifest({ ...EMPTY, kind: "PodChaos", name: "survey", namespaces: wanted.split(" "), podAction: "pod-kill" });
-    // Suggestions only: without an answer everything can still be typed.
-    const ask = () => post<Preview>(`${BASE}/preview`, { manifest: survey }, abort.signal).then((told) => setPods(told?.blast_radius.pods ?? []), () => undefined);
-    const timer = setTimeout(() => void ask(), TYPING_MS);
-    return () => {
-      clearTimeout(timer);
-      abort.abort();
-    };
-  }, [wanted]);
-  useEffect(() => {
-    const asked = [get<JourneySeries>("/api/journeys"), get<DrillView | null>("/api/drill")] as const;
-    Promise.all(asked).then(
-      ([{ journeys }, drill]) => {
-        const all = journeys.flatMap(({ name, objectives }) => objectives.map(({ sli }) => `slo: ${drill?.system}/${name}/${sli}`));
-        setSlos(drill ? [...new Set(all)] : []);
-      },
-      () => undefined,
-    );
-  }, []);
-  return useMemo(() => ({ namespaces: [...new Set(pods.map((pod) => pod.namespace))], workloads: workloadsOf(pods), slos }), [pods, slos]);
-}
-
-function workloadsOf(pods: TargetPod[]): Workload[] {
-  const workloads = new Map<string, Workload>();
-  for (const { namespace, workload, name } of pods) {
-    const key = `${namespace} ${workload}`;
-    const found = workloads.get(key) ?? { namespace, workload, pods: [] };
-    found.pods.push(name);
-    workloads.set(key, found);
-  }
-  return [...workloads.values()].sort((a, b) => `${a.namespace} ${a.workload}`.localeCompare(`${b.namespace} ${b.workload}`));
-}
+/** What there is to aim at. Suggestions only: without an answer everything can still be typed. */
+export const useKnown = (): Known => usePolled<Targets>(`${BASE}/targets`, TARGETS_MS, () => false).answer ?? NOTHING;
 
 /** Asks again and again, one at a time; an answer that is the last ends it. */
 function usePolled<T>(path: string, everyMs: number, isLast: (answer: T) => boolean) {

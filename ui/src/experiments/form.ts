@@ -61,7 +61,6 @@ export interface Form extends Selection {
   loss: string;
   rate: string;
   peer: Selection | null;
-  externalTargets: string[];
   // PodChaos
   podAction: string;
   gracePeriod: string;
@@ -107,7 +106,6 @@ export const EMPTY: Form = {
   loss: "",
   rate: "",
   peer: null,
-  externalTargets: [],
   podAction: "",
   gracePeriod: "",
   containers: [],

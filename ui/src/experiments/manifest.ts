@@ -111,7 +111,6 @@ function fault(form: Form): Fields {
         bandwidth: action === "bandwidth" ? given({ rate: form.rate }) : {},
         direction: form.direction,
         target: form.peer ? selected(form.peer) : {},
-        externalTargets: form.externalTargets,
       });
     }
     case "PodChaos":

@@ -115,7 +115,6 @@ function fault(kind: Kind, spec: Fields): Partial<Form> {
         loss: word(fields(spec.loss).loss),
         rate: word(fields(spec.bandwidth).rate),
         peer: spec.target === undefined ? null : selection(fields(spec.target)),
-        externalTargets: words(spec.externalTargets),
       };
     }
     case "PodChaos":

@@ -31,7 +31,7 @@ export interface Problem {
   line: number;
   column: number;
   path: string;
-  message: string;
+  message: Text;
   suggestion: string | null;
 }
 
@@ -47,12 +47,48 @@ export interface BlastRadius {
   /** Every pod that the selector matches. */
   pods: TargetPod[];
   services: { namespace: string; name: string; port: number }[];
-  requests_per_second: number | null;
-  /** 0 to 1, of all the system's requests. */
-  share_of_requests: number | null;
+  traffic: Traffic;
   /** How many of the pods the mode chooses, at most. */
   selected: number;
   of: number;
+}
+
+/** A figure within its limits: the same twice when it is known. */
+export interface Range {
+  least: number;
+  most: number;
+}
+
+/** What of the last minute's traffic would be touched; what is null is not known, and the notes say why. */
+export interface Traffic {
+  requests_per_second: number | null;
+  hit_per_second: Range | null;
+  /** 0 to 1, of `requests_per_second`. */
+  share: Range | null;
+  /** 0 to 1, of all requests in the cluster. */
+  share_of_all: Range | null;
+  journeys: { journey: string; title: Text; per_second: number; share: Range }[];
+  notes: Text[];
+}
+
+/** What there is to aim at. */
+export interface Targets {
+  default_namespace: string;
+  namespaces: string[];
+  workloads: TargetWorkload[];
+  services: { namespace: string; name: string; port: number }[];
+  /** What has been asked of workloads from outside lately. */
+  routes: { destination: string; method: string; path: string }[];
+  slos: string[];
+}
+
+export interface TargetWorkload {
+  namespace: string;
+  /** `Deployment/nginx`; the pod's own name when nothing owns it. */
+  workload: string;
+  labels: Record<string, string>;
+  pods: string[];
+  ports: number[];
 }
 
 /** A hypothesis' or guard's question, and its answer at this moment. */
@@ -110,11 +146,29 @@ export interface Check {
   holds: boolean | null;
 }
 
+/** What an edge's requests were like. */
+export interface Flow {
+  requests_per_second: number;
+  error_share: number | null;
+  p50_s: number | null;
+  p99_s: number | null;
+}
+
+/** Requests from one workload to another: in the minute before the start, while the fault was on, and after it. */
+export interface Edge {
+  source: string;
+  destination: string;
+  before: Flow | null;
+  during: Flow | null;
+  after: Flow | null;
+}
+
 export interface Experiment extends Summary {
   manifest: string;
   records: PodRecord[];
   figures: Figure[];
   checks: Check[];
+  edges: Edge[];
   recovery: { verified: boolean | null; seconds: number | null };
   events: { at: string; text: Text }[];
 }

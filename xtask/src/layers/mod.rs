@@ -17,7 +17,10 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("hikeshi-scenario", &[]),
     ("hikeshi-slo", &["hikeshi-scenario"]),
     ("hikeshi-drill", &["hikeshi-scenario"]),
-    ("hikeshi-experiment", &["hikeshi-scenario", "hikeshi-slo"]),
+    (
+        "hikeshi-experiment",
+        &["hikeshi-chaos", "hikeshi-scenario", "hikeshi-slo"],
+    ),
     // engines
     ("hikeshi-apiserver", PURE),
     ("hikeshi-controllers", PURE),
@@ -39,6 +42,7 @@ const LAYERS: &[(&str, &[&str])] = &[
         "hikeshi-host",
         &[
             "hikeshi-server",
+            "hikeshi-chaos",
             "hikeshi-scenario",
             "hikeshi-slo",
             "hikeshi-drill",

@@ -22,7 +22,7 @@ pub(crate) fn experiments(resource: &Resource, old: Option<&Value>, new: &Value)
     let name = new["metadata"]["name"].as_str().unwrap_or_default();
     let causes: Vec<(String, String)> = found
         .into_iter()
-        .map(|problem| (problem.field, problem.message))
+        .map(|problem| (problem.field.clone(), problem.message()))
         .collect();
     Err(ApiError::invalid(resource, name, &causes))
 }

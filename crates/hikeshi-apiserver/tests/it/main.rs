@@ -2,6 +2,7 @@
 
 mod access;
 mod autoscaling;
+mod doors;
 mod forward;
 mod kube_rs;
 mod objects;

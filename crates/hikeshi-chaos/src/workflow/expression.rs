@@ -3,6 +3,8 @@
 //! Comparisons `== != < <= > >=`, and `contains`, `startsWith`, `endsWith` of texts, joined by `&&`/`and`, `||`/`or`,
 //! `!`/`not` and parentheses. Whatever else is written is refused by name.
 
+use crate::words::Words;
+
 /// A parsed expression.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Expression {
@@ -46,7 +48,7 @@ const SIGNS: [&str; 11] = ["==", "!=", "<=", ">=", "&&", "||", "<", ">", "!", "(
 
 impl Expression {
     /// An empty text is always true.
-    pub fn parse(text: &str) -> Result<Self, String> {
+    pub fn parse(text: &str) -> Result<Self, Words> {
         let tokens = tokens(text)?;
         if tokens.is_empty() {
             return Ok(Self::Always(true));
@@ -58,9 +60,9 @@ impl Expression {
         let read = parser.or()?;
         match parser.tokens.get(parser.at) {
             None => Ok(read),
-            Some(left) => Err(format!(
-                "{} is not understood after a whole expression",
-                shown(left)
+            Some(left) => Err(Words::new(
+                format!("式が終わったあとの {} が分かりません", shown(left)),
+                format!("{} is not understood after a whole expression", shown(left)),
             )),
         }
     }
@@ -118,7 +120,7 @@ fn shown(token: &Token) -> String {
     }
 }
 
-fn tokens(text: &str) -> Result<Vec<Token>, String> {
+fn tokens(text: &str) -> Result<Vec<Token>, Words> {
     let mut found = Vec::new();
     let mut rest = text.trim_start();
     while let Some(first) = rest.chars().next() {
@@ -134,7 +136,10 @@ fn tokens(text: &str) -> Result<Vec<Token>, String> {
                 .find(|c: char| !(c.is_alphanumeric() || c == '_' || c == '-'))
                 .unwrap_or(rest.len());
             if end == 0 {
-                return Err(format!("{first:?} is not supported"));
+                return Err(Words::new(
+                    format!("{first:?} は使えません"),
+                    format!("{first:?} is not supported"),
+                ));
             }
             let (word, after) = rest.split_at(end);
             found.push(match word.parse::<i64>() {
@@ -148,7 +153,7 @@ fn tokens(text: &str) -> Result<Vec<Token>, String> {
     Ok(found)
 }
 
-fn quoted(text: &str, quote: char) -> Result<(String, &str), String> {
+fn quoted(text: &str, quote: char) -> Result<(String, &str), Words> {
     let mut value = String::new();
     let mut chars = text.char_indices();
     while let Some((at, c)) = chars.next() {
@@ -163,7 +168,7 @@ fn quoted(text: &str, quote: char) -> Result<(String, &str), String> {
             c => value.push(c),
         }
     }
-    Err("a text is not closed".to_owned())
+    Err(Words::new("文字列が閉じられていません", "a text is not closed"))
 }
 
 struct Parser<'a> {
@@ -182,7 +187,7 @@ impl Parser<'_> {
         hit
     }
 
-    fn or(&mut self) -> Result<Expression, String> {
+    fn or(&mut self) -> Result<Expression, Words> {
         let mut left = self.and()?;
         while self.take(&["||", "or"]) {
             left = Expression::Or(Box::new(left), Box::new(self.and()?));
@@ -190,7 +195,7 @@ impl Parser<'_> {
         Ok(left)
     }
 
-    fn and(&mut self) -> Result<Expression, String> {
+    fn and(&mut self) -> Result<Expression, Words> {
         let mut left = self.not()?;
         while self.take(&["&&", "and"]) {
             left = Expression::And(Box::new(left), Box::new(self.not()?));
@@ -198,7 +203,7 @@ impl Parser<'_> {
         Ok(left)
     }
 
-    fn not(&mut self) -> Result<Expression, String> {
+    fn not(&mut self) -> Result<Expression, Words> {
         if self.take(&["!", "not"]) {
             return Ok(Expression::Not(Box::new(self.not()?)));
         }
@@ -207,7 +212,10 @@ impl Parser<'_> {
             return if self.take(&[")"]) {
                 Ok(inner)
             } else {
-                Err("a parenthesis is not closed".to_owned())
+                Err(Words::new(
+                    "括弧が閉じられていません",
+                    "a parenthesis is not closed",
+                ))
             };
         }
         if self.take(&["true"]) {
@@ -225,29 +233,39 @@ impl Parser<'_> {
             Comparison::Contains | Comparison::StartsWith | Comparison::EndsWith
         );
         if is_text(&left) != is_text(&right) || of_texts && !is_text(&left) {
-            return Err(
-                "exitCode is a number and stdout a text: they compare with their like only".to_owned(),
-            );
+            return Err(Words::new(
+                "exitCode は数値、stdout は文字列です。同じ種類どうしでしか比べられません",
+                "exitCode is a number and stdout a text: they compare with their like only",
+            ));
         }
         Ok(Expression::Compare(left, comparison, right))
     }
 
-    fn operand(&mut self) -> Result<Operand, String> {
-        let token = self.tokens.get(self.at).ok_or("the expression ends too early")?;
+    fn operand(&mut self) -> Result<Operand, Words> {
+        let token = self
+            .tokens
+            .get(self.at)
+            .ok_or_else(|| Words::new("式が途中で終わっています", "the expression ends too early"))?;
         self.at += 1;
         match token {
             Token::Number(number) => Ok(Operand::Number(*number)),
             Token::Text(text) => Ok(Operand::Text(text.clone())),
             Token::Word(word) if word == "exitCode" => Ok(Operand::ExitCode),
             Token::Word(word) if word == "stdout" => Ok(Operand::Stdout),
-            other => Err(format!(
-                "{} is not supported; a value can be exitCode, stdout, a number or a quoted text",
-                shown(other)
+            other => Err(Words::new(
+                format!(
+                    "{} は使えません。値は exitCode、stdout、数値、引用符付きの文字列のどれかです",
+                    shown(other)
+                ),
+                format!(
+                    "{} is not supported; a value can be exitCode, stdout, a number or a quoted text",
+                    shown(other)
+                ),
             )),
         }
     }
 
-    fn comparison(&mut self) -> Result<Comparison, String> {
+    fn comparison(&mut self) -> Result<Comparison, Words> {
         let known = [
             ("==", Comparison::Equal),
             ("!=", Comparison::NotEqual),
@@ -266,12 +284,13 @@ impl Parser<'_> {
         }
         let names = known.map(|(spelling, _)| spelling).join(", ");
         match self.tokens.get(self.at) {
-            Some(token) => Err(format!(
-                "{} is not supported; a comparison can be {names}",
-                shown(token)
+            Some(token) => Err(Words::new(
+                format!("{} は使えません。比較は {names} のどれかです", shown(token)),
+                format!("{} is not supported; a comparison can be {names}", shown(token)),
             )),
-            None => Err(format!(
-                "the expression ends too early; a comparison can be {names}"
+            None => Err(Words::new(
+                format!("式が途中で終わっています。比較は {names} のどれかです"),
+                format!("the expression ends too early; a comparison can be {names}"),
             )),
         }
     }
@@ -317,7 +336,7 @@ mod tests {
             ("exitCode == 0 exitCode", "after a whole expression"),
         ] {
             let error = Expression::parse(text).unwrap_err();
-            assert!(error.contains(words), "{text}: {error}");
+            assert!(error.en.contains(words), "{text}: {error}");
         }
     }
 

@@ -46,7 +46,7 @@ fn every_problem_is_named() {
         (
             "/templates/2/templateType",
             json!("IOChaos"),
-            "spec.templates[2].templateType: \"IOChaos\" cannot",
+            "spec.templates[2].templateType: must be one of",
         ),
         (
             "/templates/2/podChaos/action",

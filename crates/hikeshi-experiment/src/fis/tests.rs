@@ -22,7 +22,7 @@ fn target() -> Target {
 }
 
 fn exported(text: &str, target: &Target) -> Result<Export, Vec<String>> {
-    let reading = read(text, &cujs(), 1.0);
+    let reading = read(text, &cujs(), 1.0, "default");
     export(
         &reading
             .manifest

@@ -29,6 +29,7 @@ pub fn step(it: &mut Experiment, seen: &Seen) -> Vec<Action> {
     let mut actions = Vec::new();
     let before = (it.phase, it.verdict, it.hit());
     measure(it, seen);
+    it.take_edges(seen.edges.clone().unwrap_or_default());
     let there = seen.object.as_ref();
     let objects: Vec<&Value> = there.into_iter().chain(&seen.children).collect();
     // A pod that was killed stays hit, however its record ends.
@@ -281,7 +282,8 @@ fn recovering(it: &mut Experiment, seen: &Seen, actions: &mut Vec<Action>) {
     }
     if missing.is_empty() {
         let since = *it.steady_since.get_or_insert(now);
-        let figures = it.hit() > 0 && it.measured.iter().any(|m| m.check.role == Role::Hypothesis);
+        let measured = !it.edges.is_empty() || it.measured.iter().any(|m| m.check.role == Role::Hypothesis);
+        let figures = it.hit() > 0 && measured;
         if figures && now.duration_since(since) < STEADY {
             return;
         }

@@ -2,6 +2,7 @@ use proptest::prelude::*;
 use serde_json::json;
 
 use super::*;
+use crate::api::Flow;
 use crate::check::Op;
 
 fn at(second: i64) -> Timestamp {
@@ -58,6 +59,7 @@ fn seen(second: i64, object: Option<Value>, values: &[f64]) -> Seen {
         object,
         children: Vec::new(),
         values: values.iter().map(|value| Some(vec![*value])).collect(),
+        edges: None,
         ready: Some(2),
     }
 }
@@ -271,6 +273,58 @@ fn it_is_written_and_read_back_whole() {
     assert_eq!(serde_json::from_str::<Experiment>(&line).unwrap(), it);
 }
 
+#[test]
+fn the_edges_figures_are_kept_by_phase() {
+    let flow = |rate| {
+        let flow = Flow {
+            requests_per_second: rate,
+            ..Flow::default()
+        };
+        Some(vec![EdgeFlow {
+            source: "a".into(),
+            destination: "b".into(),
+            flow,
+        }])
+    };
+    let mut it = experiment(vec![], json!({"duration": "60s"}));
+    it.workloads.insert("b".into());
+    it.past(flow(9.0).unwrap(), vec![]);
+    it.before(at(0), &[], Some(2));
+    assert_eq!(it.window(at(1)), None);
+    step(&mut it, &seen(1, object("Injected", "Run"), &[]));
+    assert_eq!((it.window(at(2)), it.window(at(11))), (None, Some(10.0)));
+    let look = |second, thing, rate| Seen {
+        edges: flow(rate),
+        ..seen(second, thing, &[])
+    };
+    step(&mut it, &look(11, object("Injected", "Run"), 4.0));
+    step(&mut it, &look(61, None, 5.0));
+    assert_eq!(it.window(at(65)), Some(4.0));
+    step(&mut it, &look(62, None, 7.0));
+    assert_eq!(
+        it.phase,
+        Phase::Recovering,
+        "what comes after is measured before it is over"
+    );
+    step(&mut it, &look(68, None, 8.0));
+    assert_eq!(it.phase, Phase::Ended);
+    let edge = &it.detail().edges[0];
+    let rates = [edge.before, edge.during, edge.after].map(|flow| flow.unwrap().requests_per_second);
+    assert_eq!(rates, [9.0, 5.0, 8.0]);
+}
+
+#[test]
+fn figures_of_the_past_stand_before_the_start() {
+    let mut it = experiment(vec![hypothesis()], json!({}));
+    it.before(at(60), &[Some(vec![0.1])], Some(2));
+    let start = at(60).as_duration().as_secs_f64();
+    it.past(
+        vec![],
+        vec![vec![(start - 2.0, 0.2), (start - 1.0, f64::NAN), (start, 0.3)]],
+    );
+    assert_eq!(it.detail().figures[0].points, [(start - 2.0, 0.2), (start, 0.1)]);
+}
+
 fn any_seen() -> impl Strategy<Value = (i64, u8, Option<f64>, Option<f64>, usize)> {
     let figure = prop::option::of(0.0..3.0_f64);
     (0..30_i64, 0..5_u8, figure.clone(), figure, 0..3_usize)
@@ -297,6 +351,7 @@ proptest! {
                 object: thing.clone(),
                 children: Vec::new(),
                 values: vec![p99.map(|v| vec![v]), other.map(|v| vec![v])],
+                edges: None,
                 ready: Some(ready),
             };
             let (phase, verdict) = (it.phase, it.verdict);

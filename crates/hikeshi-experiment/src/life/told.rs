@@ -47,6 +47,7 @@ impl Experiment {
                 .iter()
                 .map(|measured| self.result(measured))
                 .collect(),
+            edges: self.edges.clone(),
             recovery: self.recovery.clone(),
             events: self.events.clone(),
         }

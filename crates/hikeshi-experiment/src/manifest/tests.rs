@@ -3,33 +3,14 @@ use proptest::prelude::*;
 use super::*;
 
 /// The talk's manifest, as printed.
-const TALK: &str = "kind: HTTPChaos
-apiVersion: chaos-mesh.org/v1alpha1
-metadata:
-  name: http-delay
-spec:
-  selector:
-    namespaces:
-      - default
-    labelSelectors:
-      app: nginx-app
-  mode: all
-  target: Response
-  port: 80
-  path: '/test*'
-  delay: 1s
-  replace:
-    code: 500
-    headers:
-      server: nginx-test
-";
+const TALK: &str = include_str!("../../tests/talk.yaml");
 
 fn cujs() -> Cujs {
     hikeshi_slo::parse("cujs.yaml", include_str!("../../../../systems/chirpy/cujs.yaml")).unwrap()
 }
 
 fn reading(text: &str) -> Reading {
-    read(text, &cujs(), 60.0)
+    super::read(text, &cujs(), 60.0, "default")
 }
 
 fn told(text: &str) -> Vec<String> {
@@ -42,16 +23,16 @@ fn told(text: &str) -> Vec<String> {
                 .as_ref()
                 .map(|s| format!(" ({s}?)"))
                 .unwrap_or_default();
-            format!("{}:{} {}: {}{meant}", p.line, p.column, p.path, p.message)
+            format!("{}:{} {}: {}{meant}", p.line, p.column, p.path, p.message.en)
         })
         .collect()
 }
 
 #[test]
 fn the_talks_manifest_is_read_as_printed() {
-    let reading = reading(TALK);
-    assert_eq!(reading.problems, []);
-    let manifest = reading.manifest.unwrap();
+    let read = reading(TALK);
+    assert_eq!(read.problems, []);
+    let manifest = read.manifest.unwrap();
     assert_eq!(
         (manifest.kind.as_str(), manifest.namespace.as_str()),
         ("HTTPChaos", "default")
@@ -63,7 +44,7 @@ fn the_talks_manifest_is_read_as_printed() {
     assert_eq!(duration_of(&manifest.object), None);
     assert!(takes_duration(&manifest.object));
     // What was made whole is read as the same.
-    let again = super::read(&manifest.yaml(), &cujs(), 60.0);
+    let again = reading(&manifest.yaml());
     assert_eq!(again.manifest.unwrap(), manifest);
 }
 
@@ -77,7 +58,7 @@ fn every_slip_is_named_with_its_place_and_what_was_meant() {
     assert_eq!(
         told(&text),
         [
-            "9:5 spec.selector.labelSelector: unknown field `labelSelector` (labelSelectors?)",
+            "9:5 spec.selector.labelSelector: is not supported (labelSelectors?)",
             "11:9 spec.mode: must be one of one, all, fixed, fixed-percent, random-max-percent, not `alll` (all?)",
             "13:9 spec.port: must be a port, 1 to 65535, not `eighty`",
             "15:10 spec.delay: must be a duration such as 300ms, 40s or 1h30m, not the number 1",
@@ -130,10 +111,10 @@ fn what_belongs_together_is_asked_for() {
             "",
             "does nothing",
         ),
-        ("mode: all", "mode: fixed", "how many pods"),
+        ("mode: all", "mode: fixed", "a number of pods"),
         ("mode: all", "mode: fixed-percent\n  value: '150'", "a percentage"),
-        ("mode: all", "mode: all\n  value: '2'", "takes no `value`"),
-        ("  port: 80\n", "", "`port` is missing"),
+        ("mode: all", "mode: all\n  value: '2'", "takes no value"),
+        ("  port: 80\n", "", "spec.port: is missing"),
         ("delay: 1s", "delay: 1s\n  tls: {}", "cannot be honoured"),
     ] {
         let told = told(&TALK.replace(from, to));
@@ -163,9 +144,87 @@ fn schedules_and_workflows_are_read_to_their_depth() {
     let told = told(workflow);
     assert_eq!(told.len(), 2, "{told:?}");
     assert!(
-        told[0].ends_with("(all?)") && told[1].contains("needs `httpChaos`"),
+        told[0].ends_with("(all?)")
+            && told[1].contains("httpChaos: is missing; templateType HTTPChaos needs it"),
         "{told:?}"
     );
+}
+
+/// What of a manifest the Kubernetes API refuses, as it says it.
+fn refused_by_the_api(text: &str) -> Vec<String> {
+    let object: Value = serde_saphyr::from_str(text).unwrap();
+    let kind = object["kind"].as_str().unwrap().to_owned();
+    let mut found: Vec<String> = hikeshi_chaos::problems(&kind, &object)
+        .iter()
+        .map(ToString::to_string)
+        .collect();
+    found.sort();
+    found
+}
+
+/// What of it this crate refuses, in the API's form.
+fn refused_here(text: &str) -> Vec<String> {
+    let mut found: Vec<String> = reading(text)
+        .problems
+        .iter()
+        .map(|p| match &p.suggestion {
+            Some(meant) => format!("{}: {} (did you mean {meant}?)", p.path, p.message.en),
+            None => format!("{}: {}", p.path, p.message.en),
+        })
+        .collect();
+    found.sort();
+    found
+}
+
+proptest! {
+    /// Whichever door a manifest comes by, the same is refused with the same words, and every word has its place and a
+    /// translation.
+    #[test]
+    fn both_doors_refuse_the_same(which in 0..MANIFESTS.len(), cut in any::<prop::sample::Index>(),
+        put in prop::sample::select(vec!["", "5", "soon", "[]", "{}", "true", "null", "{a: 1}", "'50'"])) {
+        // One value of one line becomes another: a type, a word or a name that does not fit.
+        let lines: Vec<&str> = MANIFESTS[which].lines().collect();
+        let values: Vec<usize> = (4..lines.len()).filter(|at| lines[*at].contains(": ")).collect();
+        let at = values[cut.index(values.len())];
+        let key = lines[at].split(": ").next().unwrap();
+        let mut lines: Vec<String> = lines.into_iter().map(str::to_owned).collect();
+        lines[at] = if put.is_empty() { format!("{key}x: 1") } else { format!("{key}: {put}") };
+        let text = lines.join("\n");
+        let here = refused_here(&text);
+        prop_assert_eq!(&here, &refused_by_the_api(&text), "{}", text);
+        for problem in reading(&text).problems {
+            prop_assert!(problem.line > 0, "{:?}", problem);
+            prop_assert!(!problem.message.ja.is_ascii(), "{:?}", problem);
+        }
+    }
+}
+
+/// One of each kind, each of its values on a line of its own from the fifth line on.
+const MANIFESTS: [&str; 7] = [
+    TALK,
+    "apiVersion: chaos-mesh.org/v1alpha1\nkind: NetworkChaos\nmetadata:\n  name: net\nspec:\n  action: delay\n  mode: one\n  \
+     selector: {labelSelectors: {app: a}}\n  direction: both\n  delay:\n    latency: 10ms\n    jitter: 1ms\n    correlation: '5'\n  \
+     target:\n    mode: all\n    selector: {namespaces: [x]}\n  duration: 5s\n",
+    "apiVersion: chaos-mesh.org/v1alpha1\nkind: PodChaos\nmetadata:\n  name: pod\nspec:\n  action: container-kill\n  mode: fixed\n  \
+     value: '2'\n  selector: {pods: {default: [a]}}\n  containerNames: [a]\n",
+    "apiVersion: chaos-mesh.org/v1alpha1\nkind: StressChaos\nmetadata:\n  name: stress\nspec:\n  mode: all\n  selector: {nodes: [node-a]}\n  \
+     stressors:\n    cpu:\n      workers: 1\n      load: 50\n    memory:\n      workers: 1\n      size: 50%\n",
+    "apiVersion: chaos-mesh.org/v1alpha1\nkind: TimeChaos\nmetadata:\n  name: time\nspec:\n  mode: all\n  selector:\n    \
+     expressionSelectors: [{key: app, operator: In, values: [a]}]\n  timeOffset: -10m\n  clockIds: [CLOCK_REALTIME]\n",
+    "apiVersion: chaos-mesh.org/v1alpha1\nkind: Schedule\nmetadata:\n  name: sched\nspec:\n  schedule: '@every 90s'\n  type: PodChaos\n  \
+     historyLimit: 3\n  concurrencyPolicy: Forbid\n  podChaos:\n    action: pod-kill\n    mode: one\n    \
+     selector: {labelSelectors: {app: a}}\n    gracePeriod: 5\n",
+    "apiVersion: chaos-mesh.org/v1alpha1\nkind: Workflow\nmetadata:\n  name: flow\nspec:\n  entry: all\n  templates:\n  - name: all\n    \
+     templateType: Serial\n    children: [look, kill]\n  - name: look\n    templateType: StatusCheck\n    deadline: 5s\n    statusCheck:\n      \
+     type: HTTP\n      mode: Continuous\n      http:\n        url: http://a.b:80/\n        criteria:\n          statusCode: '200'\n  \
+     - name: kill\n    templateType: PodChaos\n    podChaos:\n      action: pod-kill\n      mode: all\n      selector: {nodes: [node-a]}\n",
+];
+
+#[test]
+fn the_corpus_is_well() {
+    for text in MANIFESTS {
+        assert_eq!(told(text), Vec::<String>::new(), "{text}");
+    }
 }
 
 proptest! {
@@ -174,10 +233,10 @@ proptest! {
     fn any_edit_of_a_manifest_is_read_or_refused(at in 0..TALK.len(), put in "[a-z0-9:{}\\[\\]'\"#\\- \\n]{0,6}", cut in 0..8_usize) {
         let end = (at + cut).min(TALK.len());
         let text = format!("{}{put}{}", &TALK[..at], &TALK[end..]);
-        let reading = reading(&text);
-        prop_assert_eq!(reading.problems.is_empty(), reading.manifest.is_some());
-        if let Some(manifest) = reading.manifest {
-            let again = super::read(&manifest.yaml(), &cujs(), 60.0);
+        let read = reading(&text);
+        prop_assert_eq!(read.problems.is_empty(), read.manifest.is_some());
+        if let Some(manifest) = read.manifest {
+            let again = reading(&manifest.yaml());
             prop_assert_eq!(again.manifest, Some(manifest));
         }
     }

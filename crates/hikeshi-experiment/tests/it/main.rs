@@ -26,7 +26,7 @@ fn manifests(name: &str, text: &str) -> Vec<Manifest> {
     blocks(text, "yaml")
         .into_iter()
         .map(|block| {
-            let reading = manifest::read(block, &cujs, 60.0);
+            let reading = manifest::read(block, &cujs, 60.0, "default");
             assert_eq!(reading.problems, [], "{name}:\n{block}");
             reading.manifest.expect("no problems")
         })

@@ -3,9 +3,10 @@
 use std::sync::Arc;
 
 use futures::{FutureExt, StreamExt};
+use hikeshi_chaos::plural;
+use hikeshi_experiment::annotations;
 use hikeshi_experiment::manifest::API_VERSION;
 use hikeshi_experiment::selector::Cluster;
-use hikeshi_experiment::{annotations, plural};
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{Node, Pod, Service};
 use kube::api::{Api, ApiResource, DeleteParams, DynamicObject, ListParams, Patch, PatchParams, PostParams};
@@ -18,21 +19,15 @@ use tokio::sync::Notify;
 use tokio::task::JoinSet;
 
 /// Every kind that can be an experiment or a part of one.
-const KINDS: [&str; 8] = [
-    "HTTPChaos",
-    "NetworkChaos",
-    "PodChaos",
-    "StressChaos",
-    "TimeChaos",
-    "Schedule",
-    "Workflow",
-    "WorkflowNode",
-];
+fn watched() -> impl Iterator<Item = &'static str> {
+    hikeshi_chaos::kinds().chain(["WorkflowNode"])
+}
 
 /// The chaos objects of all namespaces, kept up to date, and the calls that change them.
 pub(super) struct Chaos {
     client: kube::Client,
-    stores: Vec<Store<DynamicObject>>,
+    /// By kind.
+    stores: Vec<(&'static str, Store<DynamicObject>)>,
     /// End with this.
     _watches: JoinSet<()>,
 }
@@ -41,8 +36,7 @@ impl Chaos {
     /// Starts watching; `changed` is told of every change. A kind that is not served is tried again now and then.
     pub fn watch(client: &kube::Client, changed: &Arc<Notify>) -> Self {
         let mut watches = JoinSet::new();
-        let stores = KINDS
-            .iter()
+        let stores = watched()
             .map(|kind| {
                 let resource = resource(kind);
                 let api: Api<DynamicObject> = Api::all_with(client.clone(), &resource);
@@ -57,7 +51,7 @@ impl Chaos {
                     }
                     std::future::ready(())
                 }));
-                store
+                (kind, store)
             })
             .collect();
         Self {
@@ -69,7 +63,7 @@ impl Chaos {
 
     /// Whether the first complete view of the kinds that every cluster here serves is there.
     pub async fn ready(&self) {
-        for store in &self.stores[..3] {
+        for (_, store) in &self.stores[..3] {
             // A writer lives as long as its watch, which ends with this.
             let _ = store.wait_until_ready().await;
         }
@@ -77,11 +71,8 @@ impl Chaos {
 
     /// Whether everything of a kind has been seen once.
     pub fn is_complete(&self, kind: &str) -> bool {
-        let store = KINDS
-            .iter()
-            .zip(&self.stores)
-            .find_map(|(name, store)| (*name == kind).then_some(store));
-        store.is_some_and(|store| {
+        let store = self.stores.iter().find(|(name, _)| *name == kind);
+        store.is_some_and(|(_, store)| {
             store
                 .wait_until_ready()
                 .now_or_never()
@@ -93,7 +84,7 @@ impl Chaos {
     pub fn objects(&self) -> Vec<Value> {
         self.stores
             .iter()
-            .flat_map(Store::state)
+            .flat_map(|(_, store)| store.state())
             .filter_map(|object| serde_json::to_value(object.as_ref()).ok())
             .collect()
     }

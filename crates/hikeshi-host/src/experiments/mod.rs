@@ -40,6 +40,8 @@ pub(crate) struct Experiments {
     prometheus: Prometheus,
     cujs: Cujs,
     slo_clock: f64,
+    /// Where an object goes that names no namespace.
+    namespace: String,
     book: tokio::sync::Mutex<Book>,
     /// The newest creator of each resource, namespace and name.
     creators: Mutex<HashMap<(String, String, String), String>>,
@@ -56,6 +58,7 @@ impl Experiments {
         prometheus: Prometheus,
         cujs: Cujs,
         slo_clock: f64,
+        namespace: String,
         folder: &Path,
     ) -> Result<Self, HistoryError> {
         let changed = Arc::new(Notify::new());
@@ -64,6 +67,7 @@ impl Experiments {
             prometheus,
             cujs,
             slo_clock,
+            namespace,
             book: tokio::sync::Mutex::new(Book::open(folder)?),
             creators: Mutex::default(),
             changed,
@@ -83,11 +87,7 @@ impl Experiments {
     }
 
     fn creator(&self, kind: &str, namespace: &str, name: &str) -> Option<String> {
-        let key = (
-            hikeshi_experiment::plural(kind),
-            namespace.to_owned(),
-            name.to_owned(),
-        );
+        let key = (hikeshi_chaos::plural(kind), namespace.to_owned(), name.to_owned());
         self.creators
             .lock()
             .unwrap_or_else(PoisonError::into_inner)

@@ -4,9 +4,9 @@ use async_trait::async_trait;
 use hikeshi_experiment::api::{BlastRadius, CheckNow, Detail, Phase, Preview, Problem};
 use hikeshi_experiment::life::Asked;
 use hikeshi_experiment::manifest::{self, Manifest, Reading};
-use hikeshi_experiment::{Check, Experiment, Role, api, duration, effect, selector};
+use hikeshi_experiment::{Check, Experiment, Role, api, duration, effect, selector, targets, traffic};
 use hikeshi_scenario::Text;
-use hikeshi_server::api::{ApiError, ExperimentHost, NotStarted};
+use hikeshi_server::api::{ApiError, ExperimentHost, NotStarted, Wanted};
 use jiff::Timestamp;
 use serde_json::json;
 
@@ -20,12 +20,25 @@ impl ExperimentHost for Host {
         self.experiments.book.lock().await.list(self.running().is_none())
     }
 
-    async fn preview(&self, manifest: &str) -> Preview {
-        self.experiments.preview(manifest).await
+    async fn preview(&self, manifest: &str, namespace: Option<&str>) -> Preview {
+        self.experiments.preview(manifest, namespace).await
     }
 
-    async fn start(&self, manifest: &str, by: &str, seconds: Option<f64>) -> Result<String, NotStarted> {
-        self.experiments.start(manifest, by, seconds).await
+    async fn start(&self, wanted: Wanted<'_>) -> Result<String, NotStarted> {
+        self.experiments.start(wanted).await
+    }
+
+    async fn targets(&self) -> Result<api::Targets, ApiError> {
+        let (prometheus, chaos) = (&self.experiments.prometheus, &self.experiments.chaos);
+        let (cluster, routes) = tokio::join!(chaos.cluster(), measure::routes(prometheus));
+        let cluster = cluster.map_err(unseen)?;
+        let namespace = &self.experiments.namespace;
+        Ok(targets::targets(
+            &cluster,
+            &routes,
+            &self.experiments.cujs,
+            namespace,
+        ))
     }
 
     async fn show(&self, id: &str) -> Option<Detail> {
@@ -50,8 +63,13 @@ impl Host {
 }
 
 impl Experiments {
-    async fn preview(&self, text: &str) -> Preview {
-        let reading = manifest::read(text, &self.cujs, self.slo_clock);
+    fn read(&self, text: &str, namespace: Option<&str>) -> Reading {
+        let namespace = namespace.unwrap_or(&self.namespace);
+        manifest::read(text, &self.cujs, self.slo_clock, namespace)
+    }
+
+    async fn preview(&self, text: &str, namespace: Option<&str>) -> Preview {
+        let reading = self.read(text, namespace);
         let Reading {
             mut problems,
             manifest,
@@ -77,14 +95,20 @@ impl Experiments {
                 normalized: String::new(),
             };
         };
-        let mut blast_radius = match self.chaos.cluster().await {
-            Ok(cluster) => selector::blast_radius(&manifest.object, &namespace, &cluster),
+        let blast_radius = match self.chaos.cluster().await {
+            Ok(cluster) => {
+                let measured = measure::traffic(&self.prometheus, &cluster).await;
+                let object = &manifest.object;
+                BlastRadius {
+                    traffic: traffic::traffic(object, &namespace, &cluster, &measured, &self.cujs),
+                    ..selector::blast_radius(object, &namespace, &cluster)
+                }
+            }
             Err(error) => {
                 tracing::warn!(%error, "the cluster could not be looked at for a preview");
                 BlastRadius::default()
             }
         };
-        measure::traffic(&self.prometheus, &mut blast_radius).await;
         let series = measure::series(&self.prometheus, manifest.checks.iter(), None).await;
         let (mut hypothesis, mut guards) = (Vec::new(), Vec::new());
         for (check, values) in manifest.checks.iter().zip(series) {
@@ -119,8 +143,14 @@ impl Experiments {
         }
     }
 
-    async fn start(&self, text: &str, by: &str, seconds: Option<f64>) -> Result<String, NotStarted> {
-        let reading = manifest::read(text, &self.cujs, self.slo_clock);
+    async fn start(&self, wanted: Wanted<'_>) -> Result<String, NotStarted> {
+        let Wanted {
+            manifest: text,
+            by,
+            seconds,
+            namespace,
+        } = wanted;
+        let reading = self.read(text, namespace);
         let Some(mut manifest) = reading.manifest else {
             return Err(NotStarted::Problems(reading.problems));
         };
@@ -141,16 +171,12 @@ impl Experiments {
             return Err(NotStarted::Problems(problems));
         }
         let values: Vec<_> = series.into_iter().map(Result::ok).collect();
-        let cluster =
-            self.chaos.cluster().await.map_err(|error| {
-                ApiError::Unavailable(format!("the cluster could not be looked at: {error}"))
-            })?;
+        let cluster = self.chaos.cluster().await.map_err(unseen)?;
         let ready = selector::ready(&manifest.object, &manifest.namespace, &cluster);
         let now = Timestamp::now();
-        let mut book = self.book.lock().await;
-        let id = book.new_id(&manifest.name, now);
         let mut experiment = Experiment::new(Asked {
-            id: id.clone(),
+            // Known once its place in the book is.
+            id: String::new(),
             name: manifest.name.clone(),
             namespace: manifest.namespace.clone(),
             kind: manifest.kind.clone(),
@@ -162,6 +188,11 @@ impl Experiments {
             limit_s: seconds,
             at: now,
         });
+        experiment.workloads = traffic::workloads(&manifest.object, &manifest.namespace, &cluster);
+        measure::past(&self.prometheus, &mut experiment, now).await;
+        let mut book = self.book.lock().await;
+        let id = book.new_id(&manifest.name, now);
+        experiment.id.clone_from(&id);
         if !experiment.before(now, &values, Some(ready)) {
             experiment.give_up(now);
             book.put(experiment);
@@ -240,6 +271,10 @@ impl Experiments {
     }
 }
 
+fn unseen(error: kube::Error) -> ApiError {
+    ApiError::Unavailable(format!("the cluster could not be looked at: {error}"))
+}
+
 /// Prometheus refused the query: that is a mistake in the manifest. That it is not there is none.
 fn refused(text: &str, check: &Check, error: Option<&PrometheusError>) -> Option<Problem> {
     let Some(PrometheusError::Query(words)) = error else {
@@ -250,8 +285,11 @@ fn refused(text: &str, check: &Check, error: Option<&PrometheusError>) -> Option
     Some(Problem {
         line,
         column,
-        path: format!("metadata.annotations.{key}"),
-        message: format!("Prometheus refuses it: {words}"),
+        path: manifest::annotation_path(&key),
+        message: Text {
+            ja: format!("Prometheus が受け付けません: {words}"),
+            en: format!("Prometheus refuses it: {words}"),
+        },
         suggestion: None,
     })
 }

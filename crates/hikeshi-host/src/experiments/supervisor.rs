@@ -6,8 +6,7 @@ use hikeshi_experiment::api::Phase;
 use hikeshi_experiment::life::{Action, Asked, Seen, step};
 use hikeshi_experiment::manifest::checks_of;
 use hikeshi_experiment::selector::{self, Cluster};
-use hikeshi_experiment::{Experiment, annotations};
-use hikeshi_scenario::Text;
+use hikeshi_experiment::{Experiment, annotations, traffic};
 use jiff::Timestamp;
 use serde_json::Value;
 
@@ -94,19 +93,19 @@ impl Experiments {
             });
             experiment.uid = Some(uid.to_owned());
             for words in misread {
-                experiment.say(
-                    now,
-                    Text {
-                        ja: words.clone(),
-                        en: words,
-                    },
-                );
+                experiment.say(now, words);
             }
             let before = created.checked_sub(BEFORE).unwrap_or(created);
             let checks = experiment.measured.iter().map(|measured| &measured.check);
             let values = measure::values(&self.prometheus, checks, Some(before)).await;
-            let ready = self.chaos.cluster().await.ok();
-            let ready = ready.map(|cluster| selector::ready(object, namespace, &cluster));
+            let cluster = self.chaos.cluster().await.ok();
+            let ready = cluster
+                .as_ref()
+                .map(|cluster| selector::ready(object, namespace, cluster));
+            if let Some(cluster) = &cluster {
+                experiment.workloads = traffic::workloads(object, namespace, cluster);
+            }
+            measure::past(&self.prometheus, &mut experiment, before).await;
             experiment.ending = !experiment.before(before, &values, ready);
             self.book.lock().await.put(experiment);
         }
@@ -114,7 +113,7 @@ impl Experiments {
 
     /// One look at one experiment.
     async fn look(&self, id: &str, objects: &[Value], cluster: Option<&Cluster>) {
-        let (uid, kind, checks, created, met) = {
+        let (uid, kind, checks, created, met, edges) = {
             let book = self.book.lock().await;
             let Some(experiment) = book.all.get(id) else {
                 return;
@@ -122,14 +121,29 @@ impl Experiments {
             let Some(uid) = experiment.uid.clone() else { return };
             let checks: Vec<_> = experiment.measured.iter().map(|m| m.check.clone()).collect();
             let met = book.met.contains(&uid);
-            (uid, experiment.kind.clone(), checks, experiment.created_at, met)
+            let edges = experiment.window(Timestamp::now()).map(|seconds| {
+                let sources_too = experiment.touches_sources();
+                (experiment.workloads.clone(), sources_too, seconds)
+            });
+            (
+                uid,
+                experiment.kind.clone(),
+                checks,
+                experiment.created_at,
+                met,
+                edges,
+            )
         };
         let object = objects.iter().find(|object| text(object, "/metadata/uid") == uid);
         let young = Timestamp::now().duration_since(created).unsigned_abs() < ARRIVES;
         if object.is_none() && (!self.chaos.is_complete(&kind) || (!met && young)) {
             return;
         }
-        let values = measure::values(&self.prometheus, checks.iter(), None).await;
+        let flows = async {
+            let (workloads, sources_too, seconds) = edges?;
+            Some(measure::edges(&self.prometheus, &workloads, sources_too, seconds, None).await)
+        };
+        let (values, edges) = tokio::join!(measure::values(&self.prometheus, checks.iter(), None), flows);
         let mut book = self.book.lock().await;
         let Some(mut experiment) = book.all.get(id).cloned() else {
             return;
@@ -144,6 +158,7 @@ impl Experiments {
             object: object.cloned(),
             children: children(&uid, objects),
             values,
+            edges,
             ready: cluster.map(|cluster| selector::ready(&experiment.object, &experiment.namespace, cluster)),
         };
         let actions = step(&mut experiment, &seen);

@@ -10,7 +10,7 @@ use axum::response::{IntoResponse, Response};
 use super::App;
 use super::session::Session;
 use crate::api::experiment::{Created, Manifest, Refused};
-use crate::api::{ApiError, ExperimentHost, NotStarted, Viewer};
+use crate::api::{ApiError, ExperimentHost, NotStarted, Viewer, Wanted};
 
 /// The experiments, for a host or a facilitator.
 fn experiments<'a>(app: &'a App, viewer: &Viewer) -> Result<&'a dyn ExperimentHost, ApiError> {
@@ -36,7 +36,7 @@ pub(super) async fn preview(
     Session(viewer): Session,
     Json(Manifest { manifest }): Json<Manifest>,
 ) -> Result<Response, ApiError> {
-    Ok(Json(experiments(&app, &viewer)?.preview(&manifest).await).into_response())
+    Ok(Json(experiments(&app, &viewer)?.preview(&manifest, None).await).into_response())
 }
 
 pub(super) async fn start(
@@ -44,10 +44,13 @@ pub(super) async fn start(
     Session(viewer): Session,
     Json(Manifest { manifest }): Json<Manifest>,
 ) -> Result<Response, ApiError> {
-    let started = experiments(&app, &viewer)?
-        .start(&manifest, &viewer.name, None)
-        .await;
-    match started {
+    let wanted = Wanted {
+        manifest: &manifest,
+        by: &viewer.name,
+        seconds: None,
+        namespace: None,
+    };
+    match experiments(&app, &viewer)?.start(wanted).await {
         Ok(id) => Ok((StatusCode::CREATED, Json(Created { id })).into_response()),
         Err(NotStarted::Api(error)) => Err(error),
         Err(NotStarted::Problems(problems)) => {
@@ -55,6 +58,13 @@ pub(super) async fn start(
             Ok((StatusCode::BAD_REQUEST, Json(Refused { error, problems })).into_response())
         }
     }
+}
+
+pub(super) async fn targets(
+    State(app): State<Arc<App>>,
+    Session(viewer): Session,
+) -> Result<Response, ApiError> {
+    Ok(Json(experiments(&app, &viewer)?.targets().await?).into_response())
 }
 
 pub(super) async fn show(

@@ -9,6 +9,7 @@ use std::path::Path;
 use hikeshi_experiment::api::{Detail, Experiments, Preview, Problem, Verdict};
 use hikeshi_experiment::{Manifest, duration, manifest};
 use hikeshi_scenario::Text;
+use kube::config::Kubeconfig;
 use serde::de::DeserializeOwned;
 
 use super::args::{ExperimentCommand, Lang};
@@ -62,21 +63,48 @@ fn ask<T: DeserializeOwned>(paths: &Paths, request: AboutExperiment) -> Result<T
     serde_json::from_value(answer).component("reading control's answer")
 }
 
+/// A manifest as it was read.
+struct Read {
+    text: String,
+    manifest: Manifest,
+    /// Where an object goes that names no namespace.
+    namespace: String,
+}
+
 /// Text and manifest of a file; every slip is said with its place before anything is asked for.
-fn read(file: &Path) -> Result<(String, Manifest), Failure> {
+fn read(file: &Path, lang: Lang) -> Result<Read, Failure> {
     let text = std::fs::read_to_string(file)
         .map_err(|error| Failure::usage(format!("{}: {error}", file.display())))?;
-    let up = Record::read(&Paths::from_environment()?).and_then(|record| record.system);
+    let paths = Paths::from_environment()?;
+    let namespace = usual_namespace(&paths);
+    let up = Record::read(&paths).and_then(|record| record.system);
     let system = up.as_deref().unwrap_or(USUAL_SYSTEM);
     let cujs = session::cujs(&crate::paths::share()?, system)?;
-    let reading = manifest::read(&text, &cujs, session::SLO_CLOCK);
+    let reading = manifest::read(&text, &cujs, session::SLO_CLOCK, &namespace);
     match reading.manifest {
-        Some(manifest) => Ok((text, manifest)),
-        None => Err(refusal(file, &reading.problems)),
+        Some(manifest) => Ok(Read {
+            text,
+            manifest,
+            namespace,
+        }),
+        None => Err(refusal(file, &reading.problems, lang)),
     }
 }
 
-fn refusal(file: &Path, problems: &[Problem]) -> Failure {
+/// The namespace of our own kubeconfig's context: where kubectl would put it.
+fn usual_namespace(paths: &Paths) -> String {
+    let context = Kubeconfig::read_from(paths.kubeconfig()).ok().and_then(|config| {
+        let current = config.current_context?;
+        let named = config
+            .contexts
+            .into_iter()
+            .find(|context| context.name == current)?;
+        named.context?.namespace
+    });
+    context.unwrap_or_else(|| "default".to_owned())
+}
+
+fn refusal(file: &Path, problems: &[Problem], lang: Lang) -> Failure {
     let file = file.display();
     let line = |problem: &Problem| {
         let Problem {
@@ -93,25 +121,31 @@ fn refusal(file: &Path, problems: &[Problem]) -> Failure {
         };
         let meant = suggestion
             .as_ref()
-            .map(|meant| format!("; did you mean `{meant}`?"))
+            .map(|meant| match lang {
+                Lang::Ja => format!(" (もしかして `{meant}`?)"),
+                Lang::En => format!("; did you mean `{meant}`?"),
+            })
             .unwrap_or_default();
-        format!("{file}:{line}:{column}: {at}{message}{meant}")
+        format!("{file}:{line}:{column}: {at}{}{meant}", lang.of(message))
     };
     Failure::usage(problems.iter().map(line).collect::<Vec<_>>().join("\n"))
 }
 
 fn begin(file: &Path, lasts: Option<&str>, json: bool, lang: Lang) -> Result<(), Failure> {
     let paths = Paths::from_environment()?;
-    let (text, manifest) = read(file)?;
+    let Read {
+        text,
+        manifest,
+        namespace,
+    } = read(file, lang)?;
     let seconds = seconds(lasts, &manifest)?;
-    let preview: Preview = ask(
-        &paths,
-        AboutExperiment::Preview {
-            manifest: text.clone(),
-        },
-    )?;
+    let asked = AboutExperiment::Preview {
+        manifest: text.clone(),
+        namespace: namespace.clone(),
+    };
+    let preview: Preview = ask(&paths, asked)?;
     if !preview.problems.is_empty() {
-        return Err(refusal(file, &preview.problems));
+        return Err(refusal(file, &preview.problems, lang));
     }
     let lasts = seconds.or(preview.duration_s);
     if !json {
@@ -119,13 +153,14 @@ fn begin(file: &Path, lasts: Option<&str>, json: bool, lang: Lang) -> Result<(),
     }
     let start = AboutExperiment::Start {
         manifest: text,
+        namespace,
         by: who(),
         seconds,
     };
     let answer: serde_json::Value = ask(&paths, start)?;
     let Some(id) = answer["id"].as_str() else {
         let problems: Vec<Problem> = serde_json::from_value(answer["problems"].clone()).unwrap_or_default();
-        return Err(refusal(file, &problems));
+        return Err(refusal(file, &problems, lang));
     };
     let detail = follow::to_the_end(&paths, id, lasts, json, lang)?;
     conclude(&detail, json, lang)

@@ -203,6 +203,11 @@ impl Control {
             agent,
             shutdown.clone(),
         ));
+        tokio::spawn(host_service::keep_edges(
+            client.clone(),
+            host_addresses.clone(),
+            shutdown.clone(),
+        ));
         Ok(Self {
             paths,
             share,

@@ -1,6 +1,6 @@
 //! Experiments, asked for on `control.sock` by the machine's owner.
 
-use hikeshi_server::api::{ApiError, ExperimentHost, NotStarted};
+use hikeshi_server::api::{ApiError, ExperimentHost, NotStarted, Wanted};
 use serde_json::{Value, json};
 
 use super::protocol::AboutExperiment;
@@ -9,18 +9,28 @@ use crate::failure::{Context, Failure};
 /// Answers a request about experiments.
 pub async fn answer(host: &dyn ExperimentHost, asked: AboutExperiment) -> Result<Value, Failure> {
     match asked {
-        AboutExperiment::Preview { manifest } => {
-            serde_json::to_value(host.preview(&manifest).await).component("telling a preview")
+        AboutExperiment::Preview { manifest, namespace } => {
+            let preview = host.preview(&manifest, Some(&namespace)).await;
+            serde_json::to_value(preview).component("telling a preview")
         }
         AboutExperiment::Start {
             manifest,
+            namespace,
             by,
             seconds,
-        } => match host.start(&manifest, &by, seconds).await {
-            Ok(id) => Ok(json!({"id": id})),
-            Err(NotStarted::Problems(problems)) => Ok(json!({"problems": problems})),
-            Err(NotStarted::Api(error)) => Err(failure(error)),
-        },
+        } => {
+            let wanted = Wanted {
+                manifest: &manifest,
+                by: &by,
+                seconds,
+                namespace: Some(&namespace),
+            };
+            match host.start(wanted).await {
+                Ok(id) => Ok(json!({"id": id})),
+                Err(NotStarted::Problems(problems)) => Ok(json!({"problems": problems})),
+                Err(NotStarted::Api(error)) => Err(failure(error)),
+            }
+        }
         AboutExperiment::List => serde_json::to_value(host.list().await).component("telling experiments"),
         AboutExperiment::Show { id } => match host.show(&id).await {
             Some(detail) => serde_json::to_value(detail).component("telling an experiment"),

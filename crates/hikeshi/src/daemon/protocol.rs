@@ -36,10 +36,14 @@ pub enum AboutExperiment {
     /// What a manifest would do.
     Preview {
         manifest: String,
+        /// Where it goes when it names no namespace.
+        namespace: String,
     },
     /// Begin one; answers its id, or its manifest's problems.
     Start {
         manifest: String,
+        /// Where it goes when it names no namespace.
+        namespace: String,
         by: String,
         /// Ends it after so long, in place of what the manifest says.
         seconds: Option<f64>,

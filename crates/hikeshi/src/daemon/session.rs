@@ -13,7 +13,9 @@ use tokio::sync::mpsc;
 
 use super::{certificate, secrets};
 use crate::control::record::{Record, Secrets};
-use crate::control::{Control, ControlOptions, host_service, ports, process::ProcessId, seats};
+use crate::control::{
+    Control, ControlOptions, SYSTEM_NAMESPACE, host_service, ports, process::ProcessId, seats,
+};
 use crate::failure::{Context, Failure};
 use crate::paths::Paths;
 
@@ -87,6 +89,7 @@ impl Running {
                 },
                 upstream: upstream(&control),
                 slo_clock: SLO_CLOCK,
+                namespace: SYSTEM_NAMESPACE.to_owned(),
             },
             alerts,
             audit,

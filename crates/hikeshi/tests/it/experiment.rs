@@ -19,6 +19,10 @@ kind: Namespace
 metadata: {name: monitoring}
 ---
 apiVersion: v1
+kind: Namespace
+metadata: {name: chirpy}
+---
+apiVersion: v1
 kind: ConfigMap
 metadata: {name: nginx, namespace: default}
 data:
@@ -68,6 +72,28 @@ data:
         scrape_timeout: 3s
         metrics_path: /test/metrics
         static_configs: [{targets: ['nginx.default.svc.cluster.local:80']}]
+      - job_name: edges
+        scrape_interval: 1s
+        scrape_timeout: 1s
+        static_configs: [{targets: ['edges.hikeshi-system.svc.cluster.local:80']}]
+---
+apiVersion: v1
+kind: Pod
+metadata: {name: caller, namespace: default}
+spec:
+  containers:
+    - name: caller
+      image: debian
+      command: [python3, -u, -c]
+      args:
+        - |
+          import time, urllib.request
+          while True:
+              try:
+                  urllib.request.urlopen("http://nginx/test/page", timeout=5).read()
+              except OSError:
+                  pass
+              time.sleep(0.1)
 ---
 apiVersion: v1
 kind: Service
@@ -162,6 +188,7 @@ async fn experiments_from_hypothesis_to_history() {
     a_slip_is_refused_at_its_place(&home);
     the_steady_state_is_measured(&home).await;
     ingress::shares_requests_exactly(&home, &admin).await;
+    the_traffic_that_would_be_hit_is_told_before_it_starts(&home);
     it_is_refuted_with_figures_and_recovery(&home, &admin).await;
     it_holds(&home);
     a_guard_ends_what_kubectl_applied(&home, &admin).await;
@@ -181,6 +208,12 @@ fn a_slip_is_refused_at_its_place(home: &Home) {
         said.contains("slip.yaml:11:9: spec.mode") && said.contains("did you mean `all`"),
         "{said}"
     );
+    let path = path.to_str().expect("a plain path");
+    let said = text(&home.run(&["experiment", "run", path, "--lang", "ja"]).stderr);
+    assert!(
+        said.contains("slip.yaml:11:9: spec.mode") && said.contains("のどれかにしてください"),
+        "{said}"
+    );
 }
 
 const P: &str = r#"scrape_duration_seconds{job="nginx"}"#;
@@ -191,12 +224,59 @@ async fn the_steady_state_is_measured(home: &Home) {
         .as_str()
         .expect("Prometheus' address")
         .to_owned();
-    let url = format!("http://{prometheus}/prometheus/api/v1/query?query=up%7Bjob%3D%22nginx%22%7D%3D%3D1");
-    eventually("Prometheus scrapes nginx", SOON, async || {
-        let answer: Value = reqwest::get(&url).await.ok()?.json().await.ok()?;
-        (!answer["data"]["result"].as_array()?.is_empty()).then_some(())
-    })
-    .await;
+    let url = format!("http://{prometheus}/prometheus/api/v1/query");
+    for (what, query) in [
+        ("Prometheus scrapes nginx", r#"up{job="nginx"} == 1"#),
+        (
+            "Prometheus scrapes who calls nginx from the data plane",
+            r#"rate(hikeshi_edge_requests_total{source="caller",destination="nginx"}[10s]) > 1"#,
+        ),
+    ] {
+        eventually(what, SOON, async || {
+            let asked = reqwest::Client::new().get(&url).query(&[("query", query)]);
+            let answer: Value = asked.send().await.ok()?.json().await.ok()?;
+            (!answer["data"]["result"].as_array()?.is_empty()).then_some(())
+        })
+        .await;
+    }
+}
+
+fn the_traffic_that_would_be_hit_is_told_before_it_starts(home: &Home) {
+    let requests = regex::Regex::new(r"requests: ([0-9.]+)(?: - ([0-9.]+))? of ([0-9.]+) per second")
+        .expect("an expression");
+    let told = |name: &str, manifest: String| {
+        let path = file(home, name, &manifest);
+        let said = home.ok(&[
+            "experiment",
+            "run",
+            path.to_str().expect("a plain path"),
+            "--lang",
+            "en",
+        ]);
+        let found = requests
+            .captures(&said)
+            .unwrap_or_else(|| panic!("no figure in {said}"));
+        let number = |at: usize| {
+            found
+                .get(at)
+                .map(|text| text.as_str().parse::<f64>().expect("a number"))
+        };
+        (number(1), number(2), number(3), said)
+    };
+    let all = talk("all", &[("percent", "50")], "  duration: 2s\n").replace("  path: '/test*'\n", "");
+    let (least, most, of, said) = told("all.yaml", all);
+    let (least, of) = (least.expect("a figure"), of.expect("a figure"));
+    assert!(
+        most.is_none() && of > 1.0 && (least - of / 2.0).abs() < 0.1,
+        "{said}"
+    );
+    // Between pods no path is counted: a range, and why.
+    let (least, most, _, said) = told("path.yaml", talk("path", &[], "  duration: 2s\n"));
+    assert!(
+        least == Some(0.0) && most.is_some_and(|most| most > 1.0),
+        "{said}"
+    );
+    assert!(said.contains("counted without path and method"), "{said}");
 }
 
 async fn it_is_refuted_with_figures_and_recovery(home: &Home, admin: &Kubectl) {
@@ -208,6 +288,8 @@ async fn it_is_refuted_with_figures_and_recovery(home: &Home, admin: &Kubectl) {
         (1, Some("refuted")),
         "{detail:#}"
     );
+    // Where kubectl would put it: the kubeconfig's own namespace.
+    assert_eq!(detail["namespace"], "chirpy");
     assert_eq!(
         (detail["hit"].as_u64(), detail["phase"].as_str()),
         (Some(2), Some("ended"))
@@ -223,6 +305,7 @@ async fn it_is_refuted_with_figures_and_recovery(home: &Home, admin: &Kubectl) {
         "{check}"
     );
     assert_eq!(check["holds"], false);
+    the_edges_tell_of_it(&detail);
     assert_eq!(detail["recovery"]["verified"], true);
     for record in detail["records"].as_array().expect("records") {
         assert!(
@@ -232,6 +315,41 @@ async fn it_is_refuted_with_figures_and_recovery(home: &Home, admin: &Kubectl) {
     }
     let left = admin.ok("get httpchaos -A -o name").await;
     assert_eq!(left, "", "nothing is left in the cluster");
+}
+
+/// The caller's requests before, during and after, and the figure's points from before the start.
+fn the_edges_tell_of_it(detail: &Value) {
+    let edges = detail["edges"].as_array().expect("edges");
+    let edge = edges
+        .iter()
+        .find(|edge| edge["source"] == "caller" && edge["destination"] == "nginx")
+        .unwrap_or_else(|| panic!("no edge from the caller: {edges:?}"));
+    let of = |phase: &str, figure: &str| {
+        edge[phase][figure]
+            .as_f64()
+            .unwrap_or_else(|| panic!("no {figure} {phase}: {edge}"))
+    };
+    assert!(
+        of("before", "p50_s") < 0.5 && of("during", "p50_s") >= 1.0,
+        "{edge}"
+    );
+    assert!(
+        of("during", "error_share") > 0.9 && of("during", "p99_s") >= 1.0,
+        "{edge}"
+    );
+    let rates = ["before", "during", "after"].map(|phase| of(phase, "requests_per_second"));
+    assert!(rates[1] < 2.0 && rates[2] > rates[1], "{edge}");
+    let started: jiff::Timestamp = detail["started_at"]
+        .as_str()
+        .expect("a time")
+        .parse()
+        .expect("a time");
+    let first = detail["figures"][0]["points"][0][0].as_f64().expect("a point");
+    assert!(
+        first < started.as_duration().as_secs_f64() - 5.0,
+        "{}",
+        detail["figures"]
+    );
 }
 
 fn it_holds(home: &Home) {
@@ -250,7 +368,7 @@ fn it_holds(home: &Home) {
         .iter()
         .map(|one| one["verdict"].as_str().unwrap_or_default())
         .collect();
-    assert_eq!(verdicts, ["held", "refuted"], "newest first");
+    assert_eq!(verdicts, ["held", "refuted", "", ""], "newest first");
     let shown = home.ok(&["experiment", "show", "last", "--lang", "ja"]);
     assert!(
         shown.contains("復旧: 確認済み") && shown.contains("成立"),

@@ -7,27 +7,7 @@ use crate::harness::Home;
 use crate::kubectl::Kubectl;
 
 /// Slide 42, letter by letter; only its comments are left out.
-const MANIFEST: &str = "\
-kind: HTTPChaos
-apiVersion: chaos-mesh.org/v1alpha1
-metadata:
-  name: http-delay
-spec:
-  selector:
-    namespaces:
-      - default
-    labelSelectors:
-      app: nginx-app
-  mode: all
-  target: Response
-  port: 80
-  path: '/test*'
-  delay: 1s
-  replace:
-    code: 500
-    headers:
-      server: nginx-test
-";
+const MANIFEST: &str = include_str!("../../../hikeshi-experiment/tests/talk.yaml");
 
 /// nginx as people write it, with a port that has no name, and a client with one connection that it keeps.
 const SYSTEM: &str = r#"

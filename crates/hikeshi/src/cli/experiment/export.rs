@@ -15,7 +15,7 @@ const EXAMPLES: (&str, &str, &str) = ("my-cluster", "111122223333", "ap-northeas
 
 pub fn run(args: &ExportArgs) -> Result<(), Failure> {
     let lang = Lang::or_environment(args.lang);
-    let (_, manifest) = read(&args.aws_fis)?;
+    let manifest = read(&args.aws_fis, lang)?.manifest;
     let mut examples = Vec::new();
     let mut given = |value: Option<String>, name: &'static str, example: &str| {
         value.filter(|value| !value.is_empty()).unwrap_or_else(|| {

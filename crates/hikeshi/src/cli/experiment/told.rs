@@ -1,6 +1,8 @@
 //! Experiments in lines for people.
 
-use hikeshi_experiment::api::{CheckNow, CheckResult, Detail, Phase, Preview, Summary};
+use hikeshi_experiment::api::{
+    CheckNow, CheckResult, Detail, EdgeFigures, Flow, Phase, Preview, Range, Summary, Traffic,
+};
 use hikeshi_experiment::{Role, duration};
 
 use super::super::output;
@@ -34,19 +36,7 @@ pub fn preview(preview: &Preview, lasts: Option<f64>, lang: Lang) {
             service.namespace, service.name, service.port
         ));
     }
-    let requests = match (blast.requests_per_second, blast.share_of_requests) {
-        (Some(rate), Some(share)) => {
-            let (rate, share) = (figure(rate, ""), figure(share, "ratio"));
-            match lang {
-                Lang::Ja => format!("  直近のリクエスト: 毎秒 {rate} (全体の {share})"),
-                Lang::En => format!("  requests lately: {rate} per second ({share} of all)"),
-            }
-        }
-        _ => lang
-            .pick("  直近のリクエスト: 測定なし", "  requests lately: not measured")
-            .to_owned(),
-    };
-    output::line(requests);
+    traffic(&blast.traffic, lang);
     if preview.duration_s.is_none()
         && let Some(lasts) = lasts
     {
@@ -75,6 +65,50 @@ pub fn preview(preview: &Preview, lasts: Option<f64>, lang: Lang) {
         .guards
         .iter()
         .for_each(|check| each(lang.pick("ガード", "guard"), check));
+}
+
+/// What of the traffic it would touch, and what of that is not known.
+fn traffic(traffic: &Traffic, lang: Lang) {
+    if let (Some(all), Some(hit), Some(share)) =
+        (traffic.requests_per_second, traffic.hit_per_second, traffic.share)
+    {
+        let (all, hit, share) = (figure(all, ""), within(hit, ""), within(share, "ratio"));
+        output::line(match lang {
+            Lang::Ja => format!("  リクエスト: 毎秒 {all} 件のうち {hit} 件 ({share}) に影響"),
+            Lang::En => format!("  requests: {hit} of {all} per second are hit ({share})"),
+        });
+    } else {
+        let words = lang.pick("  リクエスト: 不明", "  requests: not known");
+        output::line(words);
+    }
+    if let Some(share) = traffic.share_of_all {
+        let share = within(share, "ratio");
+        output::line(match lang {
+            Lang::Ja => format!("  クラスタの全リクエストの {share}"),
+            Lang::En => format!("  {share} of all requests in the cluster"),
+        });
+    }
+    for journey in &traffic.journeys {
+        let (title, share) = (lang.of(&journey.title), within(journey.share, "ratio"));
+        let rate = figure(journey.per_second, "");
+        output::line(match lang {
+            Lang::Ja => format!("  ジャーニー「{title}」: 毎秒 {rate} 件のうち {share}"),
+            Lang::En => format!("  journey {title}: {share} of {rate} per second"),
+        });
+    }
+    for note in &traffic.notes {
+        output::line(format!("  * {}", lang.of(note)));
+    }
+}
+
+/// A figure within its limits.
+fn within(range: Range, unit: &str) -> String {
+    let (least, most) = (figure(range.least, unit), figure(range.most, unit));
+    if least == most {
+        most
+    } else {
+        format!("{least} - {most}")
+    }
 }
 
 /// One line of the list.
@@ -137,6 +171,13 @@ pub fn detail(detail: &Detail, lang: Lang) {
     {
         self::check(check, unit, lang);
     }
+    if !detail.edges.is_empty() {
+        output::line(lang.pick(
+            "通信 (直前 1 分 / 最中 / 後): 毎秒の件数、エラー率、p50、p99",
+            "traffic (the minute before / during / after): requests per second, errors, p50, p99",
+        ));
+    }
+    detail.edges.iter().for_each(edge);
     match (detail.recovery.verified, detail.recovery.seconds) {
         (Some(true), Some(seconds)) => output::line(match lang {
             Lang::Ja => format!("復旧: 確認済み、{seconds:.1} 秒"),
@@ -149,6 +190,31 @@ pub fn detail(detail: &Detail, lang: Lang) {
     for note in &detail.events {
         output::line(format!("  {}  {}", clock(note.at), lang.of(&note.text)));
     }
+}
+
+fn edge(edge: &EdgeFigures) {
+    let show = |flow: Option<Flow>| match flow {
+        None => "-".to_owned(),
+        Some(flow) => {
+            let of =
+                |value: Option<f64>, unit| value.map_or_else(|| "-".to_owned(), |value| figure(value, unit));
+            format!(
+                "{} {} {} {}",
+                figure(flow.requests_per_second, ""),
+                of(flow.error_share, "ratio"),
+                of(flow.p50_s, "seconds"),
+                of(flow.p99_s, "seconds")
+            )
+        }
+    };
+    output::line(format!(
+        "  {} -> {}  {} / {} / {}",
+        edge.source,
+        edge.destination,
+        show(edge.before),
+        show(edge.during),
+        show(edge.after)
+    ));
 }
 
 fn check(check: &CheckResult, unit: &str, lang: Lang) {
