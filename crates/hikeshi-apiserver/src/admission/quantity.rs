@@ -2,8 +2,12 @@
 
 use serde_json::Value;
 
+/// Kubernetes' largest quantity, 2^63 - 1, in thousandths: sums of such are far from what an `i128` holds.
+const MOST: i128 = i64::MAX as i128 * 1000;
+
 /// The value in thousandths (`100m` is 100, `1` is 1000, `1Ki` is 1,024,000), rounded up; `None` if it is no quantity.
-pub(super) fn thousandths(quantity: &Value) -> Option<i128> {
+/// As in Kubernetes, what is beyond the largest quantity is that one.
+pub(crate) fn thousandths(quantity: &Value) -> Option<i128> {
     let number;
     let text = match quantity {
         Value::String(text) => text.trim(),
@@ -49,11 +53,12 @@ pub(super) fn thousandths(quantity: &Value) -> Option<i128> {
         .checked_pow(u32::try_from(fraction.len()).ok()?)?
         .checked_mul(divisor)?;
     let value = value.checked_mul(scale)?;
-    Some(value.div_euclid(divisor) + i128::from(value.rem_euclid(divisor) != 0))
+    let value = value.div_euclid(divisor) + i128::from(value.rem_euclid(divisor) != 0);
+    Some(value.clamp(-MOST, MOST))
 }
 
 /// Thousandths as Kubernetes writes them: bytes with a binary suffix where that is exact, the rest in units or thousandths.
-pub(super) fn text(name: &str, thousandths: i128) -> String {
+pub(crate) fn text(name: &str, thousandths: i128) -> String {
     if thousandths % 1000 != 0 {
         return format!("{thousandths}m");
     }
@@ -88,6 +93,7 @@ mod tests {
         assert_eq!(there("1n"), Some(1));
         assert_eq!(there("1e3"), Some(1_000_000));
         assert_eq!(there("-1"), Some(-1000));
+        assert_eq!((there("1e35"), there("-1e35")), (Some(MOST), Some(-MOST)));
         assert_eq!(thousandths(&Value::from(3)), Some(3000));
         for bad in ["", "x", "1x", "1e99", "9E99"] {
             assert_eq!(there(bad), None, "{bad}");

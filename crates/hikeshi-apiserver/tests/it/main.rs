@@ -3,6 +3,7 @@
 mod access;
 mod autoscaling;
 mod forward;
+mod hostile;
 mod kube_rs;
 mod objects;
 mod quotas;
