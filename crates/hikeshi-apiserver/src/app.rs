@@ -30,7 +30,7 @@ use crate::{discovery, openapi, rest, sd};
 /// The Kubernetes version whose behaviour is served.
 pub(crate) const VERSION: &str = "v1.33.0";
 /// Kubernetes' own limit for a request body.
-const MAX_BODY: usize = 3 << 20;
+pub(crate) const MAX_BODY: usize = 3 << 20;
 /// Larger bodies are not repeated in the audit.
 const MAX_AUDIT_BODY: usize = 16 << 10;
 

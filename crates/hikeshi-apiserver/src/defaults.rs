@@ -295,7 +295,9 @@ fn service(service: &mut Value, view: &View) {
         .and_then(Value::as_str)
         .is_none_or(str::is_empty)
     {
-        spec["clusterIP"] = Value::from(free_cluster_ip(view));
+        // Without one, `validate::cluster_ip` says that all are taken.
+        let Some(ip) = free_cluster_ip(view) else { return };
+        spec["clusterIP"] = ip.into();
     }
     let ips = json!([spec["clusterIP"]]);
     let own = json!({"clusterIPs": ips, "ipFamilies": ["IPv4"], "ipFamilyPolicy": "SingleStack",
@@ -303,8 +305,8 @@ fn service(service: &mut Value, view: &View) {
     defaults(spec, own);
 }
 
-/// The lowest free address of 127.96.0.0/16 from 127.96.0.2 on; the first is the API server's.
-fn free_cluster_ip(view: &View) -> String {
+/// The lowest free address of 127.96.0.0/16 from 127.96.0.2 on; the first is the API server's. `None`: all are taken.
+fn free_cluster_ip(view: &View) -> Option<String> {
     let taken: std::collections::HashSet<&str> = view
         .list("services", None)
         .filter_map(|s| s["spec"]["clusterIP"].as_str())
@@ -312,7 +314,6 @@ fn free_cluster_ip(view: &View) -> String {
     (2..=0xfffe_u16)
         .map(|n| format!("127.96.{}.{}", n >> 8, n & 255))
         .find(|ip| !taken.contains(ip.as_str()))
-        .unwrap_or_else(|| "None".to_owned())
 }
 
 /// A definition is in force as soon as it is stored.

@@ -126,7 +126,7 @@ fn check(per: &str, item: &Value, amount: Amount<'_>, problems: &mut Vec<String>
     }
     for (name, ratio) in each("maxLimitRequestRatio") {
         if let (Some(limit), Some(request @ 1..)) = (amount("limits", &name), amount("requests", &name))
-            && limit * 1000 > ratio * request
+            && limit.saturating_mul(1000) > ratio.saturating_mul(request)
         {
             problems.push(format!(
                 "{name} max limit to request ratio per {per} is {}, but provided ratio is {:.6}",

@@ -2,7 +2,7 @@
 //! counted and what is stored are one.
 
 pub(crate) mod limits;
-mod quantity;
+pub(crate) mod quantity;
 pub(crate) mod quota;
 mod usage;
 

@@ -3,17 +3,22 @@
 use hikeshi_chaos::resource;
 use serde_json::Value;
 
-/// As [`resource::thousandths`], of a text or a JSON number.
-pub(super) fn thousandths(quantity: &Value) -> Option<i128> {
-    match quantity {
+/// Kubernetes' largest quantity, 2^63 - 1, in thousandths: sums of such are far from what an `i128` holds.
+const MOST: i128 = i64::MAX as i128 * 1000;
+
+/// As [`resource::thousandths`], of a text or a JSON number. As in Kubernetes, what is beyond the largest quantity is
+/// that one.
+pub(crate) fn thousandths(quantity: &Value) -> Option<i128> {
+    let exact = match quantity {
         Value::String(text) => resource::thousandths(text),
         Value::Number(number) => resource::thousandths(&number.to_string()),
         _ => None,
-    }
+    };
+    exact.map(|exact| exact.clamp(-MOST, MOST))
 }
 
 /// Thousandths as Kubernetes writes them: bytes with a binary suffix where that is exact, the rest in units or thousandths.
-pub(super) fn text(name: &str, thousandths: i128) -> String {
+pub(crate) fn text(name: &str, thousandths: i128) -> String {
     if thousandths % 1000 != 0 {
         return format!("{thousandths}m");
     }
@@ -43,6 +48,7 @@ mod tests {
         ] {
             assert_eq!(text(name, there(quantity).unwrap()), quantity);
         }
+        assert_eq!((there("1e35"), there("-1e35")), (Some(MOST), Some(-MOST)));
         assert_eq!(thousandths(&Value::from(3)), Some(3000));
         assert_eq!(thousandths(&Value::from(0.25)), Some(250));
         for bad in [Value::Null, Value::from("x"), Value::from(true)] {

@@ -47,7 +47,7 @@ fn used(view: &View, namespace: &str, quota: &Value) -> Usage {
         for object in view.list(key, Some(namespace)).filter(|o| covers(quota, key, o)) {
             for (name, amount) in usage::of(key, object) {
                 if let Some(sum) = used.get_mut(&name) {
-                    *sum += amount;
+                    *sum = sum.saturating_add(amount);
                 }
             }
         }
@@ -76,7 +76,8 @@ pub(crate) fn admit(
     }
     let mut asked = usage::of(&key, new);
     for (name, amount) in old.map(|old| usage::of(&key, old)).unwrap_or_default() {
-        *asked.entry(name).or_default() -= amount;
+        let change: &mut i128 = asked.entry(name).or_default();
+        *change = change.saturating_sub(amount);
     }
     for quota in quotas.into_iter().filter(|quota| covers(quota, &key, new)) {
         let name = quota["metadata"]["name"].as_str().unwrap_or_default();
@@ -93,7 +94,10 @@ pub(crate) fn admit(
             .iter()
             .filter(|(name, amount)| {
                 let taken = used.get(*name).copied().unwrap_or(0);
-                **amount > 0 && hard.get(*name).is_some_and(|limit| taken + **amount > *limit)
+                **amount > 0
+                    && hard
+                        .get(*name)
+                        .is_some_and(|limit| taken.saturating_add(**amount) > *limit)
             })
             .map(|(name, amount)| (name, *amount))
             .collect();

@@ -24,7 +24,10 @@ const COMPUTE: [&str; 3] = ["cpu", "memory", "ephemeral-storage"];
 /// What the object takes; `key` is its resource's name (`pods`, `deployments.apps`).
 pub(super) fn of(key: &str, object: &Value) -> Usage {
     let mut usage = Usage::from([(format!("count/{key}"), ONE)]);
-    let mut take = |name: String, amount: i128| *usage.entry(name).or_default() += amount;
+    let mut take = |name: String, amount: i128| {
+        let sum: &mut i128 = usage.entry(name).or_default();
+        *sum = sum.saturating_add(amount);
+    };
     if key == "pods" {
         if !is_over(object) {
             take("pods".into(), ONE);
@@ -81,7 +84,7 @@ pub(super) fn pod_total(spec: &Value, kind: &str, resource: &str) -> i128 {
             .map(|c| thousandths(&c["resources"][kind][resource]).unwrap_or(0))
             .collect()
     };
-    let together: i128 = amounts("containers").iter().sum();
+    let together = amounts("containers").into_iter().fold(0, i128::saturating_add);
     let first = amounts("initContainers").into_iter().max().unwrap_or(0);
     together.max(first)
 }
@@ -129,6 +132,14 @@ mod tests {
         let mut over = pod;
         over["status"] = json!({"phase": "Succeeded"});
         assert_eq!(of("pods", &over), Usage::from([("count/pods".to_owned(), 1000)]));
+    }
+
+    /// Twice as much as a quantity holds is still a sum.
+    #[test]
+    fn no_sum_overflows() {
+        let much = json!({"resources": {"requests": {"cpu": "1e35"}, "limits": {"cpu": "1e35"}}});
+        let usage = of("pods", &json!({"spec": {"containers": [much, much]}}));
+        assert_eq!(usage["requests.cpu"], 2 * 1000 * i128::from(i64::MAX));
     }
 
     #[test]

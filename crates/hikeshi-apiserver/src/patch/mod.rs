@@ -1,11 +1,11 @@
 //! Patches: strategic merge, JSON merge (RFC 7386), JSON patch (RFC 6902), and server-side apply.
 
 pub(crate) mod apply;
+mod json;
 pub(crate) mod strategic;
 
+pub(crate) use json::json;
 use serde_json::Value;
-
-use crate::status::{ApiError, ApiResult};
 
 /// The four content types of a PATCH.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -26,18 +26,6 @@ impl PatchKind {
             _ => None,
         }
     }
-}
-
-/// A JSON patch on a copy of the object.
-pub(crate) fn json(object: &Value, patch: Value) -> ApiResult<Value> {
-    let refuse = |text: String| {
-        let message = format!("the server rejected our request due to an error in our request: {text}");
-        ApiError::new(422, "Invalid", message)
-    };
-    let patch: json_patch::Patch = serde_json::from_value(patch).map_err(|e| refuse(e.to_string()))?;
-    let mut object = object.clone();
-    json_patch::patch(&mut object, &patch).map_err(|e| refuse(e.to_string()))?;
-    Ok(object)
 }
 
 /// A JSON merge patch on a copy of the object.

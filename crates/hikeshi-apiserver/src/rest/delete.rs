@@ -32,10 +32,12 @@ impl Options {
         } else {
             body(call.content_type(), &call.body)?
         };
-        let query = call
-            .params
-            .number("gracePeriodSeconds")?
-            .and_then(|n| i64::try_from(n).ok());
+        let query = match call.params.get("gracePeriodSeconds") {
+            "" => None,
+            text => Some(text.parse().map_err(|_| {
+                ApiError::bad_request(format!("gracePeriodSeconds: {text:?} is not a whole number"))
+            })?),
+        };
         let mut options = Options::from_object(&sent);
         options.grace_seconds = options.grace_seconds.or(query);
         options.orphan |= call.params.get("propagationPolicy") == "Orphan";
@@ -155,17 +157,17 @@ pub(super) fn delete_object(
     Ok((stored, false))
 }
 
-/// How long a pod may take to end; 0 when nothing of it runs.
+/// How long a pod may take to end; 0 when nothing of it runs. As in Kubernetes, less than nothing means a second.
 fn pod_grace(pod: &Value, asked: Option<i64>) -> i64 {
     let scheduled = pod["spec"]["nodeName"].as_str().is_some_and(|n| !n.is_empty());
     let over = matches!(pod["status"]["phase"].as_str(), Some("Succeeded" | "Failed"));
     if !scheduled || over {
         return 0;
     }
-    asked
+    let grace = asked
         .or(pod["spec"]["terminationGracePeriodSeconds"].as_i64())
-        .unwrap_or(30)
-        .max(0)
+        .unwrap_or(30);
+    if grace < 0 { 1 } else { grace }
 }
 
 /// Whether an update took the last finalizer of an object marked for deletion.
@@ -250,4 +252,22 @@ fn orphan_dependents(view: &mut View, owner: &Value) -> ApiResult<()> {
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_grace_below_zero_is_a_second_and_nothing_else_is_forced() {
+        let pod = |grace: i64, phase: &str| {
+            json!({"spec": {"nodeName": "n", "terminationGracePeriodSeconds": grace},
+            "status": {"phase": phase}})
+        };
+        assert_eq!(pod_grace(&pod(5, "Running"), None), 5);
+        assert_eq!(pod_grace(&pod(5, "Running"), Some(0)), 0);
+        assert_eq!(pod_grace(&pod(5, "Running"), Some(-1)), 1);
+        assert_eq!(pod_grace(&pod(-7, "Running"), None), 1);
+        assert_eq!(pod_grace(&pod(5, "Failed"), Some(-1)), 0);
+    }
 }

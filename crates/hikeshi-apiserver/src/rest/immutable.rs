@@ -34,9 +34,6 @@ pub(super) fn causes(resource: &Resource, old: &Value, new: &Value) -> Vec<(Stri
         ("batch", "Job") => ["selector", "template", "completionMode"]
             .into_iter()
             .for_each(&mut fixed),
-        ("", "Service") if before["type"] == "ClusterIP" && after["type"] == "ClusterIP" => {
-            fixed("clusterIP")
-        }
         ("", "PersistentVolumeClaim") => ["accessModes", "storageClassName", "volumeMode"]
             .into_iter()
             .for_each(&mut fixed),

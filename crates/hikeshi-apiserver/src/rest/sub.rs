@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use axum::response::Response;
 use http::Method;
+use k8s_openapi::api::autoscaling::v1::Scale;
 use serde_json::{Value, json};
 
 use super::write::replace_object;
@@ -13,6 +14,7 @@ use crate::request::Call;
 use crate::status::{ApiError, ApiResult, json_response};
 use crate::store::View;
 use crate::tables::selector_text;
+use crate::validate::{self, FieldValidation};
 
 pub(super) fn current(view: &View, call: &Call) -> ApiResult<Arc<Value>> {
     let found = view.get(&call.resource.store_key(), call.ns(), call.name());
@@ -48,6 +50,7 @@ pub(super) fn scale(app: &App, call: &Call) -> ApiResult<Response> {
             }
             _ => return Err(ApiError::method_not_allowed()),
         };
+        validate::typed::<Scale>("Scale", "v1", &scale)?;
         let replicas = scale["spec"]["replicas"].as_i64().unwrap_or(0);
         if replicas < 0 {
             let cause = format!("Invalid value: {replicas}: must be greater than or equal to 0");
@@ -62,6 +65,7 @@ pub(super) fn scale(app: &App, call: &Call) -> ApiResult<Response> {
         if let Some(revision) = scale["metadata"].get("resourceVersion") {
             new["metadata"]["resourceVersion"] = revision.clone();
         }
+        validate::fields(&call.resource, &mut new, FieldValidation::Ignore)?;
         replace_object(view, &call.resource, &old, new, false, dry_run)
     })?;
     Ok(json_response(200, &scale_of(&stored)))

@@ -3,12 +3,14 @@
 use axum::response::Response;
 use http::Method;
 use jiff::{SignedDuration, Timestamp};
+use k8s_openapi::api::authentication::v1::TokenRequest;
 use serde_json::json;
 
 use super::write::stamp;
 use crate::app::App;
 use crate::request::Call;
 use crate::status::{ApiError, ApiResult, json_response};
+use crate::validate;
 
 const USUAL_SECONDS: i64 = 3600;
 /// Kubernetes' own limits.
@@ -23,6 +25,7 @@ pub(super) fn handle(app: &App, call: &Call) -> ApiResult<Response> {
         return Err(ApiError::not_found(&call.resource, call.name()));
     }
     let mut request = call.object()?;
+    validate::typed::<TokenRequest>("TokenRequest", "v1", &request)?;
     let spec = &request["spec"];
     let refuse = |field: &str, problem: &str| {
         let message = format!(

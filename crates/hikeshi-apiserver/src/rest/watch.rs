@@ -21,6 +21,8 @@ use crate::tables::{self, Include};
 
 /// A watch ends after this when the client does not say; Kubernetes picks 30 to 60 minutes.
 const DEFAULT_TIMEOUT: Duration = Duration::from_secs(45 * 60);
+/// However long the client says: the end of a watch must be a time that a clock can show.
+const LONGEST: Duration = Duration::from_secs(24 * 60 * 60);
 /// How often an idle watch with bookmarks hears the current revision.
 const BOOKMARK_EVERY: Duration = Duration::from_secs(30);
 
@@ -36,7 +38,7 @@ pub(super) fn handle(app: &App, call: Call) -> ApiResult<Response> {
         .params
         .number("timeoutSeconds")?
         .filter(|t| *t > 0)
-        .map_or(DEFAULT_TIMEOUT, Duration::from_secs);
+        .map_or(DEFAULT_TIMEOUT, |t| Duration::from_secs(t).min(LONGEST));
     let form = Form::of(&call.headers);
     let include = Include::parse(call.params.get("includeObject"));
     let (store, shutdown) = (Arc::clone(&app.store), app.shutdown.clone());

@@ -67,15 +67,13 @@ fn accept(
     if object["metadata"].is_null() {
         object["metadata"] = json!({});
     }
+    if !object["metadata"].is_object() {
+        return Err(ApiError::bad_request("metadata is not an object"));
+    }
     let warnings = validate::fields(resource, &mut object, mode)?;
     let metadata = object["metadata"]
         .as_object_mut()
         .ok_or_else(|| ApiError::bad_request("metadata is not an object"))?;
-    for map in ["labels", "annotations"] {
-        if metadata.get(map).is_some_and(|m| !m.is_object() && !m.is_null()) {
-            return Err(ApiError::bad_request(format!("metadata.{map} is not an object")));
-        }
-    }
     if resource.namespaced {
         let given = metadata
             .get("namespace")
@@ -104,6 +102,9 @@ fn admit_host_paths(call: &Call, old: Option<&Value>, new: &Value) -> ApiResult<
 /// What a caller's own write of an object must satisfy, beyond being valid.
 fn admit_change(view: &View, call: &Call, old: Option<&Value>, new: &Value) -> ApiResult<()> {
     admit_host_paths(call, old, new)?;
+    if let (Some(old), Some("status"), false) = (old, call.sub.as_deref(), call.trusted) {
+        validate::addresses(&call.resource, old, new)?;
+    }
     rbac::admit::admit(view, &call.user, &call.resource, old, new)
 }
 
@@ -160,6 +161,7 @@ pub(crate) fn create_object(
         limits::fill_pod(view, namespace, &mut object);
     }
     validate::values(resource, &object)?;
+    validate::cluster_ip(view, resource, None, &object)?;
     validate::experiments(resource, None, &object)?;
     limits::admit(view, resource, namespace, &object)?;
     quota::admit(view, resource, namespace, None, &object)?;
@@ -299,17 +301,16 @@ pub(super) fn replace_object(
     if let (Some(fields), None) = (before.get("managedFields"), metadata.get("managedFields")) {
         metadata.insert("managedFields".into(), fields.clone());
     }
-    if &*resource.kind == "Service" && new["spec"]["clusterIP"].as_str().is_none_or(str::is_empty) {
-        for field in ["clusterIP", "clusterIPs"] {
-            if let (Some(value), true) = (old["spec"].get(field), new["spec"].is_object()) {
-                new["spec"][field] = value.clone();
-            }
-        }
+    if &*resource.kind == "Service"
+        && let Some(spec) = new["spec"].as_object_mut()
+    {
+        keep_address(&old["spec"], spec);
     }
     defaults::fill(resource, &mut new, view);
     if !status {
         quota::admit(view, resource, namespace, Some(&**old), &new)?;
         validate::values(resource, &new)?;
+        validate::cluster_ip(view, resource, Some(&**old), &new)?;
         validate::experiments(resource, Some(old), &new)?;
         let causes = immutable::causes(resource, old, &new);
         if !causes.is_empty() {
@@ -332,6 +333,22 @@ pub(super) fn replace_object(
         super::delete::remove(view, &key, &stored)?;
     }
     Ok(stored)
+}
+
+/// A Service keeps the address it has where the new spec names none; one that turns into a name gives it back.
+fn keep_address(old: &Value, new: &mut Map<String, Value>) {
+    let given = |ip: Option<&Value>| ip.and_then(Value::as_str).is_some_and(|ip| !ip.is_empty());
+    let external = new.get("type").is_some_and(|kind| kind == "ExternalName");
+    if external && new.get("clusterIP") == old.get("clusterIP") {
+        new.remove("clusterIP");
+        new.remove("clusterIPs");
+    } else if !external && !given(new.get("clusterIP")) {
+        for field in ["clusterIP", "clusterIPs"] {
+            if let Some(value) = old.get(field) {
+                new.insert(field.into(), value.clone());
+            }
+        }
+    }
 }
 
 pub(super) fn patch(app: &App, call: &Call, status: bool) -> ApiResult<Response> {
@@ -392,6 +409,9 @@ fn apply(
         return Err(ApiError::bad_request(
             "PatchOptions.meta.k8s.io \"\" is invalid: fieldManager: Required value: is required for apply patch",
         ));
+    }
+    if !(body["metadata"].is_object() || body["metadata"].is_null()) {
+        return Err(ApiError::bad_request("metadata is not an object"));
     }
     if body["metadata"]["managedFields"]
         .as_array()

@@ -4,6 +4,7 @@ mod access;
 mod autoscaling;
 mod doors;
 mod forward;
+mod hostile;
 mod kube_rs;
 mod objects;
 mod quotas;
