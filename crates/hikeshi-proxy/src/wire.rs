@@ -15,11 +15,10 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::time::Instant;
 
+use crate::bell::Watch;
 use crate::connect::Edge;
 use crate::faults::{FaultBoard, Line};
 use crate::timer::{ExactSleep, exact_sleep_until};
-
-type Change = Pin<Box<dyn Future<Output = ()> + Send>>;
 
 /// Bytes on their way.
 #[derive(Debug)]
@@ -103,7 +102,8 @@ pub(crate) struct Wire {
     back: Lane,
     /// The destination's end of file (or error) has been read but perhaps not yet handed on.
     ended: Option<io::Result<()>>,
-    change: Option<Change>,
+    /// Woken when the board moves on from `seen`.
+    change: Option<Watch>,
 }
 
 impl Wire {
@@ -141,6 +141,7 @@ impl Wire {
             return;
         }
         self.seen = version;
+        self.change = None;
         let (source, destination) = (&self.edge.source.uid, &self.edge.destination.uid);
         let out = self.board.line(source, destination);
         if !out.same(&self.out.line) {
@@ -154,20 +155,9 @@ impl Wire {
 
     /// Ready when the board has changed since [`Self::refresh`]; else the task is woken when it does.
     fn poll_change(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        loop {
-            let change = self.change.get_or_insert_with(|| {
-                let mut changed = self.board.subscribe();
-                Box::pin(async move {
-                    // The board outlives every wire that holds it.
-                    let _ = changed.changed().await;
-                })
-            });
-            match change.as_mut().poll(cx) {
-                Poll::Ready(()) => self.change = None,
-                Poll::Pending if self.board.version() != self.seen => return Poll::Ready(()),
-                Poll::Pending => return Poll::Pending,
-            }
-        }
+        let (board, seen) = (&self.board, self.seen);
+        let change = self.change.get_or_insert_with(|| board.change_since(seen));
+        Pin::new(change).poll(cx)
     }
 
     /// Sends what is due; ready when nothing waits.

@@ -41,7 +41,7 @@ pub(crate) async fn serve(
     destination: Arc<Destination>,
     stream: TcpStream,
 ) {
-    let gone = source.gone.clone();
+    let gone = source.gone.ever();
     let session = Session {
         shared,
         source,
@@ -53,7 +53,7 @@ pub(crate) async fn serve(
     tokio::select! {
         biased;
         () = session.run() => {}
-        () = gone.cancelled() => {}
+        () = gone => {}
     }
 }
 
@@ -80,7 +80,7 @@ impl Session {
     }
 
     /// A connection for this request that carries nothing: the client's own, else one that nobody has.
-    pub fn idle_connection(&mut self, request: &Request) -> Option<Connection> {
+    pub fn idle_connection(&mut self, request: &Request) -> Option<Box<Connection>> {
         let (upstream, peer) = (&request.upstream, &request.edge.destination);
         let kept = self.kept.take(upstream, peer);
         kept.or_else(|| self.shared.pool.take(&self.source, upstream, peer))

@@ -61,15 +61,15 @@ pub(super) async fn exchange(session: &mut Session, head: RequestHead) -> End {
             return answer(session, &head, account, flow, status, &message).await;
         }
     };
-    let board = session.shared.board.clone();
     let faults = {
         let (bytes, edge) = (session.client.buffer.bytes(), &request.edge);
         let (method, path) = first_line(bytes, &request.head);
         let port = request.upstream.backend.port;
+        let board = &session.shared.board;
         let faults = session
             .memory
-            .faults(&board, &edge.source, &edge.destination, port);
-        Exchange::may_hit(&faults, method, path).then_some(faults)
+            .faults(board, &edge.source, &edge.destination, port);
+        Exchange::may_hit(faults, method, path).then(|| faults.clone())
     };
     let Some(faults) = faults else {
         // Nearly every request.
@@ -95,7 +95,7 @@ pub(super) async fn exchange(session: &mut Session, head: RequestHead) -> End {
         )
         .await;
     };
-    let exchange = Exchange::of(board, &faults, &parts, arrival);
+    let exchange = Exchange::of(session.shared.board.clone(), &faults, &parts, arrival);
     let client_method = parts.method.clone();
     if !exchange.touches_request() {
         let flow = forwarded(session, &request.head);
@@ -170,13 +170,11 @@ fn route(
 ) -> Result<(Request, Account), Box<Unrouted>> {
     let bytes = session.client.buffer.bytes();
     let (method, path) = first_line(bytes, &head);
-    let resolved = session
-        .shared
-        .routes()
-        .resolve_request(&session.destination, || Asked {
-            host: host(bytes, &head),
-            path,
-        });
+    let (routes, way) = session.memory.way(&session.shared, &session.destination);
+    let resolved = routes.resolve_request(way, || Asked {
+        host: host(bytes, &head),
+        path,
+    });
     let label = if session.source.is_host() {
         (method, path)
     } else {
@@ -210,7 +208,7 @@ fn route(
     };
     let chosen = target
         .as_ref()
-        .and_then(|target| Some((target, choose(shared, target)?)));
+        .and_then(|target| Some((target, choose(target)?)));
     let Some((target, (upstream, in_flight))) = chosen else {
         let name = target.as_ref().map_or(missing, Target::name);
         let account = Account::new(
@@ -250,18 +248,29 @@ fn first_line<'a>(bytes: &'a [u8], head: &RequestHead) -> (&'a str, &'a str) {
     let text =
         |range: &std::ops::Range<usize>| std::str::from_utf8(&bytes[range.clone()]).unwrap_or_default();
     let target = text(&head.target);
-    let path = match target.split_once("://") {
-        Some((_, rest)) if !target.starts_with('/') => rest.find('/').map_or("/", |at| &rest[at..]),
-        _ => target,
+    let path = match authority_and_path(target) {
+        Some((_, path)) => path,
+        None => target,
     };
-    (text(&head.method), path.split('?').next().unwrap_or_default())
+    let end = path.bytes().position(|byte| byte == b'?');
+    (text(&head.method), &path[..end.unwrap_or(path.len())])
+}
+
+/// Of a target in absolute form, which nearly none is.
+fn authority_and_path(target: &str) -> Option<(&str, &str)> {
+    if target.starts_with('/') {
+        return None;
+    }
+    let (_, rest) = target.split_once("://")?;
+    let authority = rest.split(['/', '?']).next().unwrap_or_default();
+    Some((authority, rest.find('/').map_or("/", |at| &rest[at..])))
 }
 
 fn host<'a>(bytes: &'a [u8], head: &RequestHead) -> &'a str {
     let target = std::str::from_utf8(&bytes[head.target.clone()]).unwrap_or_default();
-    match target.split_once("://") {
-        Some((_, rest)) if !target.starts_with('/') => rest.split(['/', '?']).next().unwrap_or_default(),
-        _ => head::header(&bytes[..head.len], "host")
+    match authority_and_path(target) {
+        Some((authority, _)) => authority,
+        None => head::header(&bytes[..head.len], "host")
             .and_then(|value| std::str::from_utf8(value).ok())
             .unwrap_or_default(),
     }
@@ -335,7 +344,7 @@ async fn deliver(
 }
 
 /// `None` when the client has left meanwhile: through a partition this takes minutes.
-async fn open(shared: &Shared, client: &TcpStream, request: &Request) -> Option<io::Result<Connection>> {
+async fn open(shared: &Shared, client: &TcpStream, request: &Request) -> Option<io::Result<Box<Connection>>> {
     tokio::select! {
         opened = Connection::open(shared, request.edge.clone(), &request.upstream) => Some(opened),
         () = std::future::poll_fn(|cx| poll_left(client, cx)) => None,

@@ -79,7 +79,9 @@ impl<'a> Pump<'a> {
     }
 
     fn poll_head(&mut self, cx: &mut Context<'_>) -> Poll<Result<ResponseHead, Failure>> {
-        self.poll_alive(cx)?;
+        if let Poll::Ready(sent) = self.poll_request(cx) {
+            sent?;
+        }
         loop {
             if !self.upstream.buffer.is_empty() {
                 match ResponseHead::parse(self.upstream.buffer.bytes(), self.asked) {
@@ -94,7 +96,11 @@ impl<'a> Pump<'a> {
                 Poll::Ready(Ok(_)) => continue,
                 Poll::Ready(Err(error)) => error,
                 Poll::Pending if upstream.poll_gone(cx).is_ready() => io::ErrorKind::ConnectionReset.into(),
-                Poll::Pending => return Poll::Pending,
+                Poll::Pending => {
+                    // Only who has to wait looks whether anybody else still does.
+                    self.poll_alive(cx)?;
+                    return Poll::Pending;
+                }
             };
             return Poll::Ready(Err(Failure::NoAnswer(self.cut.take().unwrap_or(failed))));
         }
@@ -116,12 +122,6 @@ impl<'a> Pump<'a> {
     /// Carries the answer to its end. It is counted before the client can have seen the last of it.
     pub async fn carry(&mut self, mut response: Flow, account: &mut Account) -> Result<(), Broken> {
         std::future::poll_fn(|cx| {
-            if let Err(failure) = self.poll_alive(cx) {
-                return Poll::Ready(Err(match failure {
-                    Failure::BadRequest(refused) => Broken::Malformed(refused),
-                    _ => Broken::Receiver(io::ErrorKind::ConnectionAborted.into()),
-                }));
-            }
             let (client, upstream) = (&mut *self.client, &mut *self.upstream);
             let carried = response.poll(
                 cx,
@@ -130,10 +130,17 @@ impl<'a> Pump<'a> {
                 &mut client.stream,
                 || account.count(),
             );
-            if carried.is_pending() && upstream.poll_gone(cx).is_ready() {
+            if carried.is_ready() {
+                return carried;
+            }
+            if upstream.poll_gone(cx).is_ready() {
                 return Poll::Ready(Err(Broken::Sender(io::ErrorKind::ConnectionReset.into())));
             }
-            carried
+            match self.poll_alive(cx) {
+                Ok(()) => Poll::Pending,
+                Err(Failure::BadRequest(refused)) => Poll::Ready(Err(Broken::Malformed(refused))),
+                Err(_) => Poll::Ready(Err(Broken::Receiver(io::ErrorKind::ConnectionAborted.into()))),
+            }
         })
         .await
     }
