@@ -18,6 +18,7 @@ use tokio::time::Instant;
 use crate::bell::Watch;
 use crate::connect::Edge;
 use crate::faults::{FaultBoard, Line};
+use crate::socket::Direct;
 use crate::timer::{ExactSleep, exact_sleep_until};
 
 /// Bytes on their way.
@@ -233,7 +234,7 @@ impl AsyncRead for Wire {
             }
             if this.back.is_clear() && this.ended.is_none() {
                 let before = buf.filled().len();
-                ready!(Pin::new(&mut this.stream).poll_read(cx, buf))?;
+                ready!(Pin::new(&mut Direct(&this.stream)).poll_read(cx, buf))?;
                 this.edge
                     .metrics
                     .received
@@ -274,7 +275,7 @@ impl AsyncWrite for Wire {
         self.refresh();
         if self.out.is_clear() && !self.out.line.reset {
             // send(2) costs the kernel less than writev(2).
-            let count = ready!(Pin::new(&mut self.stream).poll_write(cx, buf))?;
+            let count = ready!(Pin::new(&mut Direct(&self.stream)).poll_write(cx, buf))?;
             self.edge.metrics.sent.inc_by(count as u64);
             return Poll::Ready(Ok(count));
         }

@@ -12,6 +12,7 @@ use tokio::time::{Instant, Sleep, sleep_until, timeout};
 use super::buffer::Buffer;
 use super::upstream::Kept;
 use crate::http1::{Refused, RequestHead, head};
+use crate::socket::Direct;
 
 /// What begins an HTTP/2 connection of a client that does not ask first.
 pub(super) const HTTP2_PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
@@ -124,7 +125,7 @@ impl Client {
 
     /// Reads once; an idle connection has no buffer while it waits.
     fn poll_more(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
-        let read = self.buffer.poll_fill(cx, &mut self.stream);
+        let read = self.buffer.poll_fill(cx, &mut Direct(&self.stream));
         if read.is_pending() {
             self.buffer.rest();
         }

@@ -9,6 +9,7 @@ use super::flow::{Broken, Flow};
 use super::upstream::Connection;
 use crate::http1::response::Asked;
 use crate::http1::{Refused, ResponseHead};
+use crate::socket::Direct;
 
 /// Why there is no answer, or no whole one.
 #[derive(Debug)]
@@ -54,7 +55,7 @@ impl<'a> Pump<'a> {
         let sent = self.request.poll(
             cx,
             &mut client.buffer,
-            &mut client.stream,
+            &mut Direct(&client.stream),
             &mut self.upstream.wire,
             || {},
         );
@@ -127,7 +128,7 @@ impl<'a> Pump<'a> {
                 cx,
                 &mut upstream.buffer,
                 &mut upstream.wire,
-                &mut client.stream,
+                &mut Direct(&client.stream),
                 || account.count(),
             );
             if carried.is_ready() {
