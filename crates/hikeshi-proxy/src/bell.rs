@@ -92,7 +92,9 @@ impl Future for Watch {
         let known = self.entered.take().map(|(place, _)| place);
         let place = {
             let mut watching = self.bell.watching();
-            let place = known.or_else(|| watching.free.pop()).unwrap_or(watching.places.len());
+            let place = known
+                .or_else(|| watching.free.pop())
+                .unwrap_or(watching.places.len());
             match watching.places.get_mut(place) {
                 Some(entry) => *entry = Some(waker.clone()),
                 None => watching.places.push(Some(waker.clone())),
@@ -101,7 +103,11 @@ impl Future for Watch {
         };
         self.entered = Some((place, waker));
         // It may have rung before the task was entered.
-        if self.is_over() { Poll::Ready(()) } else { Poll::Pending }
+        if self.is_over() {
+            Poll::Ready(())
+        } else {
+            Poll::Pending
+        }
     }
 }
 
@@ -184,7 +190,9 @@ mod tests {
         for _ in 0..2_000 {
             let watch = bell.next();
             ask.send(()).unwrap();
-            tokio::time::timeout(std::time::Duration::from_secs(30), watch).await.unwrap();
+            tokio::time::timeout(std::time::Duration::from_secs(30), watch)
+                .await
+                .unwrap();
         }
         drop(ask);
         ringer.join().unwrap();

@@ -102,8 +102,16 @@ impl ServiceRoute {
             .iter()
             .map(|backend| counter(backend).unwrap_or_default())
             .collect();
-        let pods = spec.backends.iter().map(|backend| all.get(&backend.addr).cloned()).collect();
-        Self { spec, in_flight, pods }
+        let pods = spec
+            .backends
+            .iter()
+            .map(|backend| all.get(&backend.addr).cloned())
+            .collect();
+        Self {
+            spec,
+            in_flight,
+            pods,
+        }
     }
 
     /// The less busy of two random backends, with the pod it belongs to (none: the host).

@@ -33,11 +33,7 @@ pub(crate) fn prepare(stream: &TcpStream) {
 pub(crate) struct Direct<'a>(pub &'a TcpStream);
 
 impl AsyncRead for Direct<'_> {
-    fn poll_read(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         // Who always finds something to read must let others have their turn.
         let turn = ready!(coop::poll_proceed(cx));
         let count = ready!(poll_receive(self.0, cx, buf.initialize_unfilled()))?;
@@ -68,7 +64,15 @@ fn poll_receive(stream: &TcpStream, cx: &mut Context<'_>, into: &mut [u8]) -> Po
         let done = attempt(stream, Interest::READABLE, into.len(), || unsafe {
             let (address, flags) = (into.as_mut_ptr(), 0);
             let nobody = std::ptr::null_mut::<libc::sockaddr>();
-            libc::syscall(libc::SYS_recvfrom, descriptor, address, into.len(), flags, nobody, nobody)
+            libc::syscall(
+                libc::SYS_recvfrom,
+                descriptor,
+                address,
+                into.len(),
+                flags,
+                nobody,
+                nobody,
+            )
         });
         match done {
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => ready!(stream.poll_read_ready(cx))?,
@@ -84,7 +88,15 @@ fn poll_send(stream: &TcpStream, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io:
         let done = attempt(stream, Interest::WRITABLE, bytes.len(), || unsafe {
             let (address, flags) = (bytes.as_ptr(), libc::MSG_NOSIGNAL);
             let nobody = std::ptr::null::<libc::sockaddr>();
-            libc::syscall(libc::SYS_sendto, descriptor, address, bytes.len(), flags, nobody, 0)
+            libc::syscall(
+                libc::SYS_sendto,
+                descriptor,
+                address,
+                bytes.len(),
+                flags,
+                nobody,
+                0,
+            )
         });
         match done {
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => ready!(stream.poll_write_ready(cx))?,
@@ -161,7 +173,9 @@ mod tests {
         Direct(&far).write_all(b"late").await.unwrap();
         drop(near);
         let gone = async { while Direct(&far).write_all(b"too late").await.is_ok() {} };
-        tokio::time::timeout(std::time::Duration::from_secs(30), gone).await.unwrap();
+        tokio::time::timeout(std::time::Duration::from_secs(30), gone)
+            .await
+            .unwrap();
     }
 
     #[tokio::test]
@@ -172,7 +186,13 @@ mod tests {
         let socket = SockRef::from(&stream);
         assert!(stream.nodelay().unwrap());
         let name = socket.tcp_congestion().unwrap();
-        assert!(name.starts_with(LOCAL_CONGESTION), "{}", String::from_utf8_lossy(&name));
-        assert!(!is_local("10.0.0.1:80".parse().unwrap()) && is_local("[::ffff:127.0.0.1]:80".parse().unwrap()));
+        assert!(
+            name.starts_with(LOCAL_CONGESTION),
+            "{}",
+            String::from_utf8_lossy(&name)
+        );
+        assert!(
+            !is_local("10.0.0.1:80".parse().unwrap()) && is_local("[::ffff:127.0.0.1]:80".parse().unwrap())
+        );
     }
 }

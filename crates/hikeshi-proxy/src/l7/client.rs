@@ -162,7 +162,10 @@ impl Client {
     }
 
     fn poll_timer(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        let known = self.timed.as_ref().is_some_and(|waker| waker.will_wake(cx.waker()));
+        let known = self
+            .timed
+            .as_ref()
+            .is_some_and(|waker| waker.will_wake(cx.waker()));
         if known && !self.timer.is_elapsed() {
             return Poll::Pending;
         }

@@ -5,8 +5,9 @@ use std::sync::Arc;
 use tokio::net::TcpStream;
 
 use super::client::{Client, Next, Patience};
-use super::exchange::{self, Request};
+use super::exchange;
 use super::memory::Memory;
+use super::route::Request;
 use super::upstream::{Connection, Kept};
 use super::{h2, reject};
 use crate::plane::Shared;

@@ -96,9 +96,7 @@ async fn exchange(caller: &Caller, request: Request<Incoming>) -> Result<Respons
             return Ok(text(StatusCode::NOT_FOUND, message, account));
         }
     };
-    let chosen = target
-        .as_ref()
-        .and_then(|target| Some((target, choose(target)?)));
+    let chosen = target.as_ref().and_then(|target| Some((target, choose(target)?)));
     let Some((target, (upstream, in_flight))) = chosen else {
         let account = Account::new(
             metrics(target.as_ref().map_or("", Target::destination)),

@@ -156,7 +156,12 @@ impl HttpPool {
     }
 
     /// The most recently used one that is good.
-    pub(super) fn take(&self, source: &Peer, upstream: &Upstream, peer: &Arc<Peer>) -> Option<Box<Connection>> {
+    pub(super) fn take(
+        &self,
+        source: &Peer,
+        upstream: &Upstream,
+        peer: &Arc<Peer>,
+    ) -> Option<Box<Connection>> {
         let key = (source.uid.clone(), upstream.backend.socket_addr());
         let mut idle = self.idle();
         let list = idle.get_mut(&key)?;
