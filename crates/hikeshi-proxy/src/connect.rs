@@ -16,6 +16,7 @@ use crate::metrics::EdgeMetrics;
 use crate::model::Backend;
 use crate::plane::Shared;
 use crate::routes::{Peer, Pod};
+use crate::socket;
 use crate::timer::exact_sleep_until;
 use crate::wire::Wire;
 
@@ -38,14 +39,6 @@ pub(crate) struct Upstream {
 }
 
 impl Upstream {
-    /// Finds whose address it is.
-    pub fn of(shared: &Shared, backend: Backend) -> Self {
-        Self {
-            backend,
-            pod: shared.routes().pods.get(&backend.addr).cloned(),
-        }
-    }
-
     pub fn peer(&self, shared: &Shared) -> Arc<Peer> {
         self.pod
             .as_ref()
@@ -66,8 +59,7 @@ impl Upstream {
             }
             None => TcpStream::connect(address).await?,
         };
-        // Nagle would add 40 ms to what was not delayed.
-        stream.set_nodelay(true)?;
+        socket::prepare(&stream);
         edge.metrics.opened.inc();
         Ok(Wire::new(stream, edge, shared.board.clone()))
     }
@@ -118,7 +110,7 @@ fn bind_without_port(socket: &OwnedFd) -> io::Result<()> {
 async fn handshake(board: &FaultBoard, edge: &Edge) -> io::Result<()> {
     let begun = Instant::now();
     loop {
-        let mut changed = board.subscribe();
+        let changed = board.change();
         let out = board.line(&edge.source.uid, &edge.destination.uid);
         let back = board.line(&edge.destination.uid, &edge.source.uid);
         if out.is_clear() && back.is_clear() {
@@ -131,7 +123,7 @@ async fn handshake(board: &FaultBoard, edge: &Edge) -> io::Result<()> {
             ));
         }
         if out.blocked || back.blocked {
-            if timeout_at(begun + SYN_GIVES_UP, changed.changed()).await.is_err() {
+            if timeout_at(begun + SYN_GIVES_UP, changed).await.is_err() {
                 return Err(io::Error::new(
                     io::ErrorKind::TimedOut,
                     "no answer through the partition",
@@ -142,7 +134,7 @@ async fn handshake(board: &FaultBoard, edge: &Edge) -> io::Result<()> {
         let established = back.due(out.due(begun, 0), 0);
         tokio::select! {
             () = exact_sleep_until(established) => return Ok(()),
-            _ = changed.changed() => {}
+            () = changed => {}
         }
     }
 }

@@ -9,6 +9,7 @@
 //! chooses a backend -> `connect` opens a socket inside the destination's namespace -> [`wire`] carries the bytes and
 //! holds the network faults.
 
+mod bell;
 mod client;
 mod connect;
 pub mod faults;
@@ -27,6 +28,7 @@ mod relay;
 mod router;
 mod routes;
 mod server;
+mod socket;
 mod timer;
 mod wire;
 mod workers;

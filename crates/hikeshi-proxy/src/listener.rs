@@ -15,7 +15,7 @@ use tokio::task::JoinHandle;
 use crate::model::AppProtocol;
 use crate::plane::Shared;
 use crate::routes::{Destination, Peer};
-use crate::{l7, relay};
+use crate::{l7, relay, socket};
 
 /// How long to let descriptors come back when the process has none left.
 const EXHAUSTED: Duration = Duration::from_millis(50);
@@ -54,8 +54,7 @@ pub(crate) fn accept(
 }
 
 async fn serve(shared: &Arc<Shared>, source: Arc<Peer>, destination: Arc<Destination>, client: TcpStream) {
-    // Nagle would add 40 ms to what was not delayed. An error means that the client has left already.
-    let _ = client.set_nodelay(true);
+    socket::prepare(&client);
     let routes = shared.routes();
     match (routes.protocol(&destination), routes.resolve(&destination)) {
         (Some(AppProtocol::Http), _) => l7::serve(shared.clone(), source, destination, client).await,

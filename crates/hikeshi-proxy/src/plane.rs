@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::{SocketAddr, SocketAddrV4};
 use std::os::fd::OwnedFd;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 
 use tokio::net::TcpListener;
@@ -23,6 +24,7 @@ use crate::workers::Workers;
 #[derive(Debug)]
 pub(crate) struct Shared {
     routes: RwLock<Arc<Routes>>,
+    routes_version: AtomicU64,
     pub board: Arc<FaultBoard>,
     pub metrics: Metrics,
     pub pool: HttpPool,
@@ -34,6 +36,16 @@ pub(crate) struct Shared {
 impl Shared {
     pub fn routes(&self) -> Arc<Routes> {
         self.routes.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Grows after every change of the routes.
+    pub fn routes_version(&self) -> u64 {
+        self.routes_version.load(Ordering::Acquire)
+    }
+
+    fn set_routes(&self, routes: Arc<Routes>) {
+        *self.routes.write().unwrap_or_else(PoisonError::into_inner) = routes;
+        self.routes_version.fetch_add(1, Ordering::AcqRel);
     }
 }
 
@@ -72,6 +84,7 @@ impl Plane {
     pub fn new() -> std::io::Result<Self> {
         let shared = Shared {
             routes: RwLock::default(),
+            routes_version: AtomicU64::new(0),
             board: Arc::new(FaultBoard::new()),
             metrics: Metrics::new(),
             pool: HttpPool::default(),
@@ -102,7 +115,7 @@ impl Plane {
             &snapshot.host_listeners,
             &self.shared.routes(),
         ));
-        *self.shared.routes.write().unwrap_or_else(PoisonError::into_inner) = routes.clone();
+        self.shared.set_routes(routes.clone());
         self.shared.pool.prune();
         self.open_pod_listeners(&routes, &mut applied.problems).await;
         self.open_host_listeners(&snapshot.host_listeners, &mut applied)
@@ -130,7 +143,7 @@ impl Plane {
         let change = pod_change(known, wanted);
         for uid in change.gone {
             if let Some(entry) = self.pods.remove(&uid) {
-                entry.pod.peer.gone.cancel();
+                entry.pod.peer.gone.ring();
             }
         }
         for spec in change.changed {

@@ -20,7 +20,7 @@ const LOOK: Duration = Duration::from_secs(5);
 
 /// Serves one accepted connection to its end.
 pub(crate) async fn relay(shared: &Shared, source: Arc<Peer>, target: Target, mut client: TcpStream) {
-    let Some((upstream, _in_flight)) = choose(shared, &target) else {
+    let Some((upstream, _in_flight)) = choose(&target) else {
         reset(&client);
         return;
     };
@@ -38,8 +38,8 @@ pub(crate) async fn relay(shared: &Shared, source: Arc<Peer>, target: Target, mu
     let connected = tokio::select! {
         connected = upstream.connect(shared, edge) => connected,
         () = left(&client) => Err(io::ErrorKind::ConnectionAborted.into()),
-        () = source.gone.cancelled() => Err(io::ErrorKind::ConnectionReset.into()),
-        () = destination.gone.cancelled() => Err(io::ErrorKind::ConnectionReset.into()),
+        () = source.gone.ever() => Err(io::ErrorKind::ConnectionReset.into()),
+        () = destination.gone.ever() => Err(io::ErrorKind::ConnectionReset.into()),
     };
     let mut wire = match connected {
         Ok(wire) => wire,
@@ -51,8 +51,8 @@ pub(crate) async fn relay(shared: &Shared, source: Arc<Peer>, target: Target, mu
     };
     let ended = tokio::select! {
         ended = copy_bidirectional_with_sizes(&mut client, &mut wire, BUFFER, BUFFER) => ended.map(|_| ()),
-        () = source.gone.cancelled() => Err(io::ErrorKind::ConnectionReset.into()),
-        () = destination.gone.cancelled() => Err(io::ErrorKind::ConnectionReset.into()),
+        () = source.gone.ever() => Err(io::ErrorKind::ConnectionReset.into()),
+        () = destination.gone.ever() => Err(io::ErrorKind::ConnectionReset.into()),
     };
     if ended.is_err() {
         reset(&client);
@@ -61,11 +61,11 @@ pub(crate) async fn relay(shared: &Shared, source: Arc<Peer>, target: Target, mu
 }
 
 /// The backend of a new connection.
-pub(crate) fn choose(shared: &Shared, target: &Target) -> Option<(Upstream, Option<InFlight>)> {
+pub(crate) fn choose(target: &Target) -> Option<(Upstream, Option<InFlight>)> {
     match target {
         Target::Service(service) => {
-            let (backend, in_flight) = service.choose()?;
-            Some((Upstream::of(shared, backend), Some(in_flight)))
+            let (backend, pod, in_flight) = service.choose()?;
+            Some((Upstream { backend, pod }, Some(in_flight)))
         }
         Target::Pod(pod, port) => {
             let backend = crate::model::Backend {

@@ -5,8 +5,7 @@ use std::net::{Ipv4Addr, SocketAddrV4};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use tokio_util::sync::CancellationToken;
-
+use crate::bell::Bell;
 use crate::link::Link;
 use crate::model::{AppProtocol, Backend, HostListener, PodLink, Service};
 use crate::router::{Routed, Router};
@@ -20,8 +19,8 @@ pub(crate) struct Peer {
     pub workload: String,
     /// The address that the other end sees; `None` for the host.
     pub ip: Option<Ipv4Addr>,
-    /// Fires when the pod is gone.
-    pub gone: CancellationToken,
+    /// Rings when the pod is gone.
+    pub gone: Arc<Bell>,
 }
 
 impl Peer {
@@ -30,7 +29,7 @@ impl Peer {
             uid: "".into(),
             workload: name.into(),
             ip: None,
-            gone: CancellationToken::new(),
+            gone: Arc::default(),
         }
     }
 
@@ -53,7 +52,7 @@ impl Pod {
             uid: spec.uid.as_str().into(),
             workload: spec.workload.clone(),
             ip: Some(spec.ip),
-            gone: CancellationToken::new(),
+            gone: Arc::default(),
         });
         Ok(Self {
             link: Link::start(&spec.name, spec.init_sock.clone())?,
@@ -76,7 +75,9 @@ impl Pod {
 #[derive(Debug)]
 pub(crate) struct ServiceRoute {
     pub spec: Service,
+    /// Of each backend, in their order.
     in_flight: Vec<Arc<AtomicUsize>>,
+    pods: Vec<Option<Arc<Pod>>>,
 }
 
 /// A request or connection that a backend is busy with, until dropped.
@@ -90,7 +91,7 @@ impl Drop for InFlight {
 }
 
 impl ServiceRoute {
-    fn new(spec: Service, old: Option<&Self>) -> Self {
+    fn new(spec: Service, all: &HashMap<Ipv4Addr, Arc<Pod>>, old: Option<&Self>) -> Self {
         let counter = |backend: &Backend| {
             let old = old?;
             let place = old.spec.backends.iter().position(|known| known == backend)?;
@@ -101,20 +102,32 @@ impl ServiceRoute {
             .iter()
             .map(|backend| counter(backend).unwrap_or_default())
             .collect();
-        Self { spec, in_flight }
+        let pods = spec
+            .backends
+            .iter()
+            .map(|backend| all.get(&backend.addr).cloned())
+            .collect();
+        Self {
+            spec,
+            in_flight,
+            pods,
+        }
     }
 
-    /// The less busy of two random backends.
-    pub fn choose(&self) -> Option<(Backend, InFlight)> {
-        let n = self.spec.backends.len();
-        if n == 0 {
-            return None;
-        }
-        let (a, b) = (fastrand::usize(..n), fastrand::usize(..n));
-        let busy = |place: usize| self.in_flight[place].load(Ordering::Relaxed);
-        let place = if busy(b) < busy(a) { b } else { a };
+    /// The less busy of two random backends, with the pod it belongs to (none: the host).
+    pub fn choose(&self) -> Option<(Backend, Option<Arc<Pod>>, InFlight)> {
+        let place = match self.spec.backends.len() {
+            0 => return None,
+            1 => 0,
+            n => {
+                let (a, b) = (fastrand::usize(..n), fastrand::usize(..n));
+                let busy = |place: usize| self.in_flight[place].load(Ordering::Relaxed);
+                if busy(b) < busy(a) { b } else { a }
+            }
+        };
         self.in_flight[place].fetch_add(1, Ordering::Relaxed);
-        Some((self.spec.backends[place], InFlight(self.in_flight[place].clone())))
+        let in_flight = InFlight(self.in_flight[place].clone());
+        Some((self.spec.backends[place], self.pods[place].clone(), in_flight))
     }
 }
 
@@ -172,6 +185,16 @@ pub(crate) enum Destination {
 struct Entrance {
     router: Arc<Router>,
     rest: Option<Destination>,
+}
+
+/// A destination as one map has it: what need not be looked up at every request.
+#[derive(Debug, Clone)]
+pub(crate) struct Way {
+    /// The rules to ask first, where there are any.
+    router: Option<Arc<Router>>,
+    rest: Option<Target>,
+    /// What no rule is about goes nowhere.
+    closed: bool,
 }
 
 /// What a request is about; asked for only where rules look at it.
@@ -247,6 +270,7 @@ impl Routes {
             };
             let route = Arc::new(ServiceRoute::new(
                 service.clone(),
+                &routes.pods,
                 old.named.get(&name).map(Arc::as_ref),
             ));
             if let Some(ip) = service.cluster_ip {
@@ -272,18 +296,26 @@ impl Routes {
         Some(self.resolve(destination)?.protocol())
     }
 
+    /// What all requests to `destination` have in common.
+    pub fn way(&self, destination: &Destination) -> Way {
+        let entrance = match destination {
+            Destination::Listener(name) => self.entrances.get(name),
+            _ => None,
+        };
+        Way {
+            router: entrance
+                .map(|entrance| entrance.router.clone())
+                .filter(|router| !router.is_empty()),
+            rest: self.resolve(destination),
+            closed: entrance.is_some_and(|entrance| entrance.rest.is_none()),
+        }
+    }
+
     /// Where one request goes. At an entrance with rules it counts in the shares of the rule that is about it.
-    pub fn resolve_request<'a>(
-        &self,
-        destination: &Destination,
-        asked: impl FnOnce() -> Asked<'a>,
-    ) -> Resolved {
-        if let Destination::Listener(name) = destination
-            && let Some(entrance) = self.entrances.get(name)
-            && !entrance.router.is_empty()
-        {
+    pub fn resolve_request<'a>(&self, way: &Way, asked: impl FnOnce() -> Asked<'a>) -> Resolved {
+        if let Some(router) = &way.router {
             let Asked { host, path } = asked();
-            match entrance.router.route(host, path) {
+            match router.route(host, path) {
                 Routed::To(backend) => {
                     let named = Destination::Named {
                         namespace: backend.namespace.clone(),
@@ -297,13 +329,13 @@ impl Routes {
                         }
                     };
                 }
-                Routed::Nowhere => return Resolved::Missing(format!("{path} of {name}")),
-                Routed::Unmatched if entrance.rest.is_none() => return Resolved::Unmatched,
+                Routed::Nowhere => return Resolved::Missing(format!("{path} of {host}")),
+                Routed::Unmatched if way.closed => return Resolved::Unmatched,
                 Routed::Unmatched => {}
             }
         }
-        match self.resolve(destination) {
-            Some(target) => Resolved::To(target),
+        match &way.rest {
+            Some(target) => Resolved::To(target.clone()),
             None => Resolved::Missing("this address".into()),
         }
     }

@@ -15,11 +15,11 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::time::Instant;
 
+use crate::bell::Watch;
 use crate::connect::Edge;
 use crate::faults::{FaultBoard, Line};
+use crate::socket::Direct;
 use crate::timer::{ExactSleep, exact_sleep_until};
-
-type Change = Pin<Box<dyn Future<Output = ()> + Send>>;
 
 /// Bytes on their way.
 #[derive(Debug)]
@@ -103,7 +103,8 @@ pub(crate) struct Wire {
     back: Lane,
     /// The destination's end of file (or error) has been read but perhaps not yet handed on.
     ended: Option<io::Result<()>>,
-    change: Option<Change>,
+    /// Woken when the board moves on from `seen`.
+    change: Option<Watch>,
 }
 
 impl Wire {
@@ -141,6 +142,7 @@ impl Wire {
             return;
         }
         self.seen = version;
+        self.change = None;
         let (source, destination) = (&self.edge.source.uid, &self.edge.destination.uid);
         let out = self.board.line(source, destination);
         if !out.same(&self.out.line) {
@@ -154,20 +156,9 @@ impl Wire {
 
     /// Ready when the board has changed since [`Self::refresh`]; else the task is woken when it does.
     fn poll_change(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        loop {
-            let change = self.change.get_or_insert_with(|| {
-                let mut changed = self.board.subscribe();
-                Box::pin(async move {
-                    // The board outlives every wire that holds it.
-                    let _ = changed.changed().await;
-                })
-            });
-            match change.as_mut().poll(cx) {
-                Poll::Ready(()) => self.change = None,
-                Poll::Pending if self.board.version() != self.seen => return Poll::Ready(()),
-                Poll::Pending => return Poll::Pending,
-            }
-        }
+        let (board, seen) = (&self.board, self.seen);
+        let change = self.change.get_or_insert_with(|| board.change_since(seen));
+        Pin::new(change).poll(cx)
     }
 
     /// Sends what is due; ready when nothing waits.
@@ -243,7 +234,7 @@ impl AsyncRead for Wire {
             }
             if this.back.is_clear() && this.ended.is_none() {
                 let before = buf.filled().len();
-                ready!(Pin::new(&mut this.stream).poll_read(cx, buf))?;
+                ready!(Pin::new(&mut Direct(&this.stream)).poll_read(cx, buf))?;
                 this.edge
                     .metrics
                     .received
@@ -284,7 +275,7 @@ impl AsyncWrite for Wire {
         self.refresh();
         if self.out.is_clear() && !self.out.line.reset {
             // send(2) costs the kernel less than writev(2).
-            let count = ready!(Pin::new(&mut self.stream).poll_write(cx, buf))?;
+            let count = ready!(Pin::new(&mut Direct(&self.stream)).poll_write(cx, buf))?;
             self.edge.metrics.sent.inc_by(count as u64);
             return Poll::Ready(Ok(count));
         }

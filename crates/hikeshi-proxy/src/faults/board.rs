@@ -5,11 +5,11 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 
-use tokio::sync::watch;
 use tokio::time::Instant;
 
 use super::bandwidth::{Bandwidth, Bucket, WINDOW};
 use super::{Delay, Fault, FaultKind, HttpFault, Loss, NetworkEffect, NetworkFault};
+use crate::bell::{Bell, Watch};
 
 /// A fault with what it remembers: how many draws it made, and its senders' token buckets.
 #[derive(Debug)]
@@ -146,27 +146,30 @@ impl Line {
 #[derive(Debug)]
 pub(crate) struct FaultBoard {
     faults: RwLock<Arc<[Arc<ActiveFault>]>>,
-    version: AtomicU64,
-    changed: watch::Sender<u64>,
+    changed: Arc<Bell>,
 }
 
 impl FaultBoard {
     pub fn new() -> Self {
         Self {
             faults: RwLock::new(Arc::new([])),
-            version: AtomicU64::new(0),
-            changed: watch::Sender::new(0),
+            changed: Arc::default(),
         }
     }
 
     /// Grows with every change.
     pub fn version(&self) -> u64 {
-        self.version.load(Ordering::Acquire)
+        self.changed.rung()
     }
 
-    /// Tells of changes after this call.
-    pub fn subscribe(&self) -> watch::Receiver<u64> {
-        self.changed.subscribe()
+    /// Ready with the first change after this call.
+    pub fn change(&self) -> Watch {
+        self.changed.next()
+    }
+
+    /// Ready when the faults are no longer those of this version.
+    pub fn change_since(&self, version: u64) -> Watch {
+        self.changed.since(version)
     }
 
     pub fn current(&self) -> Arc<[Arc<ActiveFault>]> {
@@ -187,8 +190,7 @@ impl FaultBoard {
             return;
         }
         *self.faults.write().unwrap_or_else(PoisonError::into_inner) = new;
-        let version = self.version.fetch_add(1, Ordering::AcqRel) + 1;
-        self.changed.send_replace(version);
+        self.changed.ring();
     }
 
     /// What happens to packets from `sender` to `receiver` (uids; the host's is empty).

@@ -60,12 +60,7 @@ impl RequestHead {
         if facts.hosts > 1 {
             return Err(Refused::Malformed("more than one Host"));
         }
-        let mut hop = facts.hop.clone();
         let upgrade = facts.upgrade && !facts.h2c;
-        if upgrade {
-            // The next hop is asked for the same.
-            hop.clear();
-        }
         Ok(Some(Self {
             len,
             method: scan::place(head, method.as_bytes()),
@@ -76,7 +71,8 @@ impl RequestHead {
             expects_continue: facts.expects_continue,
             close: facts.close || old,
             upgrade,
-            hop,
+            // Who is asked to speak something else is asked for it by the next hop's own line.
+            hop: if upgrade { Vec::new() } else { facts.hop },
         }))
     }
 }

@@ -27,10 +27,18 @@ pub(super) struct Facts {
 impl Facts {
     /// `head` is the whole block, from the first line to the empty one.
     pub fn of(head: &[u8], headers: &[Header<'_>]) -> Result<Self, Refused> {
-        check_lines(head, headers)?;
+        let ends = |at: usize| matches!(head.get(..at), Some([.., b'\r', b'\n']));
+        // httparse takes a bare LF for a line's end; another reader may not.
+        let ragged = Refused::Malformed("a line of the head does not end in CR LF");
+        if !ends(head.len()) || !ends(head.len() - 2) {
+            return Err(ragged);
+        }
         let (mut facts, mut connection, mut upgrade) = (Self::default(), false, false);
         for (n, header) in headers.iter().enumerate() {
             let name = header.name;
+            if !ends(place(head, name.as_bytes()).start) {
+                return Err(ragged);
+            }
             match name.len() {
                 4 if is(name, "host") => facts.hosts += 1,
                 6 if is(name, "expect") => {
@@ -42,7 +50,12 @@ impl Facts {
                     facts.hop.push(line(head, headers, n));
                 }
                 10 if is(name, "connection") => {
-                    connection = true;
+                    // What nearly all say needs no second reading.
+                    if header.value.eq_ignore_ascii_case(b"close") {
+                        facts.close = true;
+                    } else if !header.value.eq_ignore_ascii_case(b"keep-alive") {
+                        connection = true;
+                    }
                     facts.hop.push(line(head, headers, n));
                 }
                 10 if is(name, "keep-alive") => facts.hop.push(line(head, headers, n)),
@@ -138,28 +151,16 @@ fn line(head: &[u8], headers: &[Header<'_>], n: usize) -> Range<usize> {
     start(&headers[n])..end
 }
 
-/// httparse takes a bare LF for a line's end; another reader may not.
-fn check_lines(head: &[u8], headers: &[Header<'_>]) -> Result<(), Refused> {
-    let ends = |at: usize| at >= 2 && head[at - 2..at] == *b"\r\n";
-    let starts = headers
-        .iter()
-        .all(|header| ends(place(head, header.name.as_bytes()).start));
-    if starts && ends(head.len()) && ends(head.len() - 2) {
-        Ok(())
-    } else {
-        Err(Refused::Malformed("a line of the head does not end in CR LF"))
-    }
-}
-
 fn length(value: &[u8]) -> Result<u64, Refused> {
-    let refused = Refused::Malformed("a Content-Length that is no number");
-    if value.is_empty() || !value.iter().all(u8::is_ascii_digit) {
-        return Err(refused);
-    }
-    std::str::from_utf8(value)
-        .ok()
-        .and_then(|digits| digits.parse().ok())
-        .ok_or(refused)
+    let more = |length: u64, byte: &u8| {
+        let digit = byte.is_ascii_digit().then(|| u64::from(byte - b'0'))?;
+        length.checked_mul(10)?.checked_add(digit)
+    };
+    let length = match value {
+        [] => None,
+        digits => digits.iter().try_fold(0, more),
+    };
+    length.ok_or(Refused::Malformed("a Content-Length that is no number"))
 }
 
 /// httparse's error as a reason.

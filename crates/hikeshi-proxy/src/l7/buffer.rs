@@ -29,22 +29,27 @@ pub(super) struct Buffer {
 }
 
 impl Buffer {
+    #[inline]
     pub fn bytes(&self) -> &[u8] {
         &self.space[self.start..self.end]
     }
 
+    #[inline]
     pub fn bytes_mut(&mut self) -> &mut [u8] {
         &mut self.space[self.start..self.end]
     }
 
+    #[inline]
     pub fn len(&self) -> usize {
         self.end - self.start
     }
 
+    #[inline]
     pub fn is_empty(&self) -> bool {
         self.start == self.end
     }
 
+    #[inline]
     pub fn consume(&mut self, count: usize) {
         self.start += count;
         if self.start >= self.end {

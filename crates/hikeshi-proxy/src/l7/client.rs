@@ -2,7 +2,7 @@
 
 use std::io;
 use std::pin::Pin;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt, ReadBuf};
@@ -12,6 +12,7 @@ use tokio::time::{Instant, Sleep, sleep_until, timeout};
 use super::buffer::Buffer;
 use super::upstream::Kept;
 use crate::http1::{Refused, RequestHead, head};
+use crate::socket::Direct;
 
 /// What begins an HTTP/2 connection of a client that does not ask first.
 pub(super) const HTTP2_PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
@@ -21,7 +22,7 @@ pub(super) const HTTP2_PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 pub(super) struct Patience {
     /// From the first byte of a request's head to its last. Answered with 408 then.
     pub head: Duration,
-    /// For a connection that carries nothing at all.
+    /// For a connection that carries nothing at all: so long at least, and at most twice as long.
     pub idle: Duration,
 }
 
@@ -44,6 +45,10 @@ pub(super) struct Client {
     pub buffer: Buffer,
     /// One timer for both deadlines, set anew only when it fires or must fire earlier: not at every request.
     timer: Pin<Box<Sleep>>,
+    /// Whom it wakes already.
+    timed: Option<Waker>,
+    /// A request has come since the timer was last set.
+    heard: bool,
     patience: Patience,
 }
 
@@ -63,6 +68,8 @@ impl Client {
             stream,
             buffer: Buffer::default(),
             timer: Box::pin(sleep_until(Instant::now() + patience.idle)),
+            timed: None,
+            heard: false,
             patience,
         }
     }
@@ -83,23 +90,28 @@ impl Client {
             let preface = HTTP2_PREFACE.starts_with(bytes);
             if !preface && (news.contains(&b'\n') || bytes.len() >= crate::http1::MAX_HEAD) {
                 match RequestHead::parse(bytes) {
-                    Ok(Some(head)) => return Next::Request(head),
+                    Ok(Some(head)) => {
+                        self.heard = true;
+                        return Next::Request(head);
+                    }
                     Ok(None) => {}
                     Err(refused) => return Next::Refused(refused),
                 }
             }
             looked = bytes.len();
-            let until = match (looked, deadline) {
-                (0, _) => Instant::now() + self.patience.idle,
-                (_, Some(deadline)) => deadline,
-                (_, None) => *deadline.insert(Instant::now() + self.patience.head),
-            };
+            if looked > 0 && deadline.is_none() {
+                deadline = Some(Instant::now() + self.patience.head);
+            }
             let read = std::future::poll_fn(|cx| {
-                kept.watch(cx);
                 if let Poll::Ready(read) = self.poll_more(cx) {
                     return Poll::Ready(Some(read));
                 }
-                self.poll_deadline(cx, until).map(|()| None)
+                kept.watch(cx);
+                let over = match deadline {
+                    Some(deadline) => self.poll_deadline(cx, deadline),
+                    None => self.poll_idle(cx),
+                };
+                over.map(|()| None)
             });
             match read.await {
                 Some(Ok(0)) if looked > 0 => return Next::Refused(Refused::Malformed("half a request")),
@@ -113,24 +125,52 @@ impl Client {
 
     /// Reads once; an idle connection has no buffer while it waits.
     fn poll_more(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
-        if self.buffer.is_empty() {
+        let read = self.buffer.poll_fill(cx, &mut Direct(&self.stream));
+        if read.is_pending() {
             self.buffer.rest();
-            ready!(self.stream.poll_read_ready(cx))?;
         }
-        self.buffer.poll_fill(cx, &mut self.stream)
+        read
     }
 
     fn poll_deadline(&mut self, cx: &mut Context<'_>, deadline: Instant) -> Poll<()> {
         if self.timer.deadline() > deadline {
-            self.timer.as_mut().reset(deadline);
+            self.set_timer(deadline);
         }
         loop {
-            ready!(self.timer.as_mut().poll(cx));
+            ready!(self.poll_timer(cx));
             if Instant::now() >= deadline {
                 return Poll::Ready(());
             }
-            self.timer.as_mut().reset(deadline);
+            self.set_timer(deadline);
         }
+    }
+
+    /// Ready when nothing has come for so long. Asks no clock: what has come since the timer was set gives another round.
+    fn poll_idle(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        loop {
+            ready!(self.poll_timer(cx));
+            if !std::mem::take(&mut self.heard) {
+                return Poll::Ready(());
+            }
+            self.set_timer(Instant::now() + self.patience.idle);
+        }
+    }
+
+    fn set_timer(&mut self, deadline: Instant) {
+        self.timer.as_mut().reset(deadline);
+        self.timed = None;
+    }
+
+    fn poll_timer(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let known = self
+            .timed
+            .as_ref()
+            .is_some_and(|waker| waker.will_wake(cx.waker()));
+        if known && !self.timer.is_elapsed() {
+            return Poll::Pending;
+        }
+        self.timed = Some(cx.waker().clone());
+        self.timer.as_mut().poll(cx)
     }
 
     /// Says the last words, and closes so that they arrive.

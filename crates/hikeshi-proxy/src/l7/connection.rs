@@ -5,8 +5,9 @@ use std::sync::Arc;
 use tokio::net::TcpStream;
 
 use super::client::{Client, Next, Patience};
-use super::exchange::{self, Request};
+use super::exchange;
 use super::memory::Memory;
+use super::route::Request;
 use super::upstream::{Connection, Kept};
 use super::{h2, reject};
 use crate::plane::Shared;
@@ -41,7 +42,7 @@ pub(crate) async fn serve(
     destination: Arc<Destination>,
     stream: TcpStream,
 ) {
-    let gone = source.gone.clone();
+    let gone = source.gone.ever();
     let session = Session {
         shared,
         source,
@@ -53,7 +54,7 @@ pub(crate) async fn serve(
     tokio::select! {
         biased;
         () = session.run() => {}
-        () = gone.cancelled() => {}
+        () = gone => {}
     }
 }
 
@@ -80,7 +81,7 @@ impl Session {
     }
 
     /// A connection for this request that carries nothing: the client's own, else one that nobody has.
-    pub fn idle_connection(&mut self, request: &Request) -> Option<Connection> {
+    pub fn idle_connection(&mut self, request: &Request) -> Option<Box<Connection>> {
         let (upstream, peer) = (&request.upstream, &request.edge.destination);
         let kept = self.kept.take(upstream, peer);
         kept.or_else(|| self.shared.pool.take(&self.source, upstream, peer))

@@ -12,6 +12,7 @@ use tokio::net::TcpStream;
 use super::buffer::Buffer;
 use super::pump::Pump;
 use crate::http1::Framing;
+use crate::socket::Direct;
 
 /// A request's, read from its client. Who waits to be asked for it is asked.
 pub(super) struct RequestContent<'a> {
@@ -44,7 +45,7 @@ impl Body for RequestContent<'_> {
                     Err(error) => return Poll::Ready(Some(Err(error))),
                 }
             }
-            if ready!(this.buffer.poll_fill(cx, &mut Shared(this.stream)))? == 0 {
+            if ready!(this.buffer.poll_fill(cx, &mut Direct(this.stream)))? == 0 {
                 return Poll::Ready(Some(Err(io::ErrorKind::UnexpectedEof.into())));
             }
         }
@@ -120,27 +121,4 @@ fn take(buffer: &mut Buffer, framing: &mut Framing) -> io::Result<Option<Bytes>>
         .map_err(|refused| io::Error::new(io::ErrorKind::InvalidData, refused))?;
     buffer.consume(used);
     Ok((!data.is_empty()).then(|| data.into()))
-}
-
-/// A stream to read from while another looks at it.
-struct Shared<'a>(&'a TcpStream);
-
-impl tokio::io::AsyncRead for Shared<'_> {
-    fn poll_read(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: &mut tokio::io::ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        loop {
-            ready!(self.0.poll_read_ready(cx))?;
-            match self.0.try_read(buf.initialize_unfilled()) {
-                Ok(count) => {
-                    buf.advance(count);
-                    return Poll::Ready(Ok(()));
-                }
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                Err(error) => return Poll::Ready(Err(error)),
-            }
-        }
-    }
 }

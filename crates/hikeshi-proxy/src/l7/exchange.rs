@@ -1,5 +1,6 @@
 //! One request and its answer: choose a backend, forward, answer.
 
+use std::future::poll_fn;
 use std::io;
 
 use http::header::EXPECT;
@@ -18,38 +19,29 @@ use super::faulted;
 use super::flow::{Broken, Flow};
 use super::pump::{Failure, Pump};
 use super::reject;
+use super::route::{Request, Routed, Unrouted, route};
 use super::tunnel;
+use super::turn::others_first;
 use super::upstream::Connection;
-use crate::connect::{Edge, Upstream};
 use crate::faults::Aborted;
 use crate::http1::response::Asked as Question;
 use crate::http1::strip::strip;
-use crate::http1::{Framing, Refused, RequestHead, ResponseHead, head};
+use crate::http1::{Framing, Refused, RequestHead, ResponseHead};
 use crate::metrics::CODE_NONE;
 use crate::plane::Shared;
-use crate::relay::{choose, destination_name};
-use crate::routes::{Asked, Resolved, Target};
 
 /// Says to a client that waits with its body that somebody wants it.
 const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
 
-/// A request that has a backend.
-pub(super) struct Request {
-    head: RequestHead,
-    question: Question,
-    /// Asked twice is as good as once (what RFC 9110 calls safe), and it has no body.
-    repeatable: bool,
-    pub edge: Edge,
-    pub upstream: Upstream,
-    /// As people call where it goes.
-    target: Target,
-}
-
 /// Serves the request whose head stands at the front of the client's buffer.
 pub(super) async fn exchange(session: &mut Session, head: RequestHead) -> End {
     let arrival = Instant::now();
-    let (request, mut account) = match route(session, head, arrival) {
-        Ok(routed) => routed,
+    let (request, mut account, faults) = match route(session, head, arrival) {
+        Ok(Routed {
+            request,
+            account,
+            faults,
+        }) => (request, account, faults),
         Err(unrouted) => {
             let Unrouted {
                 head,
@@ -60,16 +52,6 @@ pub(super) async fn exchange(session: &mut Session, head: RequestHead) -> End {
             let flow = Flow::new(head.len, head.framing.clone());
             return answer(session, &head, account, flow, status, &message).await;
         }
-    };
-    let board = session.shared.board.clone();
-    let faults = {
-        let (bytes, edge) = (session.client.buffer.bytes(), &request.edge);
-        let (method, path) = first_line(bytes, &request.head);
-        let port = request.upstream.backend.port;
-        let faults = session
-            .memory
-            .faults(&board, &edge.source, &edge.destination, port);
-        Exchange::may_hit(&faults, method, path).then_some(faults)
     };
     let Some(faults) = faults else {
         // Nearly every request.
@@ -95,7 +77,7 @@ pub(super) async fn exchange(session: &mut Session, head: RequestHead) -> End {
         )
         .await;
     };
-    let exchange = Exchange::of(board, &faults, &parts, arrival);
+    let exchange = Exchange::of(session.shared.board.clone(), &faults, &parts, arrival);
     let client_method = parts.method.clone();
     if !exchange.touches_request() {
         let flow = forwarded(session, &request.head);
@@ -131,7 +113,7 @@ pub(super) async fn exchange(session: &mut Session, head: RequestHead) -> End {
     };
     let changed = tokio::select! {
         changed = exchange.request(&mut parts, content) => changed,
-        () = std::future::poll_fn(|cx| poll_left(stream, cx)) => return End::Closed,
+        () = poll_fn(|cx| poll_left(stream, cx)) => return End::Closed,
     };
     let made = match changed {
         Ok(NewBody::Kept(_)) => None,
@@ -152,119 +134,6 @@ pub(super) async fn exchange(session: &mut Session, head: RequestHead) -> End {
     };
     let exchange = exchange.touches_response().then_some((exchange, client_method));
     deliver(session, &request, account, flow, exchange, question).await
-}
-
-/// A request that has none, and its answer.
-struct Unrouted {
-    head: RequestHead,
-    account: Account,
-    status: StatusCode,
-    message: String,
-}
-
-/// Chooses the backend and opens the account.
-fn route(
-    session: &mut Session,
-    head: RequestHead,
-    arrival: Instant,
-) -> Result<(Request, Account), Box<Unrouted>> {
-    let bytes = session.client.buffer.bytes();
-    let (method, path) = first_line(bytes, &head);
-    let resolved = session
-        .shared
-        .routes()
-        .resolve_request(&session.destination, || Asked {
-            host: host(bytes, &head),
-            path,
-        });
-    let label = if session.source.is_host() {
-        (method, path)
-    } else {
-        ("", "")
-    };
-    let (shared, source) = (&session.shared, &session.source);
-    let mut metrics = |destination: &str| {
-        session.memory.edge(destination, label, || {
-            let route = if source.is_host() {
-                shared.route_names.name(method, path)
-            } else {
-                String::new()
-            };
-            shared.metrics.edge(&source.workload, destination, route)
-        })
-    };
-    let (target, missing) = match resolved {
-        Resolved::To(target) => (Some(target), String::new()),
-        Resolved::Missing(name) => (None, name),
-        Resolved::Unmatched => {
-            let account = Account::new(metrics(""), arrival, None);
-            let message = format!("no rule is about {path}\n");
-            let status = StatusCode::NOT_FOUND;
-            return Err(Box::new(Unrouted {
-                head,
-                account,
-                status,
-                message,
-            }));
-        }
-    };
-    let chosen = target
-        .as_ref()
-        .and_then(|target| Some((target, choose(shared, target)?)));
-    let Some((target, (upstream, in_flight))) = chosen else {
-        let name = target.as_ref().map_or(missing, Target::name);
-        let account = Account::new(
-            metrics(target.as_ref().map_or("", Target::destination)),
-            arrival,
-            None,
-        );
-        let message = format!("no ready endpoints for {name}\n");
-        let status = StatusCode::SERVICE_UNAVAILABLE;
-        return Err(Box::new(Unrouted {
-            head,
-            account,
-            status,
-            message,
-        }));
-    };
-    let peer = upstream.peer(shared);
-    let metrics = metrics(destination_name(target, &peer));
-    let account = Account::new(metrics.clone(), arrival, in_flight);
-    let request = Request {
-        question: Question::of(method.as_bytes()),
-        repeatable: head.framing.is_done() && matches!(method, "GET" | "HEAD" | "OPTIONS"),
-        edge: Edge {
-            source: source.clone(),
-            destination: peer,
-            metrics,
-        },
-        upstream,
-        target: target.clone(),
-        head,
-    };
-    Ok((request, account))
-}
-
-/// Method and path. Both are ASCII tokens, or httparse would have refused them.
-fn first_line<'a>(bytes: &'a [u8], head: &RequestHead) -> (&'a str, &'a str) {
-    let text =
-        |range: &std::ops::Range<usize>| std::str::from_utf8(&bytes[range.clone()]).unwrap_or_default();
-    let target = text(&head.target);
-    let path = match target.split_once("://") {
-        Some((_, rest)) if !target.starts_with('/') => rest.find('/').map_or("/", |at| &rest[at..]),
-        _ => target,
-    };
-    (text(&head.method), path.split('?').next().unwrap_or_default())
-}
-
-fn host<'a>(bytes: &'a [u8], head: &RequestHead) -> &'a str {
-    let target = std::str::from_utf8(&bytes[head.target.clone()]).unwrap_or_default();
-    match target.split_once("://") {
-        Some((_, rest)) if !target.starts_with('/') => rest.split(['/', '?']).next().unwrap_or_default(),
-        _ => head::header(&bytes[..head.len], "host")
-            .and_then(|value| std::str::from_utf8(value).ok())
-            .unwrap_or_default(),
-    }
 }
 
 /// The request as it came, without what is about the client's connection.
@@ -302,6 +171,8 @@ async fn deliver(
                 None => return End::Closed,
             },
         };
+        // Whoever else has asked is read first: a backend is woken once for what many of its clients want.
+        others_first().await;
         let mut pump = Pump::new(&mut session.client, &mut connection, flow, question);
         let failure = match answer_head(&mut pump, &request.head).await {
             Ok(head) => {
@@ -335,10 +206,10 @@ async fn deliver(
 }
 
 /// `None` when the client has left meanwhile: through a partition this takes minutes.
-async fn open(shared: &Shared, client: &TcpStream, request: &Request) -> Option<io::Result<Connection>> {
+async fn open(shared: &Shared, client: &TcpStream, request: &Request) -> Option<io::Result<Box<Connection>>> {
     tokio::select! {
         opened = Connection::open(shared, request.edge.clone(), &request.upstream) => Some(opened),
-        () = std::future::poll_fn(|cx| poll_left(client, cx)) => None,
+        () = poll_fn(|cx| poll_left(client, cx)) => None,
     }
 }
 
@@ -421,6 +292,7 @@ async fn see_through(
     if event_stream {
         account.count();
     }
+    others_first().await;
     match pump.carry(flow, account).await {
         Ok(()) if !pump.is_sent() => (End::Farewell(Vec::new()), false),
         Ok(()) => {

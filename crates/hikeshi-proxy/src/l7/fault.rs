@@ -162,12 +162,17 @@ async fn hold(board: &FaultBoard, faults: &[Arc<ActiveFault>], due: Instant) {
     if due <= Instant::now() {
         return;
     }
-    let mut changed = board.subscribe();
-    while is_posted(board, faults) {
+    let mut due = exact_sleep_until(due);
+    loop {
+        // Before the look: a change in between is not missed.
+        let change = board.change();
+        if !is_posted(board, faults) {
+            return;
+        }
         tokio::select! {
-            () = exact_sleep_until(due) => return,
-            // The board outlives this call, which borrows it.
-            _ = changed.changed() => {}
+            biased;
+            () = &mut due => return,
+            () = change => {}
         }
     }
 }

@@ -71,7 +71,8 @@ pub(super) async fn serve(session: Session) {
 async fn exchange(caller: &Caller, request: Request<Incoming>) -> Result<Response<EdgeBody>, Aborted> {
     let arrival = Instant::now();
     let Caller { shared, source, .. } = caller;
-    let resolved = shared.routes().resolve_request(&caller.destination, || Asked {
+    let routes = shared.routes();
+    let resolved = routes.resolve_request(&routes.way(&caller.destination), || Asked {
         host: request
             .uri()
             .authority()
@@ -95,9 +96,7 @@ async fn exchange(caller: &Caller, request: Request<Incoming>) -> Result<Respons
             return Ok(text(StatusCode::NOT_FOUND, message, account));
         }
     };
-    let chosen = target
-        .as_ref()
-        .and_then(|target| Some((target, choose(shared, target)?)));
+    let chosen = target.as_ref().and_then(|target| Some((target, choose(target)?)));
     let Some((target, (upstream, in_flight))) = chosen else {
         let account = Account::new(
             metrics(target.as_ref().map_or("", Target::destination)),
@@ -212,7 +211,7 @@ async fn open(shared: &Shared, edge: &Edge, upstream: &Upstream) -> io::Result<S
     let (source_gone, destination_gone) = (edge.source.gone.clone(), edge.destination.gone.clone());
     let wire = tokio::select! {
         wire = upstream.connect(shared, edge.clone()) => wire?,
-        () = destination_gone.cancelled() => return Err(io::ErrorKind::ConnectionReset.into()),
+        () = destination_gone.ever() => return Err(io::ErrorKind::ConnectionReset.into()),
     };
     let (sender, connection) = hyper::client::conn::http2::Builder::new(TokioExecutor::new())
         .handshake(TokioIo::new(wire))
@@ -223,8 +222,8 @@ async fn open(shared: &Shared, edge: &Edge, upstream: &Upstream) -> io::Result<S
             ended = connection => if let Err(error) = ended {
                 tracing::trace!(%error, "an upstream connection ended early");
             },
-            () = source_gone.cancelled() => {}
-            () = destination_gone.cancelled() => {}
+            () = source_gone.ever() => {}
+            () = destination_gone.ever() => {}
         }
     });
     Ok(sender)

@@ -5,15 +5,23 @@ use std::sync::Arc;
 
 use crate::faults::{ActiveFault, FaultBoard};
 use crate::metrics::EdgeMetrics;
-use crate::routes::Peer;
+use crate::plane::Shared;
+use crate::routes::{Destination, Peer, Routes, Way};
 
 /// Most edges, and most backends, that are remembered.
 const MOST: usize = 8;
 
 #[derive(Default)]
 pub(super) struct Memory {
+    way: Option<KnownWay>,
     edges: Vec<KnownEdge>,
     faults: Vec<KnownFaults>,
+}
+
+struct KnownWay {
+    version: u64,
+    routes: Arc<Routes>,
+    way: Way,
 }
 
 struct KnownEdge {
@@ -32,6 +40,19 @@ struct KnownFaults {
 }
 
 impl Memory {
+    /// The routes as they are now, and the way to the connection's one destination.
+    pub fn way(&mut self, shared: &Shared, destination: &Destination) -> (&Routes, &Way) {
+        // Before the routes are read: what changes in between is seen next time.
+        let version = shared.routes_version();
+        let known = self.way.take().filter(|known| known.version == version);
+        let known = self.way.insert(known.unwrap_or_else(|| {
+            let routes = shared.routes();
+            let way = routes.way(destination);
+            KnownWay { version, routes, way }
+        }));
+        (&known.routes, &known.way)
+    }
+
     /// The counters of an edge; `find` looks them up when they are not remembered.
     pub fn edge(
         &mut self,
@@ -66,34 +87,34 @@ impl Memory {
         client: &Peer,
         server: &Peer,
         port: u16,
-    ) -> Arc<[Arc<ActiveFault>]> {
+    ) -> &Arc<[Arc<ActiveFault>]> {
         // Before the board is read: what changes in between is seen next time.
         let version = board.version();
         let place = self
             .faults
             .iter()
             .position(|known| known.port == port && Arc::ptr_eq(&known.server, &server.uid));
-        if let Some(known) = place.map(|place| &self.faults[place])
-            && known.version == version
-        {
-            return known.faults.clone();
-        }
-        let faults: Arc<[_]> = board.http(&client.uid, &server.uid, port).into();
-        match place {
-            Some(place) => {
-                self.faults.swap_remove(place);
-            }
-            None if self.faults.len() == MOST => {
-                self.faults.remove(0);
-            }
-            None => {}
-        }
-        self.faults.push(KnownFaults {
+        let read = || KnownFaults {
             version,
             server: server.uid.clone(),
             port,
-            faults: faults.clone(),
-        });
-        faults
+            faults: board.http(&client.uid, &server.uid, port).into(),
+        };
+        let place = match place {
+            Some(place) => {
+                if self.faults[place].version != version {
+                    self.faults[place] = read();
+                }
+                place
+            }
+            None => {
+                if self.faults.len() == MOST {
+                    self.faults.remove(0);
+                }
+                self.faults.push(read());
+                self.faults.len() - 1
+            }
+        };
+        &self.faults[place].faults
     }
 }

@@ -15,7 +15,9 @@ mod h2_body;
 mod memory;
 mod pump;
 mod reject;
+mod route;
 mod tunnel;
+mod turn;
 mod upstream;
 
 pub(crate) use connection::serve;

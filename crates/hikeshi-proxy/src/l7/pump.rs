@@ -9,6 +9,7 @@ use super::flow::{Broken, Flow};
 use super::upstream::Connection;
 use crate::http1::response::Asked;
 use crate::http1::{Refused, ResponseHead};
+use crate::socket::Direct;
 
 /// Why there is no answer, or no whole one.
 #[derive(Debug)]
@@ -54,7 +55,7 @@ impl<'a> Pump<'a> {
         let sent = self.request.poll(
             cx,
             &mut client.buffer,
-            &mut client.stream,
+            &mut Direct(&client.stream),
             &mut self.upstream.wire,
             || {},
         );
@@ -79,7 +80,9 @@ impl<'a> Pump<'a> {
     }
 
     fn poll_head(&mut self, cx: &mut Context<'_>) -> Poll<Result<ResponseHead, Failure>> {
-        self.poll_alive(cx)?;
+        if let Poll::Ready(sent) = self.poll_request(cx) {
+            sent?;
+        }
         loop {
             if !self.upstream.buffer.is_empty() {
                 match ResponseHead::parse(self.upstream.buffer.bytes(), self.asked) {
@@ -94,7 +97,11 @@ impl<'a> Pump<'a> {
                 Poll::Ready(Ok(_)) => continue,
                 Poll::Ready(Err(error)) => error,
                 Poll::Pending if upstream.poll_gone(cx).is_ready() => io::ErrorKind::ConnectionReset.into(),
-                Poll::Pending => return Poll::Pending,
+                Poll::Pending => {
+                    // Only who has to wait looks whether anybody else still does.
+                    self.poll_alive(cx)?;
+                    return Poll::Pending;
+                }
             };
             return Poll::Ready(Err(Failure::NoAnswer(self.cut.take().unwrap_or(failed))));
         }
@@ -116,24 +123,25 @@ impl<'a> Pump<'a> {
     /// Carries the answer to its end. It is counted before the client can have seen the last of it.
     pub async fn carry(&mut self, mut response: Flow, account: &mut Account) -> Result<(), Broken> {
         std::future::poll_fn(|cx| {
-            if let Err(failure) = self.poll_alive(cx) {
-                return Poll::Ready(Err(match failure {
-                    Failure::BadRequest(refused) => Broken::Malformed(refused),
-                    _ => Broken::Receiver(io::ErrorKind::ConnectionAborted.into()),
-                }));
-            }
             let (client, upstream) = (&mut *self.client, &mut *self.upstream);
             let carried = response.poll(
                 cx,
                 &mut upstream.buffer,
                 &mut upstream.wire,
-                &mut client.stream,
+                &mut Direct(&client.stream),
                 || account.count(),
             );
-            if carried.is_pending() && upstream.poll_gone(cx).is_ready() {
+            if carried.is_ready() {
+                return carried;
+            }
+            if upstream.poll_gone(cx).is_ready() {
                 return Poll::Ready(Err(Broken::Sender(io::ErrorKind::ConnectionReset.into())));
             }
-            carried
+            match self.poll_alive(cx) {
+                Ok(()) => Poll::Pending,
+                Err(Failure::BadRequest(refused)) => Poll::Ready(Err(Broken::Malformed(refused))),
+                Err(_) => Poll::Ready(Err(Broken::Receiver(io::ErrorKind::ConnectionAborted.into()))),
+            }
         })
         .await
     }

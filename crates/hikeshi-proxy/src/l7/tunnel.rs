@@ -24,8 +24,8 @@ pub(super) async fn join(edge: &Edge, client: &mut Client, upstream: &mut Connec
     };
     let ended = tokio::select! {
         ended = both => ended.map(|_| ()),
-        () = edge.source.gone.cancelled() => Err(io::ErrorKind::ConnectionReset.into()),
-        () = edge.destination.gone.cancelled() => Err(io::ErrorKind::ConnectionReset.into()),
+        () = edge.source.gone.ever() => Err(io::ErrorKind::ConnectionReset.into()),
+        () = edge.destination.gone.ever() => Err(io::ErrorKind::ConnectionReset.into()),
     };
     if let Err(error) = ended {
         tracing::trace!(%error, "a switched connection ended early");

@@ -3,17 +3,19 @@
 
 use std::collections::HashMap;
 use std::io;
+use std::mem::MaybeUninit;
 use std::net::SocketAddrV4;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
-use tokio::io::ReadBuf;
+use socket2::SockRef;
+use tokio::io::{Interest, ReadBuf};
 use tokio::time::Instant;
-use tokio_util::sync::WaitForCancellationFutureOwned;
 
 use super::buffer::Buffer;
+use crate::bell::Watch;
 use crate::connect::{Edge, Upstream};
 use crate::plane::Shared;
 use crate::routes::Peer;
@@ -33,19 +35,19 @@ pub(super) struct Connection {
     source: Arc<str>,
     destination: Arc<Peer>,
     address: SocketAddrV4,
-    gone: Pin<Box<WaitForCancellationFutureOwned>>,
+    gone: Watch,
     idle_since: Instant,
 }
 
 impl Connection {
-    pub async fn open(shared: &Shared, edge: Edge, upstream: &Upstream) -> io::Result<Self> {
+    pub async fn open(shared: &Shared, edge: Edge, upstream: &Upstream) -> io::Result<Box<Self>> {
         let (source, destination) = (edge.source.uid.clone(), edge.destination.clone());
-        let mut gone = Box::pin(destination.gone.clone().cancelled_owned());
+        let mut gone = destination.gone.ever();
         let wire = tokio::select! {
             wire = upstream.connect(shared, edge) => wire?,
             () = &mut gone => return Err(io::ErrorKind::ConnectionReset.into()),
         };
-        Ok(Self {
+        Ok(Box::new(Self {
             wire,
             buffer: Buffer::default(),
             used: false,
@@ -54,12 +56,12 @@ impl Connection {
             address: upstream.backend.socket_addr(),
             gone,
             idle_since: Instant::now(),
-        })
+        }))
     }
 
     /// Ready when the backend's pod is gone.
     pub fn poll_gone(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        self.gone.as_mut().poll(cx)
+        Pin::new(&mut self.gone).poll(cx)
     }
 
     /// Ready when a connection that carries nothing is no longer good: closed, or spoken on out of turn.
@@ -73,13 +75,18 @@ impl Connection {
         }
     }
 
-    fn is_stale(&mut self) -> bool {
-        self.poll_stale(&mut Context::from_waker(Waker::noop()))
-            .is_ready()
+    fn is_stale(&self) -> bool {
+        let stream = self.wire.stream();
+        // No system call, unless something has come.
+        let peeked = stream.try_io(Interest::READABLE, || {
+            SockRef::from(stream).peek(&mut [MaybeUninit::uninit()])
+        });
+        let quiet = matches!(peeked, Err(error) if error.kind() == io::ErrorKind::WouldBlock);
+        !quiet || self.gone.is_over()
     }
 
     /// Whether it leads to this backend, and still may.
-    fn leads(&mut self, upstream: &Upstream, peer: &Arc<Peer>) -> bool {
+    fn leads(&self, upstream: &Upstream, peer: &Arc<Peer>) -> bool {
         self.address == upstream.backend.socket_addr()
             && Arc::ptr_eq(&self.destination, peer)
             && !self.is_stale()
@@ -91,18 +98,18 @@ const MOST_KEPT: usize = 8;
 
 /// One client's own connections, none of which carries anything.
 #[derive(Default)]
-pub(super) struct Kept(Vec<Connection>);
+pub(super) struct Kept(Vec<Box<Connection>>);
 
 impl Kept {
-    pub fn take(&mut self, upstream: &Upstream, peer: &Arc<Peer>) -> Option<Connection> {
+    pub fn take(&mut self, upstream: &Upstream, peer: &Arc<Peer>) -> Option<Box<Connection>> {
         let place = self.0.iter().position(|kept| {
             kept.address == upstream.backend.socket_addr() && Arc::ptr_eq(&kept.destination, peer)
         })?;
-        let mut connection = self.0.swap_remove(place);
+        let connection = self.0.swap_remove(place);
         connection.leads(upstream, peer).then_some(connection)
     }
 
-    pub fn keep(&mut self, mut connection: Connection, pool: &HttpPool) {
+    pub fn keep(&mut self, mut connection: Box<Connection>, pool: &HttpPool) {
         connection.buffer.rest();
         connection.used = true;
         if self.0.len() == MOST_KEPT {
@@ -127,7 +134,7 @@ type Key = (Arc<str>, SocketAddrV4);
 
 /// Connections that nobody has.
 #[derive(Default)]
-pub(crate) struct HttpPool(Mutex<HashMap<Key, Vec<Connection>>>);
+pub(crate) struct HttpPool(Mutex<HashMap<Key, Vec<Box<Connection>>>>);
 
 impl std::fmt::Debug for HttpPool {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -136,24 +143,29 @@ impl std::fmt::Debug for HttpPool {
 }
 
 impl HttpPool {
-    fn idle(&self) -> std::sync::MutexGuard<'_, HashMap<Key, Vec<Connection>>> {
+    fn idle(&self) -> std::sync::MutexGuard<'_, HashMap<Key, Vec<Box<Connection>>>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Closes connections that have ended, and those that nobody wants.
     pub fn prune(&self) {
         self.idle().retain(|_, list| {
-            list.retain_mut(|idle| idle.idle_since.elapsed() < IDLE && !idle.is_stale());
+            list.retain(|idle| idle.idle_since.elapsed() < IDLE && !idle.is_stale());
             !list.is_empty()
         });
     }
 
     /// The most recently used one that is good.
-    pub(super) fn take(&self, source: &Peer, upstream: &Upstream, peer: &Arc<Peer>) -> Option<Connection> {
+    pub(super) fn take(
+        &self,
+        source: &Peer,
+        upstream: &Upstream,
+        peer: &Arc<Peer>,
+    ) -> Option<Box<Connection>> {
         let key = (source.uid.clone(), upstream.backend.socket_addr());
         let mut idle = self.idle();
         let list = idle.get_mut(&key)?;
-        while let Some(mut connection) = list.pop() {
+        while let Some(connection) = list.pop() {
             if connection.leads(upstream, peer) {
                 return Some(connection);
             }
@@ -161,7 +173,7 @@ impl HttpPool {
         None
     }
 
-    fn give(&self, mut connection: Connection) {
+    fn give(&self, mut connection: Box<Connection>) {
         if connection.is_stale() {
             return;
         }
