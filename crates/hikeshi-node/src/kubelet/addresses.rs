@@ -7,6 +7,16 @@ use std::sync::{Mutex, PoisonError};
 const FIRST: u32 = 0x7F40_000A; // 127.64.0.10
 const LAST: u32 = 0x7F40_FFFE;
 
+/// Whether pods are given this address; any other in a pod's status has been written there by somebody else.
+pub fn is_of_pods(ip: Ipv4Addr) -> bool {
+    matches!(ip.octets(), [127, 64, ..])
+}
+
+/// Whether Services are given this address by the API server.
+pub fn is_of_services(ip: Ipv4Addr) -> bool {
+    matches!(ip.octets(), [127, 96, ..])
+}
+
 /// Hands out addresses in turn, so that a freed one is not soon taken by another pod.
 #[derive(Debug)]
 pub struct Addresses {

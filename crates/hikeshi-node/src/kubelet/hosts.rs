@@ -4,10 +4,12 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::fs::OpenOptions;
 use std::io::{self, Write};
+use std::net::Ipv4Addr;
 use std::path::Path;
 
 use k8s_openapi::api::core::v1::{Pod, Service};
 
+use super::addresses::{is_of_pods, is_of_services};
 use super::pods::is_ready;
 
 /// Kubernetes' default, and the only one here.
@@ -26,13 +28,28 @@ pub struct NameTable {
     namespaces: BTreeMap<String, Names>,
 }
 
+/// What stands in a file of lines and words is no more than an address of ours and DNS names.
+fn is_name(text: &str) -> bool {
+    let part = |part: &str| {
+        !part.is_empty()
+            && part
+                .bytes()
+                .all(|c| c.is_ascii_alphanumeric() || c == b'-' || c == b'_')
+    };
+    text.split('.').all(part)
+}
+
+fn parsed(ip: &str, is_ours: fn(Ipv4Addr) -> bool) -> Option<&str> {
+    ip.parse().is_ok_and(is_ours).then_some(ip)
+}
+
 fn live(pod: &Pod) -> Option<&str> {
     let status = pod.status.as_ref()?;
     let phase = status.phase.as_deref().unwrap_or_default();
     if phase == "Succeeded" || phase == "Failed" {
         return None;
     }
-    status.pod_ip.as_deref().filter(|ip| !ip.is_empty())
+    parsed(status.pod_ip.as_deref()?, is_of_pods)
 }
 
 impl NameTable {
@@ -47,6 +64,9 @@ impl NameTable {
                 continue;
             };
             let Some(spec) = &service.spec else { continue };
+            if !is_name(name) || !is_name(namespace) {
+                continue;
+            }
             let names = table.namespaces.entry(namespace.clone()).or_default();
             match spec.cluster_ip.as_deref() {
                 Some("None") => {
@@ -65,6 +85,7 @@ impl NameTable {
                         let pod_spec = pod.spec.as_ref();
                         if pod_spec.and_then(|spec| spec.subdomain.as_ref()) == Some(name)
                             && let Some(hostname) = pod_spec.and_then(|spec| spec.hostname.as_ref())
+                            && is_name(hostname)
                         {
                             names
                                 .entries
@@ -74,10 +95,12 @@ impl NameTable {
                         }
                     }
                 }
-                Some(ip) if !ip.is_empty() => {
-                    names.entries.entry(name.clone()).or_default().push(ip.to_owned());
+                Some(ip) => {
+                    if let Some(ip) = parsed(ip, is_of_services) {
+                        names.entries.entry(name.clone()).or_default().push(ip.to_owned());
+                    }
                 }
-                _ => {}
+                None => {}
             }
         }
         for addresses in table
@@ -117,10 +140,11 @@ impl NameTable {
     }
 }
 
-/// The names a pod has for itself: the full one when it has a subdomain, then its hostname.
+/// The names a pod has for itself: the full one when it has a subdomain, then its hostname. What is no name is left out.
 pub fn own_names(namespace: &str, hostname: &str, subdomain: Option<&str>) -> Vec<String> {
     let full = subdomain.map(|subdomain| format!("{hostname}.{subdomain}.{namespace}.svc.{CLUSTER_DOMAIN}"));
-    full.into_iter().chain([hostname.to_owned()]).collect()
+    let names = full.into_iter().chain([hostname.to_owned()]);
+    names.filter(|name| is_name(name)).collect()
 }
 
 /// Rewrites the file in place: the pod has its inode mounted. The new text is there before the old tail goes.
@@ -191,6 +215,29 @@ mod tests {
             json!({"clusterIP": "None", "selector": {"app": "redis"}, "publishNotReadyAddresses": true});
         let text = NameTable::new(&[service("redis", spec)], &pods).render("chirpy", None);
         assert!(text.contains("127.64.0.11\tredis-1.redis.chirpy.svc.cluster.local"));
+    }
+
+    #[test]
+    fn nothing_but_our_addresses_and_names_gets_in() {
+        let injected = "127.96.9.9 hikeshi.hikeshi-system.svc.cluster.local\n127.96.9.9";
+        for ip in [injected, "127.0.0.1", "127.64.0.10", "", "x"] {
+            let table = NameTable::new(&[service("web", json!({"clusterIP": ip}))], &[]);
+            assert_eq!(lines(&table.render("chirpy", None)), [""; 0], "{ip}");
+        }
+        let spec = json!({"clusterIP": "None", "selector": {"app": "redis"}});
+        let services = [service("redis", spec)];
+        for ip in ["127.64.0.10 localhost", "127.96.0.9", "127.0.0.1"] {
+            let table = NameTable::new(&services, &[pod("redis-0", ip, "True")]);
+            assert_eq!(lines(&table.render("chirpy", None)), [""; 0], "{ip}");
+        }
+        let mut evil = pod("redis-0", "127.64.0.10", "True");
+        evil.spec.as_mut().unwrap().hostname = Some("a\n127.64.0.66 web".into());
+        let text = NameTable::new(&services, &[evil]).render("chirpy", None);
+        assert_eq!(lines(&text).len(), 1, "{text}");
+        let own = own_names("chirpy", "a\n127.64.0.66 web", Some("redis"));
+        assert_eq!(own, [""; 0]);
+        let table = NameTable::new(&[service("a b", json!({"clusterIP": "127.96.0.5"}))], &[]);
+        assert_eq!(lines(&table.render("chirpy", None)), [""; 0]);
     }
 
     #[test]

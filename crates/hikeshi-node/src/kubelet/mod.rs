@@ -1,6 +1,6 @@
 //! The kubelet: turns pods that are bound to our nodes into processes, and tells the API how they fare.
 
-mod addresses;
+pub(crate) mod addresses;
 mod adopt;
 mod backoff;
 mod caches;

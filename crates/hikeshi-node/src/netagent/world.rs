@@ -10,6 +10,8 @@ use k8s_openapi::api::discovery::v1::EndpointSlice;
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use kube::ResourceExt;
 
+use crate::kubelet::addresses::{is_of_pods, is_of_services};
+
 /// The label that a ReplicaSet's name ends with.
 const TEMPLATE_HASH: &str = "pod-template-hash";
 /// The label that says whose endpoints a slice has.
@@ -39,6 +41,9 @@ fn pod_link(pod: &Pod, services: &[&Service], state_dir: &Path) -> Option<PodLin
         return None;
     }
     let (uid, ip) = (pod.uid()?, status.pod_ip.as_ref()?.parse().ok()?);
+    if !is_of_pods(ip) {
+        return None;
+    }
     Some(PodLink {
         namespace: pod.namespace()?,
         name: pod.name_any(),
@@ -147,18 +152,13 @@ fn leads_by_http(service: &Service, pod: &Pod, port: u16) -> bool {
 /// Every TCP port of every Service, with its ready backends, which are `pods`.
 pub(super) fn routes(services: &[&Service], slices: &[&EndpointSlice], pods: &[PodLink]) -> Vec<Route> {
     let addresses = pods.iter().map(|pod| pod.ip);
-    let addresses: HashSet<_> = addresses.filter(|ip| is_given_to_pods(*ip)).collect();
+    let addresses: HashSet<_> = addresses.filter(|ip| is_of_pods(*ip)).collect();
     let mut routes: Vec<_> = services
         .iter()
         .flat_map(|service| service_routes(service, slices, &addresses))
         .collect();
     routes.sort_by(|a, b| (&a.namespace, &a.name, a.port).cmp(&(&b.namespace, &b.name, b.port)));
     routes
-}
-
-/// The kubelet gives addresses of this network only; any other has been written into a pod's status by a person.
-fn is_given_to_pods(ip: Ipv4Addr) -> bool {
-    matches!(ip.octets(), [127, 64, ..])
 }
 
 fn service_routes(service: &Service, slices: &[&EndpointSlice], pods: &HashSet<Ipv4Addr>) -> Vec<Route> {
@@ -169,6 +169,8 @@ fn service_routes(service: &Service, slices: &[&EndpointSlice], pods: &HashSet<I
         return Vec::new();
     }
     let cluster_ip: Option<Ipv4Addr> = spec.cluster_ip.as_ref().and_then(|ip| ip.parse().ok());
+    // An address of another network would take the connections to what has it.
+    let cluster_ip = cluster_ip.filter(|ip| is_of_services(*ip));
     let (namespace, name) = (service.namespace().unwrap_or_default(), service.name_any());
     let own = |slice: &&&EndpointSlice| {
         slice.namespace().as_deref() == Some(namespace.as_str())
@@ -292,6 +294,23 @@ mod tests {
         ended.status.as_mut().unwrap().phase = Some("Succeeded".into());
         young.status.as_mut().unwrap().pod_ip = None;
         assert!(pod_links([&ended, &young].into_iter(), &[], Path::new("/state")).is_empty());
+    }
+
+    #[test]
+    fn an_address_of_another_network_leads_nowhere() {
+        for ip in ["127.0.0.1", "127.96.0.9", "192.168.0.1"] {
+            let mut forged = gateway();
+            forged.status.as_mut().unwrap().pod_ip = Some(ip.into());
+            assert!(
+                pod_links([&forged].into_iter(), &[], Path::new("/state")).is_empty(),
+                "{ip}"
+            );
+        }
+        for ip in ["127.0.0.1", "127.64.0.7"] {
+            let mut forged = front();
+            forged.spec.as_mut().unwrap().cluster_ip = Some(ip.into());
+            assert_eq!(routes(&[&forged], &[], &[])[0].cluster_ip, None, "{ip}");
+        }
     }
 
     #[test]
