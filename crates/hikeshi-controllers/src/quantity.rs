@@ -3,9 +3,13 @@
 use hikeshi_chaos::resource;
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 
-/// As [`resource::thousandths`].
+/// Kubernetes' largest quantity, 2^63 - 1, in thousandths: sums of such are far from what an `i128` holds.
+const MOST: i128 = i64::MAX as i128 * 1_000;
+
+/// As [`resource::thousandths`]. As in Kubernetes, what is beyond the largest quantity is that one.
 pub(crate) fn thousandths(quantity: &Quantity) -> Option<i128> {
-    resource::thousandths(&quantity.0)
+    let exact = resource::thousandths(&quantity.0)?;
+    Some(exact.clamp(-MOST, MOST))
 }
 
 /// The quantity of so many thousandths, in Kubernetes' shortest decimal form (`1500` -> `1500m`, `2000000` -> `2k`).
@@ -41,5 +45,11 @@ mod tests {
             assert_eq!(text(value).0, expected);
             assert_eq!(thousandths(&text(value)), Some(value));
         }
+    }
+
+    #[test]
+    fn nothing_is_beyond_the_largest_quantity() {
+        let of = |text: &str| thousandths(&Quantity(text.to_owned()));
+        assert_eq!((of("1e35"), of("-1e35")), (Some(MOST), Some(-MOST)));
     }
 }

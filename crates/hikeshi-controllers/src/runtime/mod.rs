@@ -32,7 +32,10 @@ impl Key {
     }
 
     pub(crate) fn of<K: kube::Resource>(object: &K) -> Self {
-        let meta = object.meta();
+        Self::of_meta(object.meta())
+    }
+
+    pub(crate) fn of_meta(meta: &kube::api::ObjectMeta) -> Self {
         Self::new(
             meta.namespace.clone().unwrap_or_default(),
             meta.name.clone().unwrap_or_default(),

@@ -9,6 +9,9 @@ use std::pin::pin;
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use futures::StreamExt;
+use kube::api::ObjectMeta;
+use kube::core::DeserializeGuard;
+use kube::core::error_boundary::InvalidObject;
 use kube::runtime::{WatchStreamExt, watcher};
 use kube::{Api, Resource};
 use serde::de::DeserializeOwned;
@@ -154,10 +157,14 @@ impl<K: Resource + Clone + Debug + DeserializeOwned + Send + Sync + 'static> Tab
 
     /// Takes in that an object (this very uid) is no more.
     pub(crate) fn remove(&self, tables: &Tables, object: &K, by_us: bool) {
-        let key = Key::of(object);
+        self.forget(tables, object.meta(), by_us);
+    }
+
+    fn forget(&self, tables: &Tables, meta: &ObjectMeta, by_us: bool) {
+        let key = Key::of_meta(meta);
         let old = {
             let mut inner = self.write();
-            if let Some(uid) = &object.meta().uid {
+            if let Some(uid) = &meta.uid {
                 if by_us {
                     inner.gone.insert(uid.clone());
                 } else {
@@ -165,12 +172,27 @@ impl<K: Resource + Clone + Debug + DeserializeOwned + Send + Sync + 'static> Tab
                 }
             }
             match inner.objects.get(&key) {
-                Some(known) if known.object.meta().uid == object.meta().uid => inner.objects.remove(&key),
+                Some(known) if known.object.meta().uid == meta.uid => inner.objects.remove(&key),
                 _ => None,
             }
         };
         if let Some(entry) = old {
             self.announce(tables, Some(&entry.object), None);
+        }
+    }
+
+    /// Passes over an object that cannot be read: one such must not hide all others of its kind. What was known of it
+    /// before stays.
+    fn pass_over(&self, broken: &InvalidObject) {
+        let key = Key::of_meta(&broken.metadata);
+        let kind = std::any::type_name::<K>();
+        tracing::error!(%key, kind, error = broken.error, "an object cannot be read and is passed over");
+        let mut inner = self.write();
+        let generation = inner.generation;
+        if let Some(known) = inner.objects.get_mut(&key)
+            && known.object.meta().uid == broken.metadata.uid
+        {
+            known.generation = generation;
         }
     }
 
@@ -192,7 +214,7 @@ impl<K: Resource + Clone + Debug + DeserializeOwned + Send + Sync + 'static> Tab
     }
 
     /// Follows the API server forever.
-    pub(crate) async fn follow(&self, tables: &Tables, api: Api<K>) {
+    pub(crate) async fn follow(&self, tables: &Tables, api: Api<DeserializeGuard<K>>) {
         let mut stream = pin!(watcher(api, watcher::Config::default()).default_backoff());
         let mut failing = false;
         while let Some(event) = stream.next().await {
@@ -207,14 +229,20 @@ impl<K: Resource + Clone + Debug + DeserializeOwned + Send + Sync + 'static> Tab
                 }
             };
             failing = false;
-            match event {
-                watcher::Event::Init => self.write().generation += 1,
-                watcher::Event::InitApply(object) | watcher::Event::Apply(object) => {
-                    self.apply(tables, object)
-                }
-                watcher::Event::InitDone => self.finish_listing(tables),
-                watcher::Event::Delete(object) => self.remove(tables, &object, false),
-            }
+            self.take_in(tables, event);
+        }
+    }
+
+    fn take_in(&self, tables: &Tables, event: watcher::Event<DeserializeGuard<K>>) {
+        use watcher::Event::{Apply, Delete, Init, InitApply, InitDone};
+        match event {
+            Init => self.write().generation += 1,
+            InitApply(DeserializeGuard(read)) | Apply(DeserializeGuard(read)) => match read {
+                Ok(object) => self.apply(tables, object),
+                Err(broken) => self.pass_over(&broken),
+            },
+            InitDone => self.finish_listing(tables),
+            Delete(object) => self.forget(tables, object.meta(), false),
         }
     }
 }
@@ -258,6 +286,36 @@ mod tests {
             Some("10"),
             "the end of the former object is not the end of this"
         );
+    }
+
+    #[test]
+    fn an_object_that_cannot_be_read_hides_no_other() {
+        let (tables, table) = (Tables::default(), Table::<ConfigMap>::default());
+        let broken = |name: &str| -> DeserializeGuard<ConfigMap> {
+            let ill = json!({"metadata": {"namespace": "ns", "name": name, "uid": "1", "resourceVersion": "9"},
+                "data": {"a": 1}});
+            serde_json::from_value(ill).expect("its metadata can be read")
+        };
+        table.take_in(
+            &tables,
+            watcher::Event::Apply(DeserializeGuard(Ok(object("a", "1", 7)))),
+        );
+        table.take_in(&tables, watcher::Event::Init);
+        table.take_in(&tables, watcher::Event::InitApply(broken("a")));
+        table.take_in(&tables, watcher::Event::InitApply(broken("b")));
+        let whole = DeserializeGuard(Ok(object("c", "3", 8)));
+        table.take_in(&tables, watcher::Event::InitApply(whole));
+        table.take_in(&tables, watcher::Event::InitDone);
+        assert!(*table.synced().borrow());
+        assert_eq!(held(&table, "c").as_deref(), Some("8"));
+        assert_eq!(
+            held(&table, "a").as_deref(),
+            Some("7"),
+            "what was known of it stays"
+        );
+        assert_eq!(held(&table, "b"), None);
+        table.take_in(&tables, watcher::Event::Delete(broken("a")));
+        assert_eq!(held(&table, "a"), None);
     }
 
     #[test]
