@@ -38,4 +38,5 @@ pub use model::{
     AppProtocol, Applied, Backend, HostListener, IngressBackend, IngressRule, PathKind, PodLink, PodPort,
     Problem, Service, Snapshot,
 };
+pub use process::raise_descriptor_limit;
 pub use server::{DataplaneError, dataplane_main};

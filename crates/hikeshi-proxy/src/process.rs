@@ -13,8 +13,12 @@ use crate::protocol::{IDENTITY, Identity};
 /// Ends the data plane when the descriptor named by this variable reads its end.
 const LIFELINE: &str = "HIKESHI_LIFELINE";
 
-/// Each connection is two descriptors and each pod has a hundred listeners: ask for all we may have.
-pub(crate) fn raise_descriptor_limit() -> io::Result<()> {
+/// Takes all the open files that this process may have: each connection is two descriptors, each pod has a hundred
+/// listeners, and in control every watch and command is one.
+///
+/// # Errors
+/// What the system says to it.
+pub fn raise_descriptor_limit() -> io::Result<()> {
     let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE)?;
     Ok(setrlimit(Resource::RLIMIT_NOFILE, hard, hard)?)
 }
@@ -63,4 +67,17 @@ pub(crate) fn lifeline() -> io::Result<Option<oneshot::Receiver<()>>> {
             let _ = closed.send(());
         })?;
     Ok(Some(watch))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn all_that_we_may_have_is_asked_for() {
+        let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE).unwrap();
+        setrlimit(Resource::RLIMIT_NOFILE, hard - 1, hard).unwrap();
+        raise_descriptor_limit().unwrap();
+        assert_eq!(getrlimit(Resource::RLIMIT_NOFILE).unwrap(), (hard, hard));
+    }
 }

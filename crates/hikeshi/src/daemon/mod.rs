@@ -7,6 +7,7 @@ pub mod protocol;
 mod secrets;
 mod serve;
 pub mod session;
+mod socket;
 pub mod start;
 
 use std::net::SocketAddr;

@@ -6,12 +6,13 @@ use std::sync::Arc;
 
 use serde_json::{Value, json};
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
-use tokio::net::{UnixListener, UnixStream};
+use tokio::net::UnixStream;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
 
 use super::protocol::{Reply, Request};
 use super::session::{Running, SessionOptions};
+use super::socket;
 use crate::control::record::Record;
 use crate::control::seats;
 use crate::failure::{Context, Failure};
@@ -21,6 +22,7 @@ use crate::paths::Paths;
 const SETTLE: std::time::Duration = std::time::Duration::from_secs(100);
 
 pub async fn serve(paths: Paths, listen: Option<SocketAddr>, system: String) -> Result<(), Failure> {
+    hikeshi_proxy::raise_descriptor_limit().component("raising the limit of open files")?;
     let share = crate::paths::share()?;
     let lifeline = inherited_lifeline()?;
     let watched = lifeline
@@ -43,15 +45,14 @@ pub async fn serve(paths: Paths, listen: Option<SocketAddr>, system: String) -> 
     let running = Arc::new(Running::start(options).await?);
     go_on(&running, &paths, fresh).await?;
     let shutdown = running.control.shutdown.clone();
-    let listener = listen_at(&paths)?;
+    let listener = socket::listen(&paths)?;
     let mut terminate = signal(SignalKind::terminate()).component("listening for SIGTERM")?;
     let mut interrupt = signal(SignalKind::interrupt()).component("listening for SIGINT")?;
     let cut = lifeline_cut(watched);
     tokio::pin!(cut);
     loop {
         tokio::select! {
-            accepted = listener.accept() => {
-                let (stream, _) = accepted.component("accepting on control.sock")?;
+            (stream, _) = socket::next(|| listener.accept()) => {
                 let (running, shutdown) = (running.clone(), shutdown.clone());
                 tokio::spawn(async move {
                     if let Err(error) = converse(stream, &running, &shutdown).await {
@@ -67,22 +68,6 @@ pub async fn serve(paths: Paths, listen: Option<SocketAddr>, system: String) -> 
     }
     shutdown.cancel();
     Ok(())
-}
-
-fn listen_at(paths: &Paths) -> Result<UnixListener, Failure> {
-    let path = paths.control_socket();
-    let _ = std::fs::remove_file(&path);
-    // The path may be longer than a socket address: go through a descriptor of its folder.
-    let folder = std::fs::File::open(&paths.home).component("opening the state folder")?;
-    let short = format!(
-        "/proc/self/fd/{}/control.sock",
-        std::os::fd::AsRawFd::as_raw_fd(&folder)
-    );
-    let listener = UnixListener::bind(short).component("listening on control.sock")?;
-    use std::os::unix::fs::PermissionsExt;
-    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600))
-        .component("closing control.sock to others")?;
-    Ok(listener)
 }
 
 /// `HIKESHI_LIFELINE=FD`: the descriptor that a test holds the other end of.
