@@ -2,7 +2,9 @@
 //! Prometheus and Alertmanager, and the system's own page on an origin of its own.
 
 mod app_origin;
+mod connection;
 mod console;
+mod door;
 mod error;
 mod experiments;
 mod hooks;
@@ -15,7 +17,6 @@ mod tls;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
 
 use axum::extract::{DefaultBodyLimit, Request, State};
 use axum::http::{HeaderValue, header};
@@ -29,6 +30,7 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use crate::api::{AlertFact, DrillHost, Lang};
+use door::{Door, Limits};
 pub use session::Invites;
 pub use tls::TlsConfig;
 
@@ -36,9 +38,6 @@ pub use tls::TlsConfig;
 const API_BODY_LIMIT: usize = 64 * 1024;
 /// Alertmanager sends whole groups of alerts.
 const HOOK_BODY_LIMIT: usize = 4 * 1024 * 1024;
-
-/// How long requests still running at shutdown are waited for.
-const LAST_REQUESTS: Duration = Duration::from_secs(2);
 
 /// How the web server is to run.
 pub struct WebConfig {
@@ -142,13 +141,21 @@ pub async fn serve(
         upstream: proxy::client(),
         shutdown: shutdown.clone(),
     });
-    let ours = answer(
-        listener,
+    let limits = Limits::default();
+    let ours = connection::run(
+        Door::new(listener, limits),
         acceptor.clone(),
         router(Arc::clone(&app)),
+        limits,
         shutdown.clone(),
     );
-    let system = answer(app_listener, acceptor, app_origin::router(app), shutdown);
+    let system = connection::run(
+        Door::new(app_listener, limits),
+        acceptor,
+        app_origin::router(app),
+        limits,
+        shutdown,
+    );
     let task = tokio::spawn(async move {
         tokio::join!(ours, system);
     });
@@ -158,36 +165,6 @@ pub async fn serve(
         tls,
         task,
     })
-}
-
-/// Serves one listener until the shutdown.
-async fn answer(
-    listener: TcpListener,
-    acceptor: Option<tokio_rustls::TlsAcceptor>,
-    router: Router,
-    shutdown: CancellationToken,
-) {
-    let done = shutdown.clone().cancelled_owned();
-    let serving = async {
-        match acceptor {
-            Some(acceptor) => {
-                let listener = tls::TlsListener::new(listener, acceptor, shutdown.clone());
-                axum::serve(listener, router).with_graceful_shutdown(done).await
-            }
-            None => axum::serve(listener, router).with_graceful_shutdown(done).await,
-        }
-    };
-    // A proxied stream may never end by itself: it is given a moment, then dropped.
-    let late = async {
-        shutdown.cancelled().await;
-        tokio::time::sleep(LAST_REQUESTS).await;
-    };
-    tokio::select! {
-        result = serving => if let Err(error) = result {
-            tracing::error!(%error, "the web server stopped");
-        },
-        () = late => {}
-    }
 }
 
 fn router(app: Arc<App>) -> Router {

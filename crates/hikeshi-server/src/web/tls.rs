@@ -1,22 +1,13 @@
 //! TLS for when others on the network may join.
 
-use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
 
-use axum::serve::Listener;
 use rustls::ServerConfig;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
-use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::mpsc;
 use tokio_rustls::TlsAcceptor;
-use tokio_rustls::server::TlsStream;
-use tokio_util::sync::CancellationToken;
 
 use super::WebError;
-
-const HANDSHAKE_LIMIT: Duration = Duration::from_secs(10);
 
 /// A certificate chain and its key, both PEM.
 #[derive(Clone)]
@@ -61,56 +52,5 @@ impl TlsConfig {
                 .map_err(|e| tls(&e))?;
         config.alpn_protocols = vec![b"http/1.1".to_vec()];
         Ok(TlsAcceptor::from(Arc::new(config)))
-    }
-}
-
-/// Hands out connections whose handshake is done. Handshakes run beside one another, so a silent peer delays nobody.
-pub(super) struct TlsListener {
-    addr: std::io::Result<SocketAddr>,
-    ready: mpsc::Receiver<(TlsStream<TcpStream>, SocketAddr)>,
-}
-
-impl TlsListener {
-    pub(super) fn new(mut listener: TcpListener, acceptor: TlsAcceptor, shutdown: CancellationToken) -> Self {
-        let addr = listener.local_addr();
-        let (sender, ready) = mpsc::channel(16);
-        tokio::spawn(async move {
-            loop {
-                let (stream, peer) = tokio::select! {
-                    () = shutdown.cancelled() => return,
-                    accepted = Listener::accept(&mut listener) => accepted,
-                };
-                let (acceptor, sender) = (acceptor.clone(), sender.clone());
-                tokio::spawn(async move {
-                    match tokio::time::timeout(HANDSHAKE_LIMIT, acceptor.accept(stream)).await {
-                        // The receiver is gone only when the server has stopped.
-                        Ok(Ok(stream)) => drop(sender.send((stream, peer)).await),
-                        Ok(Err(error)) => tracing::debug!(%peer, %error, "TLS handshake failed"),
-                        Err(_) => tracing::debug!(%peer, "TLS handshake took too long"),
-                    }
-                });
-            }
-        });
-        Self { addr, ready }
-    }
-}
-
-impl Listener for TlsListener {
-    type Io = TlsStream<TcpStream>;
-    type Addr = SocketAddr;
-
-    async fn accept(&mut self) -> (Self::Io, Self::Addr) {
-        match self.ready.recv().await {
-            Some(connection) => connection,
-            // Shutting down: the server's own signal ends this wait.
-            None => std::future::pending().await,
-        }
-    }
-
-    fn local_addr(&self) -> std::io::Result<SocketAddr> {
-        self.addr
-            .as_ref()
-            .copied()
-            .map_err(|e| std::io::Error::new(e.kind(), e.to_string()))
     }
 }
