@@ -110,10 +110,11 @@ fn nginx(
     start(name, address, command)
 }
 
-pub fn haproxy(workspace: &Workspace, dir: &Path, upstream: SocketAddr) -> Result<Server> {
+/// `most` is how many connections it must take.
+pub fn haproxy(workspace: &Workspace, dir: &Path, upstream: SocketAddr, most: usize) -> Result<Server> {
     let address = free_port()?;
     let config = format!(
-        "global\n  maxconn 20000\n  nbthread 1\ndefaults\n  mode http\n  timeout connect 5s\n  timeout client 60s\n  \
+        "global\n  maxconn {most}\n  nbthread 1\ndefaults\n  mode http\n  timeout connect 5s\n  timeout client 60s\n  \
          timeout server 60s\n  http-reuse always\nlisten bench\n  bind {address}\n  server up {upstream}\n"
     );
     let file = dir.join("haproxy.cfg");

@@ -16,8 +16,10 @@ const CONNECTIONS: &str = "32";
 /// Seconds of load, and of one client alone, per candidate and round.
 const LOAD: &str = "4";
 const ALONE: &str = "1.5";
-/// Connections that are open and say nothing.
-const IDLE: &str = "10000";
+/// Connections that are open and say nothing, where so many descriptors may be open.
+const IDLE: usize = 10_000;
+/// What a process has open besides.
+const OTHER_DESCRIPTORS: usize = 200;
 
 pub fn run(workspace: &Workspace, args: &[String]) -> Result<()> {
     let rounds = match args {
@@ -30,10 +32,12 @@ pub fn run(workspace: &Workspace, args: &[String]) -> Result<()> {
     peers::install(workspace)?;
     let bench = build(workspace)?;
     let dir = scratch(workspace)?;
+    // Two descriptors for each connection: a proxy has both ends.
+    let idle = IDLE.min((descriptors(workspace)? / 2).saturating_sub(OTHER_DESCRIPTORS));
     let upstream = peers::upstream(workspace, &dir)?;
     let proxies = [
         peers::nginx_proxy(workspace, &dir, upstream.address)?,
-        peers::haproxy(workspace, &dir, upstream.address)?,
+        peers::haproxy(workspace, &dir, upstream.address, idle + OTHER_DESCRIPTORS / 2)?,
         peers::envoy(workspace, &dir, upstream.address)?,
         peers::ours(&bench, &dir, upstream.address)?,
     ];
@@ -50,10 +54,15 @@ pub fn run(workspace: &Workspace, args: &[String]) -> Result<()> {
     }
     for (row, proxy) in rows[1..].iter_mut().zip(&proxies) {
         let (address, pid) = (proxy.address.to_string(), proxy.pid().to_string());
-        let figure = figure(workspace.command(&bench).args(["idle", &address, &pid, IDLE]));
+        let figure = figure(
+            workspace
+                .command(&bench)
+                .args(["idle", &address, &pid, &idle.to_string()]),
+        );
         row.idle = Some(figure.with_context(|| format!("{}: idle connections", proxy.name))?);
     }
     table::print(&rows, "nginx");
+    println!("KB idle: of {idle} connections");
     Ok(())
 }
 
@@ -81,6 +90,22 @@ pub fn faults(workspace: &Workspace) -> Result<()> {
         resident * 1e3 / 1000.0,
     );
     Ok(())
+}
+
+/// How many descriptors a process started from here may have open: more than before, if we may ask for more.
+fn descriptors(workspace: &Workspace) -> Result<usize> {
+    let pid = std::process::id().to_string();
+    // Root may; for others the limit stays as it is.
+    let _ = workspace
+        .command("prlimit")
+        .args(["--pid", &pid, "--nofile=65536:65536"])
+        .output();
+    let limits = fs::read_to_string("/proc/self/limits")?;
+    let hard = limits
+        .lines()
+        .find(|line| line.starts_with("Max open files"))
+        .and_then(|line| line.split_whitespace().nth(4)?.parse().ok());
+    hard.context("/proc/self/limits does not say how many files may be open")
 }
 
 /// Only the small harness, not the whole program.

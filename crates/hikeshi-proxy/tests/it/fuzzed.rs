@@ -6,7 +6,9 @@ use hikeshi_proxy::http1::{Chunked, RequestHead, ResponseHead};
 
 /// A request's head: no panic, and what is accepted keeps what makes it safe to forward.
 pub fn request(bytes: &[u8]) {
-    let Ok(Some(head)) = RequestHead::parse(bytes) else { return };
+    let Ok(Some(head)) = RequestHead::parse(bytes) else {
+        return;
+    };
     let block = &bytes[..head.len];
     assert!(block.ends_with(b"\r\n\r\n"));
     assert!(!block.contains(&0));
@@ -18,7 +20,9 @@ pub fn request(bytes: &[u8]) {
     let mut stripped = block.to_vec();
     let start = strip(&mut stripped, &head.hop);
     let again = RequestHead::parse(&stripped[start..]);
-    let again = again.expect("it was accepted before").expect("it was whole before");
+    let again = again
+        .expect("it was accepted before")
+        .expect("it was whole before");
     assert_eq!(again.framing, head.framing);
     assert_eq!(stripped[start..][again.target], block[head.target]);
     assert!(again.hop.is_empty() || head.upgrade);
@@ -27,7 +31,9 @@ pub fn request(bytes: &[u8]) {
 /// An answer's head: no panic, whatever was asked, and nothing but CR LF ends a line of what is accepted.
 pub fn response(bytes: &[u8]) {
     for asked in [Asked::Head, Asked::Connect, Asked::Other] {
-        let Ok(Some(head)) = ResponseHead::parse(bytes, asked) else { continue };
+        let Ok(Some(head)) = ResponseHead::parse(bytes, asked) else {
+            continue;
+        };
         let block = &bytes[..head.len];
         assert!(block.ends_with(b"\r\n\r\n"));
         let feeds = block.iter().enumerate().filter(|(_, byte)| **byte == b'\n');
@@ -40,7 +46,9 @@ pub fn response(bytes: &[u8]) {
 
 /// A chunked body: no panic, and the same reading however it is cut up. The first byte says where.
 pub fn chunked(bytes: &[u8]) {
-    let Some((cut, bytes)) = bytes.split_first() else { return };
+    let Some((cut, bytes)) = bytes.split_first() else {
+        return;
+    };
     let mut whole = Chunked::default();
     let mut content = Vec::new();
     let read = whole.advance_with(bytes, |part| content.extend_from_slice(part));
@@ -67,8 +75,12 @@ mod tests {
     use std::path::Path;
 
     fn replay(target: &str, check: fn(&[u8])) {
-        let seeds = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/seeds").join(target);
-        let files = std::fs::read_dir(&seeds).unwrap().map(|file| file.unwrap().path());
+        let seeds = Path::new(env!("CARGO_MANIFEST_DIR"))
+            .join("fuzz/seeds")
+            .join(target);
+        let files = std::fs::read_dir(&seeds)
+            .unwrap()
+            .map(|file| file.unwrap().path());
         let mut count = 0;
         for file in files {
             let bytes = std::fs::read(&file).unwrap();
