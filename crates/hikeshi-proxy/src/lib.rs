@@ -5,7 +5,7 @@
 //! with the last snapshot for as long as it lives. Faults live only as long as control does: when the connection that
 //! brought them closes, or is silent for [`protocol::LEASE`], all of them are lifted at once.
 //!
-//! A connection's path: `listener` accepts it inside the source pod's namespace -> `relay` (bytes) or `l7` (HTTP)
+//! A connection's path: `listener` accepts it inside the source pod's namespace -> `l4` (bytes) or `l7` (HTTP)
 //! chooses a backend -> `connect` opens a socket inside the destination's namespace -> [`wire`] carries the bytes and
 //! holds the network faults.
 
@@ -15,6 +15,7 @@ mod connect;
 pub mod faults;
 pub mod http1;
 mod ingress_route;
+mod l4;
 mod l7;
 mod link;
 mod listener;
@@ -24,7 +25,6 @@ mod plane;
 pub mod podlink;
 mod process;
 pub mod protocol;
-mod relay;
 mod router;
 mod routes;
 mod server;

@@ -12,10 +12,11 @@ use hyper_util::rt::TokioIo;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinHandle;
 
+use crate::l4::relay;
 use crate::model::AppProtocol;
 use crate::plane::Shared;
 use crate::routes::{Destination, Peer};
-use crate::{l7, relay, socket};
+use crate::{l7, socket};
 
 /// How long to let descriptors come back when the process has none left.
 const EXHAUSTED: Duration = Duration::from_millis(50);

@@ -18,6 +18,12 @@ const BUCKETS: [f64; 22] = [
     1.5, 2.0, 3.0, 5.0, 10.0,
 ];
 
+/// Upper bounds in seconds for commands of databases, most of which take less than a millisecond.
+const COMMAND_BUCKETS: [f64; 17] = [
+    0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.02, 0.035, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0,
+    10.0,
+];
+
 /// Code of a request that was closed without an answer.
 pub(crate) const CODE_NONE: u16 = 0;
 /// Code of a request whose client went away first (nginx' custom).
@@ -40,6 +46,14 @@ struct CodeLabels {
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct CommandLabels {
+    source: String,
+    destination: String,
+    protocol: &'static str,
+    command: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct DirectionLabels {
     source: String,
     destination: String,
@@ -58,6 +72,7 @@ pub(crate) struct Metrics {
     registry: Registry,
     requests: Family<CodeLabels, Counter>,
     durations: Family<EdgeLabels, Histogram, fn() -> Histogram>,
+    commands: Family<CommandLabels, Histogram, fn() -> Histogram>,
     bytes: Family<DirectionLabels, Counter>,
     opened: Family<PairLabels, Counter>,
     open: Family<PairLabels, Gauge>,
@@ -72,6 +87,7 @@ pub(crate) struct EdgeMetrics {
     codes: Mutex<Vec<(u16, Counter)>>,
     durations: Family<EdgeLabels, Histogram, fn() -> Histogram>,
     duration: std::sync::OnceLock<Histogram>,
+    commands: Family<CommandLabels, Histogram, fn() -> Histogram>,
     /// Bytes from source to destination.
     pub sent: Counter,
     /// Bytes from destination to source.
@@ -85,6 +101,8 @@ impl Metrics {
         let mut registry = Registry::with_prefix("hikeshi_edge");
         let requests = Family::default();
         let durations = Family::new_with_constructor((|| Histogram::new(BUCKETS)) as fn() -> Histogram);
+        let commands =
+            Family::new_with_constructor((|| Histogram::new(COMMAND_BUCKETS)) as fn() -> Histogram);
         let (bytes, opened, open) = (Family::default(), Family::default(), Family::default());
         registry.register(
             "requests",
@@ -96,6 +114,12 @@ impl Metrics {
             "From a request's arrival to the last byte of its answer (event streams: the first)",
             Unit::Seconds,
             durations.clone(),
+        );
+        registry.register_with_unit(
+            "command_duration",
+            "From a command (of Redis or PostgreSQL) to the end of its answer",
+            Unit::Seconds,
+            commands.clone(),
         );
         registry.register(
             "bytes",
@@ -116,6 +140,7 @@ impl Metrics {
             registry,
             requests,
             durations,
+            commands,
             bytes,
             opened,
             open,
@@ -163,6 +188,7 @@ impl Metrics {
             requests: self.requests.clone(),
             durations: self.durations.clone(),
             duration: std::sync::OnceLock::new(),
+            commands: self.commands.clone(),
             codes: Mutex::default(),
             labels,
         }
@@ -178,6 +204,19 @@ impl Metrics {
 }
 
 impl EdgeMetrics {
+    /// The durations of one command of a database's protocol; both names are of fixed sets.
+    pub fn command(&self, protocol: &'static str, command: &'static str) -> Histogram {
+        let EdgeLabels {
+            source, destination, ..
+        } = self.labels.clone();
+        self.commands.get_or_create_owned(&CommandLabels {
+            source,
+            destination,
+            protocol,
+            command,
+        })
+    }
+
     /// Counts one request.
     pub fn request(&self, code: u16, took: Duration) {
         let mut codes = self.codes.lock().unwrap_or_else(PoisonError::into_inner);

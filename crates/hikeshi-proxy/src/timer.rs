@@ -194,8 +194,8 @@ async fn drive(ticks: AsyncFd<Ticks>) {
     // An error is the runtime's end.
     while let Ok(mut ready) = ticks.readable().await {
         let clock = &ticks.get_ref().0;
-        // Non-blocking: what it would say, the number of expirations, is of no use.
-        let _ = clock.timer.wait();
+        // Its count of expirations is of no use and is not read: setting the timer anew clears it, and until then the
+        // runtime, which waits for edges, hears no more of it.
         ready.clear_ready();
         clock.tick();
     }

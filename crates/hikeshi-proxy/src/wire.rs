@@ -18,6 +18,7 @@ use tokio::time::Instant;
 use crate::bell::Watch;
 use crate::connect::Edge;
 use crate::faults::{FaultBoard, Line};
+use crate::metrics::EdgeMetrics;
 use crate::socket::Direct;
 use crate::timer::{ExactSleep, exact_sleep_until};
 
@@ -129,6 +130,11 @@ impl Wire {
             ended: None,
             change: None,
         }
+    }
+
+    /// Its edge's counters.
+    pub fn metrics(&self) -> &Arc<EdgeMetrics> {
+        &self.edge.metrics
     }
 
     pub fn stream(&self) -> &TcpStream {

@@ -97,8 +97,8 @@ fn nginx(
     fs::create_dir_all(&own)?;
     let path = own.display();
     let config = format!(
-        "worker_processes 1; pid {path}/pid; error_log {path}/error.log; daemon off;\n\
-         events {{ worker_connections 16384; }}\n\
+        "worker_processes 1; pid {path}/pid; error_log {path}/error.log; daemon off; worker_rlimit_nofile 65536;\n\
+         events {{ worker_connections 32768; }}\n\
          http {{ access_log off; keepalive_requests 1000000000; client_body_temp_path {path}/b; proxy_temp_path {path}/p;\n\
          fastcgi_temp_path {path}/f; uwsgi_temp_path {path}/u; scgi_temp_path {path}/s;\n\
          {http}\nserver {{ listen {address} backlog=4096; {server} }} }}\n"
@@ -110,10 +110,11 @@ fn nginx(
     start(name, address, command)
 }
 
-pub fn haproxy(workspace: &Workspace, dir: &Path, upstream: SocketAddr) -> Result<Server> {
+/// `most` is how many connections it must take.
+pub fn haproxy(workspace: &Workspace, dir: &Path, upstream: SocketAddr, most: usize) -> Result<Server> {
     let address = free_port()?;
     let config = format!(
-        "global\n  maxconn 4096\n  nbthread 1\ndefaults\n  mode http\n  timeout connect 5s\n  timeout client 60s\n  \
+        "global\n  maxconn {most}\n  nbthread 1\ndefaults\n  mode http\n  timeout connect 5s\n  timeout client 60s\n  \
          timeout server 60s\n  http-reuse always\nlisten bench\n  bind {address}\n  server up {upstream}\n"
     );
     let file = dir.join("haproxy.cfg");

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, bail};
 
 use super::peers::{self, Server};
-use super::table::{self, Round};
+use super::table::{self, Round, Row};
 use crate::workspace::{self, Workspace};
 
 /// Rounds unless told otherwise: an odd number has a median.
@@ -16,6 +16,10 @@ const CONNECTIONS: &str = "32";
 /// Seconds of load, and of one client alone, per candidate and round.
 const LOAD: &str = "4";
 const ALONE: &str = "1.5";
+/// Connections that are open and say nothing, where so many descriptors may be open.
+const IDLE: usize = 10_000;
+/// What a process has open besides.
+const OTHER_DESCRIPTORS: usize = 200;
 
 pub fn run(workspace: &Workspace, args: &[String]) -> Result<()> {
     let rounds = match args {
@@ -28,23 +32,37 @@ pub fn run(workspace: &Workspace, args: &[String]) -> Result<()> {
     peers::install(workspace)?;
     let bench = build(workspace)?;
     let dir = scratch(workspace)?;
+    // Two descriptors for each connection: a proxy has both ends.
+    let idle = IDLE.min((descriptors(workspace)? / 2).saturating_sub(OTHER_DESCRIPTORS));
     let upstream = peers::upstream(workspace, &dir)?;
     let proxies = [
         peers::nginx_proxy(workspace, &dir, upstream.address)?,
-        peers::haproxy(workspace, &dir, upstream.address)?,
+        peers::haproxy(workspace, &dir, upstream.address, idle + OTHER_DESCRIPTORS / 2)?,
         peers::envoy(workspace, &dir, upstream.address)?,
         peers::ours(&bench, &dir, upstream.address)?,
     ];
-    let mut rows: Vec<(String, Vec<Round>)> = vec![("direct".into(), Vec::new())];
-    rows.extend(proxies.iter().map(|proxy| (proxy.name.clone(), Vec::new())));
+    let mut rows = vec![Row::new("direct")];
+    rows.extend(proxies.iter().map(|proxy| Row::new(&proxy.name)));
     for round in 1..=rounds {
         println!("bench: round {round} of {rounds}");
-        rows[0].1.push(measure(workspace, &bench, &upstream)?);
+        rows[0]
+            .rounds
+            .push(measure(workspace, &bench, &upstream, &upstream)?);
         for (row, proxy) in rows[1..].iter_mut().zip(&proxies) {
-            row.1.push(measure(workspace, &bench, proxy)?);
+            row.rounds.push(measure(workspace, &bench, proxy, &upstream)?);
         }
     }
+    for (row, proxy) in rows[1..].iter_mut().zip(&proxies) {
+        let (address, pid) = (proxy.address.to_string(), proxy.pid().to_string());
+        let figure = figure(
+            workspace
+                .command(&bench)
+                .args(["idle", &address, &pid, &idle.to_string()]),
+        );
+        row.idle = Some(figure.with_context(|| format!("{}: idle connections", proxy.name))?);
+    }
     table::print(&rows, "nginx");
+    println!("KB idle: of {idle} connections");
     Ok(())
 }
 
@@ -74,6 +92,22 @@ pub fn faults(workspace: &Workspace) -> Result<()> {
     Ok(())
 }
 
+/// How many descriptors a process started from here may have open: more than before, if we may ask for more.
+fn descriptors(workspace: &Workspace) -> Result<usize> {
+    let pid = std::process::id().to_string();
+    // Root may; for others the limit stays as it is.
+    let _ = workspace
+        .command("prlimit")
+        .args(["--pid", &pid, "--nofile=65536:65536"])
+        .output();
+    let limits = fs::read_to_string("/proc/self/limits")?;
+    let hard = limits
+        .lines()
+        .find(|line| line.starts_with("Max open files"))
+        .and_then(|line| line.split_whitespace().nth(4)?.parse().ok());
+    hard.context("/proc/self/limits does not say how many files may be open")
+}
+
 /// Only the small harness, not the whole program.
 fn build(workspace: &Workspace) -> Result<PathBuf> {
     let args = ["build", "--release", "-p", "hikeshi-proxy", "--example", "bench"];
@@ -87,25 +121,49 @@ fn scratch(workspace: &Workspace) -> Result<PathBuf> {
     Ok(dir)
 }
 
-fn measure(workspace: &Workspace, bench: &Path, server: &Server) -> Result<Round> {
+/// `upstream` is where the proxies forward to.
+fn measure(workspace: &Workspace, bench: &Path, server: &Server, upstream: &Server) -> Result<Round> {
     let (before, _) = usage(server.pid())?;
     let load = wrk(workspace, server.address, CONNECTIONS, LOAD)?;
     let (after, resident) = usage(server.pid())?;
-    let ping = workspace
-        .command(bench)
-        .args(["ping", &server.address.to_string(), ALONE])
-        .output()?;
-    if !ping.status.success() {
-        bail!("{}: {}", server.name, String::from_utf8_lossy(&ping.stderr));
-    }
+    // All three on one core: what is measured is the proxy's work, not how fast another core wakes up.
+    let cores = pin(workspace, upstream.pid(), "0")?;
+    let mut ping = workspace.command("taskset");
+    ping.args(["-c", "0"])
+        .arg(bench)
+        .args(["ping", &server.address.to_string(), ALONE]);
+    let alone = figure(&mut ping).with_context(|| server.name.clone());
+    pin(workspace, upstream.pid(), &cores)?;
     Ok(Round {
         requests_per_second: load.requests_per_second,
         p50_micros: load.p50_micros,
         p99_micros: load.p99_micros,
         cpu: (after - before) / load.requests * 1e5,
         resident,
-        alone: String::from_utf8_lossy(&ping.stdout).trim().parse()?,
+        alone: alone?,
     })
+}
+
+/// Keeps a process to `cores` (as taskset writes them); returns those it had.
+fn pin(workspace: &Workspace, pid: u32, cores: &str) -> Result<String> {
+    let pid = pid.to_string();
+    let before = workspace.command("taskset").args(["-cp", &pid]).output()?;
+    let before = String::from_utf8_lossy(&before.stdout);
+    let list = before.rsplit(": ").next().unwrap_or_default().trim().to_string();
+    let set = workspace.command("taskset").args(["-cp", cores, &pid]).output()?;
+    if !set.status.success() {
+        bail!("taskset: {}", String::from_utf8_lossy(&set.stderr));
+    }
+    Ok(list)
+}
+
+/// The one number that a command prints.
+fn figure(command: &mut std::process::Command) -> Result<f64> {
+    let output = command.output()?;
+    if !output.status.success() {
+        bail!("{}", String::from_utf8_lossy(&output.stderr));
+    }
+    Ok(String::from_utf8_lossy(&output.stdout).trim().parse()?)
 }
 
 /// What wrk says.

@@ -14,6 +14,24 @@ pub struct Round {
     pub alone: f64,
 }
 
+/// One candidate.
+#[derive(Debug, Clone, Default)]
+pub struct Row {
+    pub name: String,
+    pub rounds: Vec<Round>,
+    /// Kilobytes of an idle connection.
+    pub idle: Option<f64>,
+}
+
+impl Row {
+    pub fn new(name: &str) -> Self {
+        Self {
+            name: name.into(),
+            ..Default::default()
+        }
+    }
+}
+
 /// The median of each figure.
 pub fn median(rounds: &[Round]) -> Round {
     let of = |figure: fn(&Round) -> f64| {
@@ -32,35 +50,43 @@ pub fn median(rounds: &[Round]) -> Round {
 }
 
 /// Rows of medians; `direct` is the first, `peer` the one that ratios are to.
-pub fn print(rows: &[(String, Vec<Round>)], peer: &str) {
-    let medians: Vec<_> = rows.iter().map(|(name, rounds)| (name, median(rounds))).collect();
+pub fn print(rows: &[Row], peer: &str) {
+    let medians: Vec<_> = rows.iter().map(|row| (&row.name, median(&row.rounds))).collect();
     let direct = medians.first().map_or(0.0, |(_, row)| row.alone);
     let base = medians
         .iter()
         .find(|(name, _)| name.as_str() == peer)
         .map(|(_, row)| *row);
-    println!("| c=32 | req/s | p50 us | p99 us | CPU s/100k | RSS MB | added p50 us, c=1 |");
-    println!("|---|---|---|---|---|---|---|");
+    println!(
+        "| c=32 | req/s | p50 us | p99 us | CPU s/100k | RSS MB | added p50 us, c=1, one core | KB idle |"
+    );
+    println!("|---|---|---|---|---|---|---|---|");
     for (place, (name, row)) in medians.iter().enumerate() {
         let proxy = |text: String| if place == 0 { "-".to_string() } else { text };
         println!(
-            "| {name} | {:.0} | {:.0} | {:.0} | {} | {} | {} |",
+            "| {name} | {:.0} | {:.0} | {:.0} | {} | {} | {} | {} |",
             row.requests_per_second,
             row.p50_micros,
             row.p99_micros,
             proxy(format!("{:.2}", row.cpu)),
             proxy(format!("{:.1}", row.resident)),
             proxy(format!("{:.1}", row.alone - direct)),
+            proxy(
+                rows[place]
+                    .idle
+                    .map_or_else(String::new, |idle| format!("{idle:.1}"))
+            ),
         );
     }
     let (Some(base), Some((name, ours))) = (base, medians.last()) else {
         return;
     };
     println!(
-        "{name} / {peer}: req/s x {:.2}, p99 x {:.2}, CPU x {:.2}",
+        "{name} / {peer}: req/s x {:.2}, p99 x {:.2}, CPU x {:.2}, added p50 x {:.2}",
         ours.requests_per_second / base.requests_per_second,
         ours.p99_micros / base.p99_micros,
         ours.cpu / base.cpu,
+        (ours.alone - direct) / (base.alone - direct),
     );
 }
 

@@ -5,17 +5,19 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use hikeshi_proxy::DataplaneClient;
 use hikeshi_proxy::faults::{
     Delay, Fault, FaultKind, HttpAction, HttpFault, HttpMatch, HttpTarget, Percent, PodSet, Replace,
 };
+use hikeshi_proxy::{AppProtocol, DataplaneClient};
 
 use crate::client::Client;
+use crate::idle;
 use crate::proxy::{Dataplane, connect, snapshot};
 use crate::stats::{excess, quantile};
 
 const DELAY: Duration = Duration::from_millis(10);
 const CYCLES: usize = 1000;
+const IDLE: usize = 10_000;
 const DRAWS: u64 = 20_000;
 /// 1.5 %.
 const SHARE: u32 = 15_000;
@@ -65,24 +67,15 @@ struct Bench {
 
 impl Bench {
     fn apply(&self, faults: Vec<Fault>) -> Result<(), Box<dyn Error>> {
-        let applied = self
-            .runtime
-            .block_on(self.client.apply(snapshot(self.upstream, faults)))?;
+        let applied = self.runtime.block_on(self.client.apply(snapshot(
+            self.upstream,
+            AppProtocol::Http,
+            faults,
+        )))?;
         match applied.problems.first() {
             Some(problem) => Err(format!("{}: {}", problem.subject, problem.message).into()),
             None => Ok(()),
         }
-    }
-
-    /// Resident bytes of the data plane.
-    fn resident(&self) -> Result<u64, Box<dyn Error>> {
-        let statm = std::fs::read_to_string(format!("/proc/{}/statm", self.dataplane.pid()))?;
-        let pages: u64 = statm
-            .split(' ')
-            .nth(1)
-            .ok_or("statm has no second field")?
-            .parse()?;
-        Ok(pages * 4096)
     }
 }
 
@@ -94,7 +87,7 @@ pub fn measure(upstream: &str) -> Result<(), Box<dyn Error>> {
         .build()?;
     let client = runtime.block_on(connect(dataplane.dir()))?;
     let upstream = upstream.parse()?;
-    let applied = runtime.block_on(client.apply(snapshot(upstream, vec![])))?;
+    let applied = runtime.block_on(client.apply(snapshot(upstream, AppProtocol::Http, vec![])))?;
     let address = applied.bound["bench"].to_string();
     let bench = Bench {
         client,
@@ -107,7 +100,9 @@ pub fn measure(upstream: &str) -> Result<(), Box<dyn Error>> {
     delays(&bench, 32)?;
     shares(&bench)?;
     cycles(&bench)?;
-    idle(&bench)
+    let idle = idle::measure(&bench.address, bench.dataplane.pid(), IDLE)?;
+    println!("{IDLE} idle connections: {idle:.1} KB each");
+    Ok(())
 }
 
 fn delays(bench: &Bench, clients: usize) -> Result<(), Box<dyn Error>> {
@@ -217,32 +212,6 @@ fn cycles(bench: &Bench) -> Result<(), Box<dyn Error>> {
         millis(&applied, 0.99),
         millis(&recovered, 0.5),
         millis(&recovered, 0.99),
-    );
-    Ok(())
-}
-
-/// What an idle connection costs: each has asked once and keeps its upstream connection.
-fn idle(bench: &Bench) -> Result<(), Box<dyn Error>> {
-    let before = bench.resident()?;
-    let mut clients = Vec::new();
-    for _ in 0..5000 {
-        match Client::connect(&bench.address) {
-            Ok(mut client) => {
-                client.get()?;
-                client.shrink();
-                clients.push(client);
-            }
-            Err(error) => {
-                println!("only {} connections could be opened: {error}", clients.len());
-                break;
-            }
-        }
-    }
-    let after = bench.resident()?;
-    println!(
-        "{} idle connections: {:.1} KB each",
-        clients.len(),
-        (after.saturating_sub(before)) as f64 / clients.len() as f64 / 1e3
     );
     Ok(())
 }

@@ -8,20 +8,27 @@
 
 mod client;
 mod faults;
+mod idle;
 mod proxy;
 mod stats;
 
 use std::process::ExitCode;
 
+use hikeshi_proxy::AppProtocol;
+
 const USAGE: &str = "usage: bench proxy UPSTREAM FAULTS.json   serve until the standard input ends; prints the address
+       bench relay UPSTREAM FAULTS.json   the same for what is not HTTP
        bench faults UPSTREAM             measure delays, shares, and applying and recovering
+       bench idle ADDRESS PID COUNT      open COUNT connections that ask once; prints kilobytes of PID for each
        bench ping ADDRESS SECONDS        round trips one after the other; prints their median in microseconds";
 
 fn main() -> ExitCode {
     let args: Vec<String> = std::env::args().skip(1).collect();
     let words: Vec<&str> = args.iter().map(String::as_str).collect();
     let done = match words.as_slice() {
-        ["proxy", upstream, faults] => proxy::serve(upstream, faults),
+        ["proxy", upstream, faults] => proxy::serve(upstream, AppProtocol::Http, faults),
+        ["relay", upstream, faults] => proxy::serve(upstream, AppProtocol::Tcp, faults),
+        ["idle", address, pid, count] => idle::print(address, pid, count),
         ["dataplane", dir] => hikeshi_proxy::dataplane_main(dir.as_ref()).map_err(Into::into),
         ["faults", upstream] => faults::measure(upstream),
         ["ping", address, seconds] => client::ping(address, seconds),

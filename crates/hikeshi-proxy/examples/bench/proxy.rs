@@ -14,14 +14,14 @@ use hikeshi_proxy::{AppProtocol, Backend, DataplaneClient, HostListener, Service
 const START: Duration = Duration::from_secs(10);
 
 /// `upstream` behind a Service, entered from the host.
-pub fn snapshot(upstream: SocketAddrV4, faults: Vec<Fault>) -> Snapshot {
+pub fn snapshot(upstream: SocketAddrV4, app_protocol: AppProtocol, faults: Vec<Fault>) -> Snapshot {
     Snapshot {
         services: vec![Service {
             namespace: "bench".into(),
             name: "upstream".into(),
             cluster_ip: None,
             port: 80,
-            app_protocol: AppProtocol::Http,
+            app_protocol,
             backends: vec![Backend {
                 addr: *upstream.ip(),
                 port: upstream.port(),
@@ -98,7 +98,7 @@ pub async fn connect(dir: &Path) -> Result<DataplaneClient, Box<dyn Error>> {
 }
 
 /// Prints `PID ADDRESS` and serves until the standard input ends.
-pub fn serve(upstream: &str, faults: &str) -> Result<(), Box<dyn Error>> {
+pub fn serve(upstream: &str, protocol: AppProtocol, faults: &str) -> Result<(), Box<dyn Error>> {
     let faults: Vec<Fault> = serde_json::from_slice(&std::fs::read(faults)?)?;
     let dataplane = Dataplane::start(true)?;
     let runtime = tokio::runtime::Builder::new_current_thread()
@@ -106,7 +106,9 @@ pub fn serve(upstream: &str, faults: &str) -> Result<(), Box<dyn Error>> {
         .build()?;
     runtime.block_on(async {
         let client = connect(dataplane.dir()).await?;
-        let applied = client.apply(snapshot(upstream.parse()?, faults)).await?;
+        let applied = client
+            .apply(snapshot(upstream.parse()?, protocol, faults))
+            .await?;
         if !applied.problems.is_empty() {
             return Err(format!("{:?}", applied.problems).into());
         }

@@ -30,6 +30,11 @@ impl HttpMatch {
         Ok(())
     }
 
+    /// Whether it asks for a request's headers.
+    pub(crate) fn reads_headers(&self) -> bool {
+        !self.request_headers.is_empty() || !self.request_patterns.is_empty()
+    }
+
     /// Whether a request could match, as far as its first line says. Costs no header map.
     pub(crate) fn may(&self, method: &str, path: &str) -> bool {
         self.method

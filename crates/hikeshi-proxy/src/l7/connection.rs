@@ -10,8 +10,8 @@ use super::memory::Memory;
 use super::route::Request;
 use super::upstream::{Connection, Kept};
 use super::{h2, reject};
+use crate::l4::relay;
 use crate::plane::Shared;
-use crate::relay;
 use crate::routes::{Destination, Peer};
 
 /// What a connection has.

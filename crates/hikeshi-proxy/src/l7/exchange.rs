@@ -64,7 +64,12 @@ pub(super) async fn exchange(session: &mut Session, head: RequestHead) -> End {
         &bytes[request.head.method.clone()],
         &bytes[request.head.target.clone()],
     );
-    let Some(mut parts) = edited::request_parts(bytes, method, target) else {
+    let read = if Exchange::reads_headers(&faults) {
+        bytes
+    } else {
+        b""
+    };
+    let Some(mut parts) = edited::request_parts(read, method, target) else {
         let flow = Flow::new(request.head.len, request.head.framing.clone());
         let message = "the request's target is no URI\n";
         return answer(

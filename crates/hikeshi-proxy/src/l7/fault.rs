@@ -37,6 +37,15 @@ impl Exchange {
             .any(|fault| fault.http().is_some_and(|http| http.matches.may(method, path)))
     }
 
+    /// Whether any of the faults has to know a request's headers: to find out if it is about it, or to change it.
+    pub fn reads_headers(faults: &[Arc<ActiveFault>]) -> bool {
+        let reads = |http: &HttpFault| {
+            let edits = http.action.replace.is_some() || http.action.patch.is_some();
+            http.matches.reads_headers() || (http.target == HttpTarget::Request && edits)
+        };
+        faults.iter().any(|fault| fault.http().is_some_and(reads))
+    }
+
     /// `faults` are those on this edge. Answers' faults are drawn when the answer is known.
     pub fn of(
         board: Arc<FaultBoard>,

@@ -28,9 +28,9 @@ use super::fault::{Exchange, NewBody};
 use super::h2_body::EdgeBody;
 use crate::connect::{Edge, Upstream};
 use crate::faults::Aborted;
+use crate::l4::relay::{choose, destination_name};
 use crate::metrics::CODE_NONE;
 use crate::plane::Shared;
-use crate::relay::{choose, destination_name};
 use crate::routes::{Asked, Destination, Peer, Resolved, Target};
 
 /// A request's body: as it comes, or as a fault made it.

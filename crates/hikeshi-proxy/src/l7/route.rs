@@ -12,7 +12,7 @@ use crate::connect::{Edge, Upstream};
 use crate::faults::ActiveFault;
 use crate::http1::response::Asked as Question;
 use crate::http1::{RequestHead, head};
-use crate::relay::{choose, destination_name};
+use crate::l4::relay::{choose, destination_name};
 use crate::routes::{Asked, Resolved, Target};
 
 /// A request that has a backend.

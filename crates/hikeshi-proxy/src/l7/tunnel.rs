@@ -8,7 +8,7 @@ use tokio::io::{AsyncWriteExt, copy_bidirectional};
 use super::client::Client;
 use super::upstream::Connection;
 use crate::connect::Edge;
-use crate::relay::reset;
+use crate::l4::relay::reset;
 
 /// Returns when both have ended.
 pub(super) async fn join(edge: &Edge, client: &mut Client, upstream: &mut Connection) {

@@ -93,12 +93,15 @@ impl Connection {
     }
 }
 
+/// In boxes: they move at every request, and are large.
+type Connections = Vec<Box<Connection>>;
+
 /// Most backends that one client keeps a connection to.
 const MOST_KEPT: usize = 8;
 
 /// One client's own connections, none of which carries anything.
 #[derive(Default)]
-pub(super) struct Kept(Vec<Box<Connection>>);
+pub(super) struct Kept(Connections);
 
 impl Kept {
     pub fn take(&mut self, upstream: &Upstream, peer: &Arc<Peer>) -> Option<Box<Connection>> {
@@ -134,7 +137,7 @@ type Key = (Arc<str>, SocketAddrV4);
 
 /// Connections that nobody has.
 #[derive(Default)]
-pub(crate) struct HttpPool(Mutex<HashMap<Key, Vec<Box<Connection>>>>);
+pub(crate) struct HttpPool(Mutex<HashMap<Key, Connections>>);
 
 impl std::fmt::Debug for HttpPool {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -143,7 +146,7 @@ impl std::fmt::Debug for HttpPool {
 }
 
 impl HttpPool {
-    fn idle(&self) -> std::sync::MutexGuard<'_, HashMap<Key, Vec<Box<Connection>>>> {
+    fn idle(&self) -> std::sync::MutexGuard<'_, HashMap<Key, Connections>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 

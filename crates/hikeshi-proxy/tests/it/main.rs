@@ -1,8 +1,10 @@
 //! The data plane as a process of its own, among pods whose inits are played by the test.
 
 mod control;
+mod databases;
 mod differential;
 mod entrance;
+mod fuzzed;
 mod harness;
 mod http;
 mod l4;

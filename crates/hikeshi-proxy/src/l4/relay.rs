@@ -8,6 +8,7 @@ use socket2::SockRef;
 use tokio::io::copy_bidirectional_with_sizes;
 use tokio::net::TcpStream;
 
+use super::tap::Tap;
 use crate::connect::{Edge, Upstream};
 use crate::plane::Shared;
 use crate::routes::{InFlight, Peer, Target};
@@ -19,7 +20,7 @@ const BUFFER: usize = 32 * 1024;
 const LOOK: Duration = Duration::from_secs(5);
 
 /// Serves one accepted connection to its end.
-pub(crate) async fn relay(shared: &Shared, source: Arc<Peer>, target: Target, mut client: TcpStream) {
+pub(crate) async fn relay(shared: &Shared, source: Arc<Peer>, target: Target, client: TcpStream) {
     let Some((upstream, _in_flight)) = choose(&target) else {
         reset(&client);
         return;
@@ -49,13 +50,14 @@ pub(crate) async fn relay(shared: &Shared, source: Arc<Peer>, target: Target, mu
             return;
         }
     };
+    let mut client = Tap::new(client, wire.metrics().clone());
     let ended = tokio::select! {
         ended = copy_bidirectional_with_sizes(&mut client, &mut wire, BUFFER, BUFFER) => ended.map(|_| ()),
         () = source.gone.ever() => Err(io::ErrorKind::ConnectionReset.into()),
         () = destination.gone.ever() => Err(io::ErrorKind::ConnectionReset.into()),
     };
     if ended.is_err() {
-        reset(&client);
+        reset(&client.stream);
         reset(wire.stream());
     }
 }
