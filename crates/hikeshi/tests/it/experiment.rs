@@ -227,7 +227,7 @@ async fn the_steady_state_is_measured(home: &Home) {
         ("Prometheus scrapes nginx", r#"up{job="nginx"} == 1"#),
         (
             "Prometheus scrapes who calls nginx from the data plane",
-            r#"rate(hikeshi_edge_requests_total{source="caller",destination="nginx"}[10s]) > 1"#,
+            r#"rate(hikeshi_edge_requests_total{source="caller",destination="nginx"}[20s]) > 2"#,
         ),
     ] {
         eventually(what, SOON, async || {
