@@ -274,7 +274,7 @@ fn the_traffic_that_would_be_hit_is_told_before_it_starts(home: &Home) {
         least == Some(0.0) && most.is_some_and(|most| most > 1.0),
         "{said}"
     );
-    assert!(said.contains("counted without path and method"), "{said}");
+    assert!(said.contains("counted without path"), "{said}");
 }
 
 async fn it_is_refuted_with_figures_and_recovery(home: &Home, admin: &Kubectl) {
