@@ -237,15 +237,21 @@ pub(crate) fn cannot((ja, en): Fixed) -> Words {
 
 fn must_be((ja, en): (&str, &str), value: &Value) -> Words {
     let (told_ja, told_en) = match value {
-        Value::String(text) => (format!("`{text}`"), format!("`{text}`")),
-        Value::Number(number) => (format!("数値の {number}"), format!("the number {number}")),
-        Value::Bool(flag) => (flag.to_string(), flag.to_string()),
+        Value::String(text) => (format!(" `{text}` "), format!("`{text}`")),
+        Value::Number(number) => (format!("数値の {number} "), format!("the number {number}")),
+        Value::Bool(flag) => (format!(" {flag} "), flag.to_string()),
         Value::Array(_) => ("リスト".to_owned(), "a list".to_owned()),
         Value::Object(_) => ("マッピング".to_owned(), "a mapping".to_owned()),
         Value::Null => ("空".to_owned(), "nothing".to_owned()),
     };
+    // Between Japanese and Latin letters stands a space.
+    let gap = if ja.ends_with(|c: char| c.is_ascii()) {
+        " "
+    } else {
+        ""
+    };
     Words::new(
-        format!("{ja} にしてください (今は{told_ja})"),
+        format!("{ja}{gap}にしてください (今は{told_ja}です)"),
         format!("must be {en}, not {told_en}"),
     )
 }

@@ -141,7 +141,7 @@ pub struct BlastRadius {
     pub of: usize,
 }
 
-/// What of the traffic would be touched, by what was measured in the last minute.
+/// What of the traffic would be touched, by what was measured in the last seconds.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Traffic {
     /// Requests per second over the edges of the workloads behind `pods`; none: not known, and `notes` say why.

@@ -4,6 +4,17 @@ use std::fmt::Write;
 
 pub use hikeshi_chaos::quantity::seconds;
 
+/// The same in Japanese: `1 分 30 秒`.
+pub fn words_ja(seconds: f64) -> String {
+    let text = words(seconds);
+    let spelt = text
+        .replace("ms", " ミリ秒 ")
+        .replace('h', " 時間 ")
+        .replace('m', " 分 ")
+        .replace('s', " 秒 ");
+    spelt.trim().split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
 /// As Go would write whole seconds: `90s` is `1m30s`.
 pub fn words(seconds: f64) -> String {
     #[expect(
@@ -46,6 +57,9 @@ mod tests {
             (43_200.0, "12h"),
         ] {
             assert_eq!(words(number), text);
+        }
+        for (number, text) in [(90.0, "1 分 30 秒"), (0.25, "250 ミリ秒"), (3_600.0, "1 時間")] {
+            assert_eq!(words_ja(number), text);
         }
     }
 }

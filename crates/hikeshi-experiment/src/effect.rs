@@ -4,7 +4,7 @@ use hikeshi_scenario::Text;
 use serde_json::Value;
 
 use crate::api::BlastRadius;
-use crate::duration::words;
+use crate::duration::{words, words_ja};
 use crate::manifest::{chaos_specs, duration_of};
 
 /// What will happen to whom, and for how long.
@@ -37,7 +37,7 @@ pub fn effect(object: &Value, blast: &BlastRadius) -> Text {
         _ => {
             let (ja_time, en_time) = match duration_of(object) {
                 Some(seconds) => (
-                    format!("{} のあいだ、", words(seconds)),
+                    format!("{}間、", words_ja(seconds)),
                     format!(" for {}", words(seconds)),
                 ),
                 None => ("停止されるまで、".to_owned(), " until it is stopped".to_owned()),
@@ -71,12 +71,16 @@ fn whom(blast: &BlastRadius) -> (String, String) {
             "(今は該当する Pod がない) ".to_owned(),
             "on no pod at present".to_owned(),
         ),
+        1 => (
+            format!("{shown} の Pod (1 つだけ) で"),
+            format!("on the only pod of {shown}"),
+        ),
         _ if selected == of => (
-            format!("{shown}{more} の全 {of} Pod で"),
+            format!("{shown}{more} の {of} つの Pod すべてで"),
             format!("on all {of} pods of {shown}{more}"),
         ),
         _ => (
-            format!("{shown}{more} の {of} Pod のうち {selected} つで"),
+            format!("{shown}{more} の {of} つの Pod のうち {selected} つで"),
             format!("on {selected} of {of} pods of {shown}{more}"),
         ),
     }
@@ -177,7 +181,7 @@ fn http(spec: &Value, annotations: &Value) -> (String, String) {
     let port = &spec["port"];
     let (share_ja, share_en) = match share {
         Some(percent) => (
-            format!("の {percent} %"),
+            format!("の {percent} % "),
             format!("{percent} % of{method}{path} {what_en}s on port {port}: each"),
         ),
         None => (
@@ -187,7 +191,11 @@ fn http(spec: &Value, annotations: &Value) -> (String, String) {
     };
     (
         format!(
-            "ポート {port} の{method}{path} {what_ja}{share_ja}について{}",
+            "ポート {port} の{}{what_ja}{share_ja}について、{}",
+            match format!("{method}{path}") {
+                none if none.is_empty() => none,
+                request => format!("{request} の"),
+            },
             ja.join("・")
         ),
         format!("{share_en} {}", en.join(" and ")),
@@ -302,7 +310,8 @@ mod tests {
             "1.5 % of /update responses on port 80: each is answered 500, on all 2 pods of Deployment/nginx for 1m30s."
         );
         assert!(
-            text.ja.contains("1m30s のあいだ、Deployment/nginx の全 2 Pod で"),
+            text.ja
+                .contains("1 分 30 秒間、Deployment/nginx の 2 つの Pod すべてで"),
             "{}",
             text.ja
         );

@@ -238,6 +238,15 @@ impl<'a> Part<'a> {
 
     /// What share of an edge's requests the spec is about, once they pass a pod that is hit.
     fn of_requests(&self, edge: &EdgeRate, measured: &Measured, cujs: &Cujs, notes: &mut Vec<Text>) -> Range {
+        let code = self.spec["code"].as_u64().filter(|code| *code > 0);
+        if self.kind == "HTTPChaos" && code.is_some_and(|code| u64::from(edge.code) != code) {
+            return Range::default();
+        }
+        self.narrowed(self.known_requests(edge, measured, cujs), notes)
+    }
+
+    /// What the rest of the spec leaves of requests of which `known` have its method and path.
+    fn narrowed(&self, known: Range, notes: &mut Vec<Text>) -> Range {
         let mut part = Range {
             least: 1.0,
             most: 1.0,
@@ -253,11 +262,6 @@ impl<'a> Part<'a> {
         if self.kind != "HTTPChaos" {
             return part;
         }
-        if let Some(code) = self.spec["code"].as_u64().filter(|code| *code > 0)
-            && u64::from(edge.code) != code
-        {
-            return Range::default();
-        }
         let headers = ["request_headers", "response_headers"]
             .iter()
             .any(|name| self.spec[*name].as_object().is_some_and(|map| !map.is_empty()));
@@ -269,14 +273,13 @@ impl<'a> Part<'a> {
                 "requests are not counted by header: only the upper limit is known",
             );
         }
-        let known = self.known_requests(edge, measured, cujs);
         part.least *= known.least;
         part.most *= known.most;
         if known.least < known.most {
             note(
                 notes,
-                "Pod どうしのリクエストはパスとメソッドを分けずに数えているため、幅があります",
-                "requests between pods are counted without path and method: hence a range",
+                "一部のリクエストはパスやステータスを分けずに数えているため、幅があります",
+                "some requests are counted without path, method or status: hence a range",
             );
         }
         let share = self.percent();
@@ -291,10 +294,10 @@ impl<'a> Part<'a> {
             return Range::exactly(1.0);
         }
         if let Some((method, path)) = edge.route.split_once(' ') {
-            return self.fits(method, path);
+            return self.fits(method, path, false);
         }
         if edge.source == SCRAPER {
-            return self.fits("GET", self.scraped);
+            return self.fits("GET", self.scraped, true);
         }
         // What the load takes of journeys is known by its own count; what is left of its requests is not.
         let taken: Vec<(&str, f64)> = measured
@@ -323,7 +326,7 @@ impl<'a> Part<'a> {
         };
         for (journey, rate) in taken {
             let fits = match route_of(cujs, journey) {
-                Some((method, path)) => self.fits(method, path),
+                Some((method, path)) => self.fits(method, path, true),
                 None => Range {
                     least: 0.0,
                     most: 1.0,
@@ -345,8 +348,9 @@ impl<'a> Part<'a> {
         word("method").is_some() || !matches!(word("path"), None | Some("*" | "/*"))
     }
 
-    /// Whether a request of this method, to a path that begins so, is meant: 1, 0, or unknown.
-    fn fits(&self, method: &str, path: &str) -> Range {
+    /// Whether a request of this method and path is meant: 1, 0, or unknown. One that is not `whole` is a route as it is
+    /// counted: the first two parts of a path, with `:id` for what varies.
+    fn fits(&self, method: &str, path: &str, whole: bool) -> Range {
         let wanted = |field: &str| self.spec[field].as_str().filter(|text| !text.is_empty());
         if wanted("method").is_some_and(|wanted| !wanted.eq_ignore_ascii_case(method)) {
             return Range::default();
@@ -354,9 +358,8 @@ impl<'a> Part<'a> {
         let Some(pattern) = wanted("path") else {
             return Range::exactly(1.0);
         };
-        // A route is told by its first two parts, with `:id` for what varies.
         let begins: String = path.split("/:").next().unwrap_or_default().to_owned();
-        let deeper = begins != path || path.matches('/').count() >= 2;
+        let deeper = begins != path || (!whole && path.matches('/').count() >= 2);
         match (wildcard(pattern, path), prefix(pattern, &begins)) {
             (true, _) if pattern.ends_with('*') || !deeper => Range::exactly(1.0),
             (false, false) => Range::default(),
@@ -402,14 +405,18 @@ impl<'a> Part<'a> {
                 elsewhere = true;
                 continue;
             };
-            let edge = EdgeRate {
-                source: String::new(),
-                destination: String::new(),
-                route: format!("{method} {path}"),
-                code: u16::try_from(self.spec["code"].as_u64().unwrap_or(200)).unwrap_or_default(),
-                per_second: rate,
+            // Which of a journey's requests are answered with some status is not known before it happens.
+            let code = self.spec["code"].as_u64().is_some_and(|code| code > 0);
+            let known = if self.kind == "HTTPChaos" && self.chooses_requests() {
+                self.fits(method, path, true)
+            } else {
+                Range::exactly(1.0)
             };
-            let part = self.of_requests(&edge, measured, cujs, &mut told.notes);
+            let known = Range {
+                least: if code { 0.0 } else { known.least },
+                ..known
+            };
+            let part = self.narrowed(known, &mut told.notes);
             if part.most > 0.0 {
                 told.journeys.push(JourneyShare {
                     journey: cuj.name.clone(),

@@ -1,4 +1,5 @@
-import { percent, useLocale } from "../i18n";
+import { useLocale } from "../i18n";
+import { shown } from "./figure";
 import type { BlastRadius, Range, TargetPod, Traffic } from "./types";
 
 const MANY = 60;
@@ -61,15 +62,15 @@ function Touched({ traffic }: { traffic: Traffic }) {
         <>
           <meter min={0} max={1} value={share.most} aria-label={t("x_share")} />
           <span className="help">
-            {t("x_of_these")} {rounded(requests)}
+            {t("x_of_these")} ({rounded(requests)} {t("per_second")})
           </span>
-          <span>{within(share, percent)}</span>
+          <span>{within(share, ratio)}</span>
         </>
       )}
       {all !== null && (
         <>
           <span className="help">{t("x_share_of_all")}</span>
-          <span>{within(all, percent)}</span>
+          <span>{within(all, ratio)}</span>
         </>
       )}
       {journeys.length > 0 && (
@@ -78,7 +79,7 @@ function Touched({ traffic }: { traffic: Traffic }) {
           <ul>
             {journeys.map((one) => (
               <li key={one.journey}>
-                <span>{pick(one.title)}</span> <strong>{within(one.share, percent)}</strong>
+                <span>{pick(one.title)}</span> <strong>{within(one.share, ratio)}</strong>
               </li>
             ))}
           </ul>
@@ -93,9 +94,11 @@ function Touched({ traffic }: { traffic: Traffic }) {
   );
 }
 
+const ratio = (value: number) => shown(value, "ratio");
+
 /** A figure within its limits; once, when both say the same. */
-function within({ least, most }: Range, shown: (value: number) => string): string {
-  const [from, to] = [shown(least), shown(most)];
+function within({ least, most }: Range, told: (value: number) => string): string {
+  const [from, to] = [told(least), told(most)];
   return from === to ? to : `${from}–${to}`;
 }
 

@@ -20,7 +20,7 @@ export function Edges({ edges }: { edges: Edge[] }) {
     <>
       <p className="help">{t("x_edges_help")}</p>
       {busy.map((edge) => (
-        <table key={`${edge.source} ${edge.destination}`} className="x-edge">
+        <table key={`${edge.source} ${edge.destination}`} className="x-flow">
           <caption lang="en">
             {edge.source} → {edge.destination}
           </caption>

@@ -18,7 +18,9 @@ export function Outcome({ experiment }: { experiment: Experiment }) {
   const { t, lang } = useLocale();
   const { verdict, recovery, phase } = experiment;
   const over = phase === "ended";
-  const word = over ? (verdict ?? "none") : "wait";
+  // Without a hypothesis there is nothing to wait for.
+  const stated = experiment.checks.some(({ role }) => role === "hypothesis");
+  const word = over || !stated ? (verdict ?? "none") : "wait";
   const back = recovery.verified === null ? (phase === "running" || phase === "injecting" || phase === "pending" ? "x_recovery_later" : "x_recovery_wait") : null;
   return (
     <section className="x-outcome" data-tone={over && verdict ? TONES[verdict] : "none"} aria-label={t("x_verdict")} role="status">

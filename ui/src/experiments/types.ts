@@ -59,7 +59,7 @@ export interface Range {
   most: number;
 }
 
-/** What of the last minute's traffic would be touched; what is null is not known, and the notes say why. */
+/** What of the last seconds' traffic would be touched; what is null is not known, and the notes say why. */
 export interface Traffic {
   requests_per_second: number | null;
   hit_per_second: Range | null;

@@ -8,7 +8,7 @@ use super::{
 };
 use crate::annotations::Role;
 use crate::api::{Phase, Verdict};
-use crate::duration::words;
+use crate::duration::{words, words_ja};
 use crate::manifest::takes_duration;
 
 /// What the host is to do.
@@ -192,7 +192,7 @@ fn running(it: &mut Experiment, seen: &Seen, actions: &mut Vec<Action>) {
         it.say(
             now,
             text(
-                format!("障害を解除しています ({after} 経過)"),
+                format!("障害を解除しています ({}経過)", words_ja(lasted)),
                 format!("the fault is being lifted, after {after}"),
             ),
         );
@@ -407,9 +407,10 @@ fn lease(it: &mut Experiment, object: &Value, now: Timestamp, actions: &mut Vec<
     }
     match it.lease_until {
         Some(until) if until < now => {
-            let away = words(now.duration_since(until).as_secs_f64());
+            let late = now.duration_since(until).as_secs_f64();
+            let away = words(late);
             let said = text(
-                format!("リースが切れていたので終了します (期限から {away})"),
+                format!("リースが切れていたので終了します (期限から {})", words_ja(late)),
                 format!("its lease had run out ({away} ago): it is ended"),
             );
             it.say(now, said);

@@ -132,6 +132,14 @@ fn a_path_is_told_apart_as_far_as_it_is_counted() {
         2.0,
         4.0,
     );
+    // A journey's own path is known whole: the load's two posts, and of what is counted by route only the upper limit.
+    let exact = told(&http(
+        "gateway",
+        &[("path", json!("/api/posts"))],
+        json!({PERCENT: "10"}),
+    ));
+    near(exact.hit_per_second, 0.2, 0.5);
+    assert_eq!(exact.journeys[0].share, Range::exactly(0.1));
     // Between pods no path is known at all.
     let inner = told(&http("post-service", &[("path", json!("/posts*"))], json!({})));
     near(inner.hit_per_second, 0.0, 3.0);

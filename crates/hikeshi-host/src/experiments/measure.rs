@@ -13,7 +13,7 @@ use jiff::Timestamp;
 use crate::prometheus::{Prometheus, PrometheusError, Sample};
 
 /// Over how long what is asked now is counted.
-const RECENT: &str = "1m";
+const RECENT: &str = "20s";
 /// Between two points of the past.
 const STEP: f64 = 2.0;
 
