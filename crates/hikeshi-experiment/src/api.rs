@@ -40,7 +40,7 @@ impl Verdict {
         let (ja, en) = match self {
             Self::Held => ("仮説は成り立った", "held"),
             Self::Refuted => ("仮説は崩れた", "refuted"),
-            Self::Stopped => ("ガードが停止した", "stopped by guard"),
+            Self::Stopped => ("ガードが止めた", "stopped by guard"),
             Self::Void => ("無効", "void"),
         };
         Text {

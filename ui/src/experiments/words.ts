@@ -187,7 +187,7 @@ export const experimentWords = {
   x_verdict: { ja: "判定", en: "Verdict" },
   x_verdict_held: { ja: "仮説は成り立った", en: "The hypothesis held" },
   x_verdict_refuted: { ja: "仮説は崩れた", en: "The hypothesis was refuted" },
-  x_verdict_stopped: { ja: "ガードが停止した", en: "Stopped by a guard" },
+  x_verdict_stopped: { ja: "ガードが止めた", en: "Stopped by a guard" },
   x_verdict_void: { ja: "無効", en: "Void" },
   x_verdict_wait: { ja: "判定はまだです", en: "No verdict yet" },
   x_verdict_wait_help: { ja: "実験が終わると、仮説が成り立ったかどうかがここに出ます。", en: "Whether the hypothesis held is said here when it is over." },

@@ -199,7 +199,8 @@ fn summarize(score: &Value, timeline: &Value, lang: Lang) {
 }
 
 fn end(paths: &Paths, id: Option<&str>, json: bool) -> Result<(), Failure> {
-    if let Some(id) = id {
+    // The last drill is the one that is on, if one is.
+    if let Some(id) = id.filter(|id| *id != "last") {
         let status = client::ask(paths, &Request::Status, |_| ())?;
         let on = status["drill"]["id"].as_str();
         if on != Some(id) {

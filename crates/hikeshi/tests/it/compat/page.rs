@@ -65,14 +65,16 @@ pub fn render(groups: &[Group], kinds: &[Kind], lang: Lang) -> String {
 This page is generated: every command below is run by `cargo xtask test` on a real cluster of Hikeshi, with two versions of
 the real kubectl, and the page is compared with what was run. A line that stops being true fails the tests.
 
-Supported: kubectl 1.30 and newer. What is not supported says so in a Kubernetes `Status`: it neither hangs nor succeeds emptily.
+Supported: kubectl 1.30 and newer; the tests run 1.37 and an older one. What is not supported says so in a Kubernetes `Status`:
+it neither hangs nor succeeds emptily.
 ",
         "# kubectl との互換性
 
 このページは自動生成です。以下のコマンドはすべて、`cargo xtask test` が本物の kubectl 2 バージョンを使って Hikeshi の実クラスター上で実行し、
 その結果とこのページを突き合わせています。事実でなくなった行があればテストが失敗します。
 
-対応バージョン: kubectl 1.30 以降。未対応のものは Kubernetes の `Status` で理由を返します(固まったり、何もせずに成功したりはしません)。
+対応バージョン: kubectl 1.30 以降（テストは 1.37 と、それより古い 1 つで実行）。未対応のものは Kubernetes の `Status` で理由を返します（固まったり、
+何もせずに成功したりはしません）。
 ",
     );
     page.push_str(head);
@@ -96,9 +98,10 @@ Supported: kubectl 1.30 and newer. What is not supported says so in a Kubernetes
     }
     let _ = writeln!(page, "\n## {}\n", lang.pick("Kind by kind", "種類(kind)別"));
     page.push_str(lang.pick(
-        "Every kind the API serves. Where no section is named, objects are stored, listed, patched and watched, and nothing in the
-cluster acts on them.\n\n",
-        "API が提供するすべての種類です。節の名前がないものは、保存・一覧・変更・監視はできますが、それに応じて動くものはクラスター内にありません。\n\n",
+        "Every kind the API serves. Where no section is named, the cases above do not show what the kind does. NetworkPolicy is
+stored but not enforced.\n\n",
+        "API が提供するすべての種類です。節の名前がないものは、上のコマンドでは動作を確かめていません。NetworkPolicy は保存できますが、通信の制限は
+行いません。\n\n",
     ));
     let (kind, version, proven) = (
         lang.pick("kind", "種類"),
