@@ -12,7 +12,7 @@ pub fn words_ja(seconds: f64) -> String {
         .replace('h', " 時間 ")
         .replace('m', " 分 ")
         .replace('s', " 秒 ");
-    spelt.trim().split_whitespace().collect::<Vec<_>>().join(" ")
+    spelt.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
 /// As Go would write whole seconds: `90s` is `1m30s`.
