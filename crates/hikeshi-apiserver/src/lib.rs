@@ -9,6 +9,7 @@ mod convert;
 mod defaults;
 mod discovery;
 mod kubelet;
+mod managed;
 mod metric_source;
 mod openapi;
 mod patch;

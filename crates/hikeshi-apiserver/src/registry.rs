@@ -26,6 +26,8 @@ pub(crate) struct Resource {
     pub backing: Backing,
     /// What a definition asks `kubectl get` to show; empty: the kind's own columns.
     pub columns: Vec<CustomColumn>,
+    /// A custom kind's `openAPIV3Schema` in this version.
+    pub schema: Option<Arc<Value>>,
 }
 
 /// Who writes `status`.
@@ -267,6 +269,7 @@ fn from_row((group, version, plural, kind, short, flags): &Row) -> Resource {
             Backing::Store
         },
         columns: Vec::new(),
+        schema: None,
     }
 }
 
@@ -314,6 +317,9 @@ pub(crate) fn from_crd(crd: &Value) -> Vec<Arc<Resource>> {
                 built_in: false,
                 backing: Backing::Store,
                 columns: custom::read(v),
+                schema: v["schema"]
+                    .get("openAPIV3Schema")
+                    .map(|schema| Arc::new(schema.clone())),
             }))
         })
         .collect()

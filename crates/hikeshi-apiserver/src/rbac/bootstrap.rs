@@ -205,7 +205,7 @@ fn ensure(view: &mut View, plural: &str, namespace: &str, mut wanted: Value) -> 
         if !namespace.is_empty() {
             wanted["metadata"]["namespace"] = namespace.into();
         }
-        create_object(view, &resource, namespace, wanted, false)?;
+        create_object(view, &resource, namespace, wanted, crate::rest::Saving::default())?;
         return Ok(());
     };
     let mut new = (*old).clone();

@@ -6,8 +6,9 @@ use axum::response::Response;
 use http::Method;
 use serde_json::{Value, json};
 
-use super::write::replace_object;
+use super::write::{Saving, manager, replace_object, stamp};
 use crate::app::App;
+use crate::managed::Writer;
 use crate::patch::{self, PatchKind};
 use crate::request::Call;
 use crate::status::{ApiError, ApiResult, json_response};
@@ -27,7 +28,18 @@ pub(super) fn scale(app: &App, call: &Call) -> ApiResult<Response> {
         let object = app.store.read(|view| current(view, call))?;
         return Ok(json_response(200, &scale_of(&object)));
     }
-    let dry_run = call.dry_run()?;
+    let (manager, now) = (manager(call), stamp(jiff::Timestamp::now()));
+    let api_version = call.resource.api_version();
+    let saving = Saving {
+        status: false,
+        dry_run: call.dry_run()?,
+        writer: Some(Writer {
+            manager: &manager,
+            api_version: &api_version,
+            subresource: Some("scale"),
+            now: &now,
+        }),
+    };
     let stored = app.store.write(|view| {
         let old = current(view, call)?;
         let shown = scale_of(&old);
@@ -62,7 +74,7 @@ pub(super) fn scale(app: &App, call: &Call) -> ApiResult<Response> {
         if let Some(revision) = scale["metadata"].get("resourceVersion") {
             new["metadata"]["resourceVersion"] = revision.clone();
         }
-        replace_object(view, &call.resource, &old, new, false, dry_run)
+        replace_object(view, &call.resource, &old, new, saving)
     })?;
     Ok(json_response(200, &scale_of(&stored)))
 }
@@ -105,7 +117,7 @@ pub(super) fn binding(app: &App, call: &Call) -> ApiResult<Response> {
         }
         let mut new = (*old).clone();
         new["spec"]["nodeName"] = node.into();
-        let now = super::write::stamp(jiff::Timestamp::now());
+        let now = stamp(jiff::Timestamp::now());
         let condition = json!({"type": "PodScheduled", "status": "True", "lastTransitionTime": now});
         new["status"] = patch::strategic::merge(&new["status"], &json!({"conditions": [condition]}));
         let generation = old["metadata"]["generation"].as_i64().unwrap_or(0) + 1;

@@ -1,6 +1,7 @@
 //! The server as the real kubectl sees it.
 
 mod access;
+mod apply;
 mod autoscaling;
 mod forward;
 mod kube_rs;
