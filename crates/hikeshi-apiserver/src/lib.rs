@@ -20,6 +20,7 @@ mod rbac;
 mod registry;
 mod request;
 mod rest;
+mod schema;
 mod sd;
 mod selector;
 mod server;
@@ -27,6 +28,7 @@ mod spdy;
 mod status;
 mod store;
 mod tables;
+mod token;
 mod validate;
 
 pub use audit::AuditEvent;

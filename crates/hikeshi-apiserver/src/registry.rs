@@ -7,6 +7,18 @@ use serde_json::Value;
 
 use crate::tables::custom::{self, CustomColumn};
 
+/// All that can be done with stored objects; nothing of it grants what its user does not hold.
+pub(crate) const VERBS: [&str; 8] = [
+    "create",
+    "delete",
+    "deletecollection",
+    "get",
+    "list",
+    "patch",
+    "update",
+    "watch",
+];
+
 /// One resource of one API version.
 #[derive(Debug, Clone)]
 pub(crate) struct Resource {
@@ -82,16 +94,7 @@ impl Resource {
     /// Verbs for discovery.
     pub fn verbs(&self) -> &'static [&'static str] {
         match self.backing {
-            Backing::Store => &[
-                "create",
-                "delete",
-                "deletecollection",
-                "get",
-                "list",
-                "patch",
-                "update",
-                "watch",
-            ],
+            Backing::Store => &VERBS,
             Backing::Metrics => &["get", "list"],
             Backing::Review => &["create"],
         }

@@ -6,10 +6,12 @@ mod pod;
 use hikeshi_chaos::cron::{Schedule, ScheduleError};
 use k8s_openapi::api;
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use crate::registry::Resource;
+use crate::schema;
 use crate::selector::object_selector_matches;
 use crate::status::{ApiError, ApiResult};
 
@@ -44,24 +46,29 @@ pub(crate) fn fields(
     object: &mut Value,
     mode: FieldValidation,
 ) -> ApiResult<Vec<String>> {
-    let Some(checked) = decode(resource, object) else {
-        return Ok(Vec::new());
-    };
     let refuse = |text: String| {
         let (kind, version) = (&resource.kind, &resource.version);
         let message = format!("{kind} in version \"{version}\" cannot be handled as a {kind}: {text}");
         ApiError::bad_request(message)
     };
-    let unknown = checked.map_err(refuse)?;
+    let unknown = match decode(resource, object) {
+        Some(checked) => taken_out(checked.map_err(refuse)?, object),
+        None => {
+            let metadata = check::<ObjectMeta>(&object["metadata"]);
+            let metadata = metadata
+                .map_err(|problem| refuse(problem.replacen("unmarshal ", "unmarshal metadata.", 1)))?;
+            let mut gone = taken_out(metadata, &mut object["metadata"]);
+            gone.iter_mut().for_each(|field| field.insert_str(0, "metadata."));
+            if let Some(schema) = &resource.schema {
+                gone.extend(schema::prune(schema, object));
+            }
+            gone
+        }
+    };
     let words: Vec<String> = unknown
         .iter()
-        .map(|field| format!("unknown field \"{}\"", field.dotted))
+        .map(|field| format!("unknown field \"{field}\""))
         .collect();
-    for field in &unknown {
-        if let Some(parent) = object.pointer_mut(&field.parent).and_then(Value::as_object_mut) {
-            parent.remove(&field.key);
-        }
-    }
     match mode {
         FieldValidation::Strict if !words.is_empty() => {
             Err(refuse(format!("strict decoding error: {}", words.join(", "))))
@@ -69,6 +76,34 @@ pub(crate) fn fields(
         FieldValidation::Ignore => Ok(Vec::new()),
         _ => Ok(words),
     }
+}
+
+/// Takes fields out of an object; their names for people.
+fn taken_out(unknown: Vec<Unknown>, object: &mut Value) -> Vec<String> {
+    for field in &unknown {
+        if let Some(parent) = object.pointer_mut(&field.parent).and_then(Value::as_object_mut) {
+            parent.remove(&field.key);
+        }
+    }
+    unknown.into_iter().map(|field| field.dotted).collect()
+}
+
+/// Checks a custom object against its definition's schema. What was wrong before and is as it was stays possible: a
+/// schema that has grown stricter must not lock its objects.
+pub(crate) fn custom(resource: &Resource, old: Option<&Value>, new: &Value) -> ApiResult<()> {
+    let Some(schema) = &resource.schema else {
+        return Ok(());
+    };
+    let mut causes = schema::causes(schema, new);
+    if let Some(old) = old.filter(|_| !causes.is_empty()) {
+        let before = schema::causes(schema, old);
+        causes.retain(|cause| !before.contains(cause));
+    }
+    if causes.is_empty() {
+        return Ok(());
+    }
+    let name = new["metadata"]["name"].as_str().unwrap_or_default();
+    Err(ApiError::invalid(resource, name, &causes))
 }
 
 /// A field the type does not have: for people (`spec.containers[0].imagee`), and as a JSON pointer to its parent.
@@ -227,6 +262,7 @@ pub(crate) fn values(resource: &Resource, object: &Value) -> ApiResult<()> {
             ),
             "CronJob" => cron_job(&object["spec"], &mut causes),
             "Service" => service(&object["spec"], &mut causes),
+            "CustomResourceDefinition" => causes.extend(schema::definition::causes(&object["spec"])),
             "ResourceQuota" => causes.extend(crate::admission::quota::causes(&object["spec"])),
             _ => {}
         }

@@ -6,6 +6,7 @@ mod eviction;
 mod forward;
 mod immutable;
 mod metrics;
+mod page;
 mod patch;
 mod proxy;
 mod read;

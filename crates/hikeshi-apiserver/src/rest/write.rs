@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use serde_json::{Map, Value, json};
 
 use super::immutable;
-use super::read::one;
+use super::read::respond;
 use crate::admission::{limits, quota};
 use crate::app::App;
 use crate::convert::{from_stored, to_stored};
@@ -17,7 +17,8 @@ use crate::managed::{self, Shape, Writer};
 use crate::rbac;
 use crate::registry::{Resource, Status};
 use crate::request::Call;
-use crate::status::{ApiError, ApiResult, json_response};
+use crate::schema;
+use crate::status::{ApiError, ApiResult};
 use crate::store::View;
 use crate::validate::{self, FieldValidation};
 
@@ -103,7 +104,10 @@ pub(super) fn accept(
     if object["metadata"].is_null() {
         object["metadata"] = json!({});
     }
-    let warnings = validate::fields(resource, &mut object, mode)?;
+    let mut warnings = validate::fields(resource, &mut object, mode)?;
+    if &*resource.kind == "CustomResourceDefinition" {
+        warnings.extend(schema::definition::warnings(&object["spec"]));
+    }
     let metadata = object["metadata"]
         .as_object_mut()
         .ok_or_else(|| ApiError::bad_request("metadata is not an object"))?;
@@ -197,6 +201,7 @@ pub(crate) fn create_object(
     }
     validate::values(resource, &object)?;
     validate::experiments(resource, None, &object)?;
+    validate::custom(resource, None, &object)?;
     limits::admit(view, resource, namespace, &object)?;
     quota::admit(view, resource, namespace, None, &object)?;
     if let Some(writer) = &saving.writer {
@@ -361,6 +366,7 @@ pub(super) fn replace_object(
         }
     }
     defaults::fill(resource, &mut new, view);
+    validate::custom(resource, Some(&**old), &new)?;
     if !status {
         quota::admit(view, resource, namespace, Some(&**old), &new)?;
         validate::values(resource, &new)?;
@@ -399,7 +405,7 @@ pub(super) fn answer(
     warnings: &[String],
 ) -> ApiResult<Response> {
     let object = from_stored(&call.resource, stored);
-    let mut response = json_response(code, &one(call, &object));
+    let mut response = respond(call, code, &object);
     for warning in warnings {
         let text = format!("299 - \"{}\"", warning.replace('\\', "\\\\").replace('"', "\\\""));
         if let Ok(value) = HeaderValue::from_str(&text) {

@@ -3,6 +3,7 @@
 mod access;
 mod apply;
 mod autoscaling;
+mod definitions;
 mod forward;
 mod kube_rs;
 mod objects;

@@ -124,7 +124,7 @@ impl Cluster {
                     zone: "zone-a".into(),
                 }],
                 ca_pem: "a certificate".into(),
-                token_for: Arc::new(|namespace, name| format!("token of {namespace}/{name}")),
+                token_for: Arc::new(|of| format!("token of {}/{}", of.namespace, of.account)),
                 lifeline: Some(self.lifeline.0.as_fd().try_clone_to_owned().unwrap()),
             },
         );
