@@ -44,6 +44,14 @@ impl api::Kubelet for NoKubelet {
         })
     }
 
+    async fn attach(&self, _: &Value, _: &str, _: mpsc::Receiver<Bytes>) -> Result<(), api::KubeletError> {
+        Err(api::KubeletError {
+            code: 503,
+            reason: "ServiceUnavailable".into(),
+            message: "no kubelet".into(),
+        })
+    }
+
     async fn connect(&self, _: &Value, _: u16) -> Result<tokio::net::TcpStream, api::KubeletError> {
         Err(api::KubeletError {
             code: 503,
