@@ -7,10 +7,10 @@ use axum::body::Body;
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use http::request::Parts;
-use http::{HeaderMap, Method, Request};
+use http::{HeaderMap, HeaderValue, Method, Request};
 use http_body_util::{BodyExt, Limited};
 use hyper::body::Incoming;
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
@@ -24,7 +24,8 @@ use crate::rbac::Policy;
 use crate::registry::{self, Resource};
 use crate::request::{Address, Call, Params, body, granted_verb, verb};
 use crate::status::{ApiError, ApiResult, json_response};
-use crate::store::Store;
+use crate::store::{DEFINITIONS, Store, View};
+use crate::token::{Bearer, Named};
 use crate::{discovery, openapi, rest, sd};
 
 /// The Kubernetes version whose behaviour is served.
@@ -43,6 +44,8 @@ pub(crate) struct App {
     pub metrics: Arc<OnceLock<Arc<dyn MetricSource>>>,
     /// The roles and bindings, with the revision they were read at.
     pub policy: Mutex<(u64, Arc<Policy>)>,
+    /// The kinds, with the revision they were read at.
+    pub kinds: Mutex<(u64, Arc<Vec<Arc<Resource>>>)>,
     pub audit: mpsc::UnboundedSender<AuditEvent>,
     /// The namespace of the system under drill.
     pub home: String,
@@ -50,14 +53,20 @@ pub(crate) struct App {
 }
 
 impl App {
-    /// Built-in kinds, then those of stored CustomResourceDefinitions.
-    fn resources(&self) -> Vec<Arc<Resource>> {
-        let mut all = registry::built_in().to_vec();
-        let (_, crds) = self
-            .store
-            .list("customresourcedefinitions.apiextensions.k8s.io", None);
-        all.extend(crds.iter().flat_map(|crd| registry::from_crd(crd)));
-        all
+    /// Built-in kinds, then those of stored CustomResourceDefinitions, as of this moment.
+    fn resources(&self) -> Arc<Vec<Arc<Resource>>> {
+        let mut kept = self.kinds.lock().unwrap_or_else(PoisonError::into_inner);
+        self.store.read(|view| {
+            if kept.0 != view.definitions_revision() {
+                let mut all = registry::built_in().to_vec();
+                all.extend(
+                    view.list(DEFINITIONS, None)
+                        .flat_map(|crd| registry::from_crd(crd)),
+                );
+                *kept = (view.definitions_revision(), Arc::new(all));
+            }
+        });
+        Arc::clone(&kept.1)
     }
 
     /// The roles and bindings of this moment.
@@ -75,7 +84,7 @@ impl App {
         let (group, version, plural) = (&address.group, &address.version, &address.plural);
         registry::find(group, version, plural).or_else(|| {
             let hit = |r: &Arc<Resource>| r.group == *group && r.version == *version && r.plural == *plural;
-            self.resources().into_iter().find(hit)
+            self.resources().iter().find(|r| hit(r)).cloned()
         })
     }
 
@@ -127,7 +136,11 @@ impl App {
             .get(http::header::AUTHORIZATION)
             .and_then(|v| v.to_str().ok());
         match header.and_then(|h| h.strip_prefix("Bearer ")) {
-            Some(token) => self.pki.verify_token(token.trim()).map(User::service_account),
+            Some(token) => {
+                let bearer = self.pki.verify_token(token.trim())?;
+                self.store.read(|view| lives(view, &bearer))?;
+                Some(User::service_account(bearer.user()))
+            }
             None => certified,
         }
     }
@@ -196,7 +209,11 @@ impl App {
             }
             if let Some(path) = path.strip_prefix("/openapi/v3/") {
                 let document = openapi::document(path, &resources).ok_or_else(ApiError::no_such_path)?;
-                return Ok(json_response(200, &document));
+                let mut response = json_response(200, &document);
+                if Params::of(&parts.uri)?.get("hash") == openapi::hash(path, &resources) {
+                    keep_a_year(response.headers_mut());
+                }
+                return Ok(response);
             }
             if path == "/hikeshi/sd/pods" {
                 return self.service_discovery(user, &Params::of(&parts.uri)?);
@@ -204,16 +221,18 @@ impl App {
         }
         let address = address.ok_or_else(ApiError::no_such_path)?;
         let params = Params::of(&parts.uri)?;
+        let verb = granted_verb(&parts.method, address, &params);
+        let ask = |namespaced: bool| Attributes {
+            verb,
+            group: &address.group,
+            resource: &address.plural,
+            subresource: address.sub.as_deref(),
+            namespace: address.namespace.as_deref(),
+            name: address.name.as_deref(),
+            namespaced,
+        };
         if rest::is_metric(address) {
-            let question = Attributes {
-                verb: granted_verb(&parts.method, address, &params),
-                group: &address.group,
-                resource: &address.plural,
-                subresource: address.sub.as_deref(),
-                namespace: address.namespace.as_deref(),
-                name: address.name.as_deref(),
-                namespaced: true,
-            };
+            let question = ask(true);
             return match authorize(&policy, user, &question) {
                 Decision::Deny => Err(ApiError::forbidden(refusal(user, &question))),
                 _ => rest::metric(self, address, &parts.method, &params).await,
@@ -230,15 +249,7 @@ impl App {
                 ApiError::no_such_path()
             });
         }
-        let question = Attributes {
-            verb: granted_verb(&parts.method, address, &params),
-            group: &address.group,
-            resource: &address.plural,
-            subresource: address.sub.as_deref(),
-            namespace: address.namespace.as_deref(),
-            name: address.name.as_deref(),
-            namespaced: resource.namespaced,
-        };
+        let question = ask(resource.namespaced);
         let scope = match authorize(&policy, user, &question) {
             Decision::Allow => None,
             Decision::Filtered(scope) => Some(scope),
@@ -288,6 +299,40 @@ impl App {
             }
         }
     }
+}
+
+/// Whether a token's account is still there, and what the token is bound to.
+fn lives(view: &View, bearer: &Bearer) -> Option<()> {
+    let same = |key: &str, namespace: &str, held: &Named| {
+        let found = view.get(key, namespace, &held.name)?;
+        let uid = held.uid.as_deref();
+        uid.is_none_or(|uid| found["metadata"]["uid"] == uid)
+            .then_some(())
+    };
+    same("serviceaccounts", &bearer.namespace, &bearer.account)?;
+    match &bearer.bound {
+        None => Some(()),
+        Some((kind, object)) => same(kind.key(), kind.namespace(&bearer.namespace), object),
+    }
+}
+
+/// What is at this address never changes.
+fn keep_a_year(headers: &mut HeaderMap) {
+    let year = Timestamp::now().saturating_add(SignedDuration::from_hours(365 * 24));
+    let until = year
+        .unwrap_or(Timestamp::MAX)
+        .strftime("%a, %d %b %Y %H:%M:%S GMT")
+        .to_string();
+    headers.insert(http::header::VARY, HeaderValue::from_static("Accept"));
+    headers.insert(
+        http::header::CACHE_CONTROL,
+        HeaderValue::from_static("public, immutable"),
+    );
+    headers.extend(
+        HeaderValue::from_str(&until)
+            .ok()
+            .map(|until| (http::header::EXPIRES, until)),
+    );
 }
 
 fn version() -> Value {

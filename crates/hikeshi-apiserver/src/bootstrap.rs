@@ -42,7 +42,7 @@ fn ensure(view: &mut View, group: &str, plural: &str, namespace: &str, wanted: V
     let name = wanted["metadata"]["name"].as_str().unwrap_or_default().to_owned();
     let key = resource.store_key().into_owned();
     let Some(old) = view.get(&key, namespace, &name).cloned() else {
-        create_object(view, &resource, namespace, wanted, false)?;
+        create_object(view, &resource, namespace, wanted, crate::rest::Saving::default())?;
         return Ok(());
     };
     let mut new = (*old).clone();

@@ -10,6 +10,9 @@ use crate::store::View;
 /// Fills in the defaults of an object about to be stored.
 pub(crate) fn fill(resource: &Resource, object: &mut Value, view: &View) {
     if !resource.built_in {
+        if let Some(schema) = &resource.schema {
+            crate::schema::fill(schema, object);
+        }
         return;
     }
     drop_nulls(object);

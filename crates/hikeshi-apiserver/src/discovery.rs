@@ -5,6 +5,7 @@ use std::sync::Arc;
 use axum::response::{IntoResponse, Response};
 use http::HeaderMap;
 use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
 
 use crate::registry::Resource;
 use crate::rest::METRIC_GROUPS;
@@ -48,7 +49,7 @@ pub(crate) fn answer(path: &str, headers: &HeaderMap, resources: &[Arc<Resource>
                 } else {
                     "v2beta1"
                 };
-                aggregate(*root == "api", version, resources)
+                aggregate(*root == "api", version, resources, headers)
             } else if *root == "api" {
                 json_response(
                     200,
@@ -122,7 +123,7 @@ fn resource_list(group: &str, version: &str, resources: &[Arc<Resource>]) -> Val
     json!({"kind": "APIResourceList", "apiVersion": "v1", "groupVersion": gv, "resources": list})
 }
 
-fn aggregate(core: bool, version: &str, resources: &[Arc<Resource>]) -> Response {
+fn aggregate(core: bool, version: &str, resources: &[Arc<Resource>], headers: &HeaderMap) -> Response {
     let groups = if core {
         vec![(String::new(), vec!["v1".to_owned()])]
     } else {
@@ -145,7 +146,28 @@ fn aggregate(core: bool, version: &str, resources: &[Arc<Resource>]) -> Response
     let document = json!({"kind": "APIGroupDiscoveryList", "apiVersion": format!("apidiscovery.k8s.io/{version}"),
         "metadata": {}, "items": items});
     let content = format!("application/json;g=apidiscovery.k8s.io;v={version};as=APIGroupDiscoveryList");
-    ([(http::header::CONTENT_TYPE, content)], document.to_string()).into_response()
+    unless_known(headers, content, document.to_string())
+}
+
+/// A document with its tag, or 304 for a client that has this very one.
+fn unless_known(headers: &HeaderMap, content_type: String, document: String) -> Response {
+    let digest = Sha256::digest(document.as_bytes());
+    let tag: String = digest[..16].iter().map(|byte| format!("{byte:02X}")).collect();
+    let tag = format!("\"{tag}\"");
+    let known = headers.get(http::header::IF_NONE_MATCH);
+    let same = known.and_then(|known| known.to_str().ok()).is_some_and(|known| {
+        let mut known = known.split(',').map(|one| one.trim().trim_start_matches("W/"));
+        known.any(|one| one == tag)
+    });
+    let described = [
+        (http::header::ETAG, tag),
+        (http::header::VARY, "Accept".to_owned()),
+        (http::header::CACHE_CONTROL, "public".to_owned()),
+    ];
+    if same {
+        return (http::StatusCode::NOT_MODIFIED, described).into_response();
+    }
+    (described, [(http::header::CONTENT_TYPE, content_type)], document).into_response()
 }
 
 fn entry(r: &Resource) -> Value {
@@ -165,4 +187,24 @@ fn entry(r: &Resource) -> Value {
         "shortNames": r.short, "categories": if r.in_all { json!(["all"]) } else { json!([]) },
         "subresources": subresources,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_client_that_knows_the_document_is_not_sent_it_again() {
+        let resources = crate::registry::built_in();
+        let mut headers = HeaderMap::new();
+        let accept = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList";
+        headers.insert(http::header::ACCEPT, accept.parse().unwrap());
+        let first = answer("/apis", &headers, resources).unwrap();
+        assert_eq!(first.status(), 200);
+        let tag = first.headers()[http::header::ETAG].clone();
+        headers.insert(http::header::IF_NONE_MATCH, tag);
+        assert_eq!(answer("/apis", &headers, resources).unwrap().status(), 304);
+        // Of another document it is no tag.
+        assert_eq!(answer("/api", &headers, resources).unwrap().status(), 200);
+    }
 }

@@ -23,6 +23,14 @@ pub trait Kubelet: Send + Sync + 'static {
     /// Runs a command in a container until it ends; the result is its exit code.
     async fn exec(&self, pod: &Value, options: ExecOptions, io: ExecIo) -> Result<i32, KubeletError>;
 
+    /// Writes what comes to a container's standard input until nothing more comes. A refusal: it is not open.
+    async fn attach(
+        &self,
+        pod: &Value,
+        container: &str,
+        stdin: mpsc::Receiver<Bytes>,
+    ) -> Result<(), KubeletError>;
+
     /// A connection to `127.0.0.1:PORT` inside the pod's own network namespace. A refusal names what happened in the
     /// words of connect(2), such as `connection refused`.
     async fn connect(&self, pod: &Value, port: u16) -> Result<TcpStream, KubeletError>;

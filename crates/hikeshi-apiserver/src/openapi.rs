@@ -8,8 +8,10 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use serde_json::{Map, Value, json};
+use sha2::{Digest, Sha256};
 
 use crate::registry::Resource;
+use schemas::Schemas;
 
 fn path_of(group: &str, version: &str) -> String {
     if group.is_empty() {
@@ -25,23 +27,43 @@ pub(crate) fn index(resources: &[Arc<Resource>]) -> Value {
     let paths: Map<String, Value> = paths
         .into_iter()
         .map(|path| {
-            let url = json!({"serverRelativeURL": format!("/openapi/v3/{path}")});
+            let hash = hash(&path, resources);
+            let url = json!({"serverRelativeURL": format!("/openapi/v3/{path}?hash={hash}")});
             (path, url)
         })
         .collect();
     json!({"paths": paths})
 }
 
+/// What changes when a document does: clients keep a document as long as its address holds the same.
+pub(crate) fn hash(path: &str, resources: &[Arc<Resource>]) -> String {
+    let mut hasher = Sha256::new();
+    hasher.update(concat!(env!("CARGO_PKG_VERSION"), " "));
+    hasher.update(crate::app::VERSION);
+    for r in resources.iter().filter(|r| path_of(&r.group, &r.version) == path) {
+        hasher.update(format!(" {} {} {:?}", r.kind, r.namespaced, r.schema));
+    }
+    let digest = hasher.finalize();
+    digest[..16].iter().map(|byte| format!("{byte:02X}")).collect()
+}
+
 /// `/openapi/v3/PATH`; `None` when there is no such group version.
 pub(crate) fn document(path: &str, resources: &[Arc<Resource>]) -> Option<Value> {
-    let (mut paths, mut schemas) = (Map::new(), Map::new());
+    let mut known = Schemas::new();
+    let mut own: Map<String, Value> = Map::new();
+    let mut named: Vec<(&Resource, String)> = Vec::new();
     for r in resources.iter().filter(|r| path_of(&r.group, &r.version) == path) {
-        let gvk = json!({"group": r.group, "version": r.version, "kind": r.kind});
-        let schema = schemas::insert(r, &mut schemas).unwrap_or_else(|| {
+        let name = known.add(r).unwrap_or_else(|| {
             let name = schema_name(r);
-            schemas.insert(name.clone(), schema_of(r));
+            own.insert(name.clone(), schema_of(r));
             name
         });
+        named.push((r, name));
+    }
+    let (mut paths, mut schemas) = (Map::new(), known.into_map());
+    schemas.extend(own);
+    for (r, schema) in named {
+        let gvk = json!({"group": r.group, "version": r.version, "kind": r.kind});
         schemas[&schema]["x-kubernetes-group-version-kind"] = json!([gvk]);
         let operation = |action: &str| {
             let parameter = |name: &str| json!({"name": name, "in": "query", "schema": {"type": "string", "uniqueItems": true}});
@@ -93,30 +115,54 @@ fn schema_name(r: &Resource) -> String {
     }
 }
 
+/// The schema of a kind whose Go types are not known: its definition's, else that it has a spec and a status.
 fn schema_of(r: &Resource) -> Value {
     let free = |text: &str| json!({"type": "object", "description": text, "x-kubernetes-preserve-unknown-fields": true});
-    let mut properties = json!({
-        "apiVersion": {"type": "string", "description": "The version of this representation of an object."},
-        "kind": {"type": "string", "description": "The kind of the object."},
-        "metadata": free("Standard object's metadata: name, namespace, labels, annotations."),
-    });
-    match &*r.kind {
-        "ConfigMap" => {
-            let text = json!({"type": "object", "additionalProperties": {"type": "string"}, "description": "Files or settings."});
-            properties["data"] = text;
-        }
-        "Secret" => {
-            let text = json!({"type": "object", "additionalProperties": {"type": "string"}, "description": "Base64 values."});
-            properties["data"] = text;
-            properties["type"] = json!({"type": "string", "description": "What the secret is for."});
-        }
-        _ => {
-            properties["spec"] = free("What is wanted.");
-            properties["status"] = free("What is.");
-        }
+    let mut schema = match &r.schema {
+        Some(schema) => (**schema).clone(),
+        None => json!({"type": "object", "x-kubernetes-preserve-unknown-fields": true,
+            "properties": {"spec": free("What is wanted."), "status": free("What is.")}}),
+    };
+    let text = |text: &str| json!({"type": "string", "description": text});
+    let implied = [
+        (
+            "apiVersion",
+            text("The version of this representation of an object."),
+        ),
+        ("kind", text("The kind of the object.")),
+        (
+            "metadata",
+            free("Standard object's metadata: name, namespace, labels, annotations."),
+        ),
+    ];
+    for (name, field) in implied {
+        schema["properties"][name] = field;
     }
-    json!({
-        "type": "object", "description": format!("{} ({})", r.kind, r.api_version()), "properties": properties,
-        "x-kubernetes-preserve-unknown-fields": true,
-    })
+    if schema["description"].is_null() {
+        schema["description"] = format!("{} ({})", r.kind, r.api_version()).into();
+    }
+    schema
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_definitions_schema_is_in_its_document_and_in_its_hash() {
+        let crd = |text: &str| {
+            json!({"spec": {"group": "f.example", "names": {"plural": "pumps", "kind": "Pump"}, "versions": [{"name": "v1", "served": true,
+                "schema": {"openAPIV3Schema": {"type": "object", "properties": {"spec": {"type": "object", "description": text}}}}}]}})
+        };
+        let (one, two) = (
+            crate::registry::from_crd(&crd("one")),
+            crate::registry::from_crd(&crd("two")),
+        );
+        let path = "apis/f.example/v1";
+        assert_ne!(hash(path, &one), hash(path, &two));
+        let schema = &document(path, &one).unwrap()["components"]["schemas"]["f.v1.Pump"];
+        assert_eq!(schema["properties"]["spec"]["description"], "one");
+        assert_eq!(schema["properties"]["kind"]["type"], "string");
+        assert_eq!(schema["x-kubernetes-group-version-kind"][0]["kind"], "Pump");
+    }
 }

@@ -16,6 +16,8 @@ use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 use sha2::{Digest, Sha256};
 
+use crate::token::{Bearer, Binding};
+
 /// Names and addresses the server's certificate is valid for.
 const SERVER_NAMES: [&str; 7] = [
     "localhost",
@@ -171,22 +173,21 @@ impl Pki {
         })
     }
 
-    /// A token for a service account; the same at every call and after every restart.
+    /// A token for a service account; the same at every call and after every restart. Good while the account is there.
     pub fn service_account_token(&self, namespace: &str, name: &str) -> String {
-        self.signed_token(namespace, name, None)
+        self.sign_token(&Bearer::of(namespace, name), None)
     }
 
-    /// A token for a service account that is good until a moment.
-    pub(crate) fn token_until(&self, namespace: &str, name: &str, until: jiff::Timestamp) -> String {
-        self.signed_token(namespace, name, Some(until))
+    /// A token of a pod for its service account; the same at every call. Good while the account and this very pod are there.
+    pub fn pod_token(&self, namespace: &str, account: &str, pod: &str, pod_uid: &str) -> String {
+        let bearer = Bearer::of(namespace, account).bound_to(Binding::Pod, pod, pod_uid);
+        self.sign_token(&bearer, None)
     }
 
-    fn signed_token(&self, namespace: &str, name: &str, until: Option<jiff::Timestamp>) -> String {
+    /// A token that is good until a moment; without one, as long as what it names is there.
+    pub(crate) fn sign_token(&self, bearer: &Bearer, until: Option<jiff::Timestamp>) -> String {
         let header = URL_SAFE_NO_PAD.encode(br#"{"alg":"HS256","typ":"JWT"}"#);
-        let mut claims = serde_json::json!({
-            "iss": "https://kubernetes.default.svc.cluster.local",
-            "sub": format!("system:serviceaccount:{namespace}:{name}"),
-        });
+        let mut claims = bearer.claims();
         if let Some(until) = until {
             claims["exp"] = until.as_second().into();
         }
@@ -195,8 +196,8 @@ impl Pki {
         format!("{signed}.{signature}")
     }
 
-    /// The user of a service account token, `system:serviceaccount:NAMESPACE:NAME`, if the token is ours and not over.
-    pub(crate) fn verify_token(&self, token: &str) -> Option<String> {
+    /// Whose a token is, if it is ours and not over. Whether all it names is still there, the store knows.
+    pub(crate) fn verify_token(&self, token: &str) -> Option<Bearer> {
         let (signed, signature) = token.rsplit_once('.')?;
         let given = URL_SAFE_NO_PAD.decode(signature).ok()?;
         let right = hmac_sha256(&self.token_key, signed.as_bytes());
@@ -212,7 +213,7 @@ impl Pki {
         let over = claims["exp"]
             .as_i64()
             .is_some_and(|end| jiff::Timestamp::now().as_second() >= end);
-        claims["sub"].as_str().filter(|_| !over).map(str::to_owned)
+        Bearer::read(&claims).filter(|_| !over)
     }
 
     /// A kubeconfig (JSON, which is YAML) with everything embedded.
@@ -368,7 +369,7 @@ mod tests {
         let again = Pki::load_or_create(dir.path()).unwrap();
         assert_eq!(again.service_account_token("chirpy", "prometheus"), token);
         assert_eq!(
-            again.verify_token(&token).unwrap(),
+            again.verify_token(&token).unwrap().user(),
             "system:serviceaccount:chirpy:prometheus"
         );
         let (head, signature) = token.rsplit_once('.').unwrap();
@@ -379,10 +380,13 @@ mod tests {
         let (now, hour) = (jiff::Timestamp::now(), jiff::SignedDuration::from_hours(1));
         assert!(
             again
-                .verify_token(&again.token_until("a", "b", now + hour))
+                .verify_token(&again.sign_token(&Bearer::of("a", "b"), Some(now + hour)))
                 .is_some()
         );
-        assert_eq!(again.verify_token(&again.token_until("a", "b", now - hour)), None);
+        assert_eq!(
+            again.verify_token(&again.sign_token(&Bearer::of("a", "b"), Some(now - hour))),
+            None
+        );
     }
 
     #[test]

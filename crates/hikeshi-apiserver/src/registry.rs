@@ -7,6 +7,18 @@ use serde_json::Value;
 
 use crate::tables::custom::{self, CustomColumn};
 
+/// All that can be done with stored objects; nothing of it grants what its user does not hold.
+pub(crate) const VERBS: [&str; 8] = [
+    "create",
+    "delete",
+    "deletecollection",
+    "get",
+    "list",
+    "patch",
+    "update",
+    "watch",
+];
+
 /// One resource of one API version.
 #[derive(Debug, Clone)]
 pub(crate) struct Resource {
@@ -26,6 +38,8 @@ pub(crate) struct Resource {
     pub backing: Backing,
     /// What a definition asks `kubectl get` to show; empty: the kind's own columns.
     pub columns: Vec<CustomColumn>,
+    /// A custom kind's `openAPIV3Schema` in this version.
+    pub schema: Option<Arc<Value>>,
 }
 
 /// Who writes `status`.
@@ -80,16 +94,7 @@ impl Resource {
     /// Verbs for discovery.
     pub fn verbs(&self) -> &'static [&'static str] {
         match self.backing {
-            Backing::Store => &[
-                "create",
-                "delete",
-                "deletecollection",
-                "get",
-                "list",
-                "patch",
-                "update",
-                "watch",
-            ],
+            Backing::Store => &VERBS,
             Backing::Metrics => &["get", "list"],
             Backing::Review => &["create"],
         }
@@ -267,6 +272,7 @@ fn from_row((group, version, plural, kind, short, flags): &Row) -> Resource {
             Backing::Store
         },
         columns: Vec::new(),
+        schema: None,
     }
 }
 
@@ -314,6 +320,9 @@ pub(crate) fn from_crd(crd: &Value) -> Vec<Arc<Resource>> {
                 built_in: false,
                 backing: Backing::Store,
                 columns: custom::read(v),
+                schema: v["schema"]
+                    .get("openAPIV3Schema")
+                    .map(|schema| Arc::new(schema.clone())),
             }))
         })
         .collect()

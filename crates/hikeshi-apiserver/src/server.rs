@@ -100,8 +100,9 @@ pub async fn serve(
     let metrics = Arc::new(OnceLock::new());
     let app = Arc::new(App {
         metrics: Arc::clone(&metrics),
-        // No revision is 0, so the first question reads it.
+        // No revision is 0, so the first question reads them.
         policy: Mutex::default(),
+        kinds: Mutex::default(),
         store,
         pki: config.pki,
         kubelet,

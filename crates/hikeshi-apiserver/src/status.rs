@@ -15,6 +15,8 @@ pub(crate) struct ApiError {
     pub reason: String,
     pub message: String,
     pub details: Value,
+    /// The Status' own metadata; null: none.
+    pub metadata: Value,
 }
 
 pub(crate) type ApiResult<T> = Result<T, ApiError>;
@@ -26,6 +28,7 @@ impl ApiError {
             reason: reason.into(),
             message: message.into(),
             details: Value::Null,
+            metadata: Value::Null,
         }
     }
 
@@ -88,9 +91,7 @@ impl ApiError {
         let mut error = ApiError::new(422, "Invalid", format!("{kind} \"{name}\" is invalid: {text}"));
         let causes: Vec<Value> = causes
             .iter()
-            .map(
-                |(field, message)| json!({"reason": "FieldValueInvalid", "message": message, "field": field}),
-            )
+            .map(|(field, message)| json!({"reason": cause(message), "message": message, "field": field}))
             .collect();
         error.details =
             json!({"name": name, "group": resource.group, "kind": resource.kind, "causes": causes});
@@ -129,8 +130,26 @@ impl ApiError {
         if !self.details.is_null() {
             status["details"] = self.details.clone();
         }
+        if !self.metadata.is_null() {
+            status["metadata"] = self.metadata.clone();
+        }
         status
     }
+}
+
+/// The machine's word for a cause, from how its message begins.
+fn cause(message: &str) -> &'static str {
+    const CAUSES: [(&str, &str); 7] = [
+        ("Required value", "FieldValueRequired"),
+        ("Unsupported value", "FieldValueNotSupported"),
+        ("Duplicate value", "FieldValueDuplicate"),
+        ("Forbidden", "FieldValueForbidden"),
+        ("Not found", "FieldValueNotFound"),
+        ("Too long", "FieldValueTooLong"),
+        ("Too many", "FieldValueTooMany"),
+    ];
+    let known = CAUSES.iter().find(|(words, _)| message.starts_with(words));
+    known.map_or("FieldValueInvalid", |(_, cause)| cause)
 }
 
 impl From<StoreError> for ApiError {

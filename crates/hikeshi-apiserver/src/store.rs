@@ -19,6 +19,9 @@ const MAX_EVENTS: usize = 1_000;
 /// A log longer than this is rewritten with the living objects only, once most of it is stale.
 const COMPACT_AT: u64 = 64 << 20;
 
+/// Where definitions of custom kinds are stored.
+pub(crate) const DEFINITIONS: &str = "customresourcedefinitions.apiextensions.k8s.io";
+
 /// Why the store could not be read or written.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
@@ -62,6 +65,8 @@ pub(crate) struct View {
     events: VecDeque<(String, String)>,
     /// The revision of the last change to a role or a binding.
     rbac: u64,
+    /// The revision of the last change to a CustomResourceDefinition.
+    definitions: u64,
     log: fs::File,
     log_len: u64,
     path: PathBuf,
@@ -104,6 +109,11 @@ impl View {
     /// The revision of the last change to a role or a binding: a policy read since then still holds.
     pub fn rbac_revision(&self) -> u64 {
         self.rbac
+    }
+
+    /// The revision of the last change to a definition: a list of kinds read since then still holds.
+    pub fn definitions_revision(&self) -> u64 {
+        self.definitions
     }
 
     /// Every object of a namespace, as (resource, name, object).
@@ -200,6 +210,9 @@ impl View {
         if resource.ends_with(crate::rbac::GROUP) {
             self.rbac = self.revision;
         }
+        if resource == DEFINITIONS {
+            self.definitions = self.revision;
+        }
         let (resource, namespace) = (resource.to_owned(), namespace.to_owned());
         self.history.push_back(Arc::new(Change {
             kind,
@@ -208,6 +221,15 @@ impl View {
             object,
             previous,
         }));
+    }
+
+    /// See [`Store::since`].
+    fn changes_since(&self, revision: u64) -> Result<impl DoubleEndedIterator<Item = &Arc<Change>>, u64> {
+        let oldest = self.revision - self.history.len() as u64;
+        if revision < oldest || revision > self.revision {
+            return Err(oldest);
+        }
+        Ok(self.history.range((revision - oldest) as usize..))
     }
 
     fn append(&mut self, line: &Value) -> Result<(), StoreError> {
@@ -259,6 +281,7 @@ impl Store {
             history: VecDeque::new(),
             events,
             rbac: revision,
+            definitions: revision,
             log,
             log_len,
             path,
@@ -304,6 +327,34 @@ impl Store {
         self.read(|view| (view.revision, view.list(resource, namespace).cloned().collect()))
     }
 
+    /// Objects as they were at `revision`, or the oldest revision still known when that is too long ago.
+    pub fn list_at(
+        &self,
+        revision: u64,
+        resource: &str,
+        namespace: Option<&str>,
+    ) -> Result<Vec<Arc<Value>>, u64> {
+        self.read(|view| {
+            let mut objects: BTreeMap<(&str, &str), &Arc<Value>> = view
+                .list(resource, namespace)
+                .map(|object| (key_of(object), object))
+                .collect();
+            // What happened since is undone, the latest first.
+            let since = view.changes_since(revision)?;
+            for change in since.rev().filter(|change| change.resource == resource) {
+                if namespace.is_some_and(|namespace| namespace != change.namespace) {
+                    continue;
+                }
+                let key = key_of(&change.object);
+                match &change.previous {
+                    Some(previous) => drop(objects.insert(key, previous)),
+                    None => drop(objects.remove(&key)),
+                }
+            }
+            Ok(objects.into_values().cloned().collect())
+        })
+    }
+
     /// Announces new revisions.
     pub fn subscribe(&self) -> watch::Receiver<u64> {
         self.latest.subscribe()
@@ -312,17 +363,7 @@ impl Store {
     /// Changes after `revision`, or the oldest revision one may resume from when they are gone
     /// (or `revision` lies in the future: a client that outlived a lost store).
     pub fn since(&self, revision: u64) -> Result<Vec<Arc<Change>>, u64> {
-        self.read(|view| {
-            let oldest = view.revision - view.history.len() as u64;
-            if revision < oldest || revision > view.revision {
-                return Err(oldest);
-            }
-            Ok(view
-                .history
-                .range((revision - oldest) as usize..)
-                .cloned()
-                .collect())
-        })
+        self.read(|view| Ok(view.changes_since(revision)?.cloned().collect()))
     }
 
     /// Deletes events last seen before `cutoff` (RFC 3339, UTC, compared as text).
@@ -348,6 +389,12 @@ impl Store {
             Ok(old.len())
         })
     }
+}
+
+/// An object's namespace (empty: none) and name, by which a resource's objects are ordered.
+pub(crate) fn key_of(object: &Value) -> (&str, &str) {
+    let text = |field: &str| object["metadata"][field].as_str().unwrap_or_default();
+    (text("namespace"), text("name"))
 }
 
 /// The revision in an object's metadata; 0 when it has none.

@@ -15,6 +15,7 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use crate::registry::Resource;
+use crate::schema;
 use crate::selector::object_selector_matches;
 use crate::status::{ApiError, ApiResult};
 
@@ -58,16 +59,14 @@ pub(crate) fn fields(
         let message = format!("{kind} in version \"{version}\" cannot be handled as a {kind}: {text}");
         ApiError::bad_request(message)
     };
-    let unknown = decode(resource, object).map_err(refuse)?;
+    let mut unknown = taken_out(decode(resource, object).map_err(refuse)?, object);
+    if let Some(schema) = &resource.schema {
+        unknown.extend(schema::prune(schema, object));
+    }
     let words: Vec<String> = unknown
         .iter()
-        .map(|field| format!("unknown field \"{}\"", field.dotted))
+        .map(|field| format!("unknown field \"{field}\""))
         .collect();
-    for field in &unknown {
-        if let Some(parent) = object.pointer_mut(&field.parent).and_then(Value::as_object_mut) {
-            parent.remove(&field.key);
-        }
-    }
     match mode {
         FieldValidation::Strict if !words.is_empty() => {
             Err(refuse(format!("strict decoding error: {}", words.join(", "))))
@@ -75,6 +74,34 @@ pub(crate) fn fields(
         FieldValidation::Ignore => Ok(Vec::new()),
         _ => Ok(words),
     }
+}
+
+/// Takes fields out of an object; their names for people.
+fn taken_out(unknown: Vec<Unknown>, object: &mut Value) -> Vec<String> {
+    for field in &unknown {
+        if let Some(parent) = object.pointer_mut(&field.parent).and_then(Value::as_object_mut) {
+            parent.remove(&field.key);
+        }
+    }
+    unknown.into_iter().map(|field| field.dotted).collect()
+}
+
+/// Checks a custom object against its definition's schema. What was wrong before and is as it was stays possible: a
+/// schema that has grown stricter must not lock its objects.
+pub(crate) fn custom(resource: &Resource, old: Option<&Value>, new: &Value) -> ApiResult<()> {
+    let Some(schema) = &resource.schema else {
+        return Ok(());
+    };
+    let mut causes = schema::causes(schema, new);
+    if let Some(old) = old.filter(|_| !causes.is_empty()) {
+        let before = schema::causes(schema, old);
+        causes.retain(|cause| !before.contains(cause));
+    }
+    if causes.is_empty() {
+        return Ok(());
+    }
+    let name = new["metadata"]["name"].as_str().unwrap_or_default();
+    Err(ApiError::invalid(resource, name, &causes))
 }
 
 /// A field the type does not have: for people (`spec.containers[0].imagee`), and as a JSON pointer to its parent.
@@ -238,6 +265,7 @@ pub(crate) fn values(resource: &Resource, object: &Value) -> ApiResult<()> {
             "CronJob" => cron_job(&object["spec"], &mut causes),
             "PersistentVolumeClaim" => resources::claim("spec", &object["spec"], &mut causes),
             "Service" => service::spec(&object["spec"], &mut causes),
+            "CustomResourceDefinition" => causes.extend(schema::definition::causes(&object["spec"])),
             "ResourceQuota" => causes.extend(crate::admission::quota::causes(&object["spec"])),
             _ => {}
         }

@@ -1,6 +1,7 @@
 //! Figures of a release build. What needs a running system is measured by the program itself (`hikeshi bench`), where the
-//! clocks are; the data plane's figures are measured here, beside its peers.
+//! clocks are; the data plane's figures are measured here, beside its peers, and the API server's beside kubectl's own.
 
+mod get;
 mod peers;
 mod proxy;
 mod table;
@@ -20,16 +21,19 @@ pub enum Bench {
     Page,
     /// The data plane's HTTP/1.1 beside nginx, haproxy and envoy (installed when missing)
     Proxy,
+    /// kubectl get against 1,000 pods, as a ratio to kubectl's own start
+    Get,
     /// How exact delays and shares are, and how fast faults come and go
     Faults,
 }
 
 /// Measures `what`, or the program's own figures one after the other. `args` are passed on to `hikeshi bench`; for the
-/// data plane's figures the first one is the number of rounds.
+/// figures of the data plane and of the API server the first one is the number of rounds.
 pub fn run(workspace: &Workspace, what: Option<Bench>, args: &[String]) -> Result<()> {
     match what {
         Some(Bench::Proxy) => return proxy::run(workspace, args),
         Some(Bench::Faults) => return proxy::faults(workspace),
+        Some(Bench::Get) => return get::run(workspace, args),
         Some(Bench::Up | Bench::Page) | None => {}
     }
     setup::run(workspace, false)?;

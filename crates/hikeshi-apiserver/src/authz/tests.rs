@@ -39,7 +39,9 @@ fn policy() -> &'static Policy {
             let namespaces = crate::registry::find("", "v1", "namespaces").unwrap();
             let object =
                 serde_json::json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}});
-            let made = store.write(|view| crate::rest::create_object(view, &namespaces, "", object, false));
+            let made = store.write(|view| {
+                crate::rest::create_object(view, &namespaces, "", object, crate::rest::Saving::default())
+            });
             made.unwrap();
         }
         store.read(Policy::of)

@@ -6,7 +6,7 @@
 use serde_json::{Value, json};
 
 use super::{CLUSTER_ROLES, GROUP};
-use crate::registry;
+use crate::registry::{self, VERBS};
 use crate::rest::create_object;
 use crate::status::ApiResult;
 use crate::store::View;
@@ -20,17 +20,6 @@ const CHANGERS: [&str; 2] = ["operator", "commander"];
 /// The group of the experiments. What is under drill must not be told to those who are drilled.
 const EXPERIMENTS: &str = "chaos-mesh.org";
 const READ: [&str; 3] = ["get", "list", "watch"];
-/// Everything but `escalate`, `bind` and `impersonate`.
-const CHANGE: [&str; 8] = [
-    "create",
-    "delete",
-    "deletecollection",
-    "get",
-    "list",
-    "patch",
-    "update",
-    "watch",
-];
 
 /// Creates the roles and bindings, or brings older ones up to date. `home` is the namespace of the system under drill.
 pub(crate) fn run(view: &mut View, home: &str) -> ApiResult<()> {
@@ -95,13 +84,13 @@ fn seats() -> impl Iterator<Item = &'static str> {
 pub(crate) fn seat_rules(view: &mut View) -> ApiResult<()> {
     let mut groups: Vec<String> = registry::built_in().iter().map(|r| r.group.to_string()).collect();
     groups.extend(crate::rest::METRIC_GROUPS.map(|(group, _)| group.to_owned()));
-    let crds = view.list("customresourcedefinitions.apiextensions.k8s.io", None);
+    let crds = view.list(crate::store::DEFINITIONS, None);
     groups.extend(crds.filter_map(|crd| crd["spec"]["group"].as_str().map(str::to_owned)));
     let reviews = ["authentication.k8s.io", "authorization.k8s.io"];
     groups.retain(|group| group != EXPERIMENTS && !reviews.contains(&group.as_str()));
     groups.sort_unstable();
     groups.dedup();
-    let change = json!([{"apiGroups": groups, "resources": ["*"], "verbs": CHANGE}]);
+    let change = json!([{"apiGroups": groups, "resources": ["*"], "verbs": VERBS}]);
     groups.retain(|group| !group.is_empty());
     let read = json!([
         {"apiGroups": groups, "resources": ["*"], "verbs": READ},
@@ -205,7 +194,7 @@ fn ensure(view: &mut View, plural: &str, namespace: &str, mut wanted: Value) -> 
         if !namespace.is_empty() {
             wanted["metadata"]["namespace"] = namespace.into();
         }
-        create_object(view, &resource, namespace, wanted, false)?;
+        create_object(view, &resource, namespace, wanted, crate::rest::Saving::default())?;
         return Ok(());
     };
     let mut new = (*old).clone();
@@ -297,7 +286,7 @@ fn kubernetes_roles() -> Vec<(&'static str, Value)> {
     ]);
     let view = join(&[&looks, &others(&READ)]);
     let edit = join(&[&view, &changes, &others(&writes)]);
-    let rbac = json!([{"apiGroups": [GROUP], "resources": ["rolebindings", "roles"], "verbs": CHANGE},
+    let rbac = json!([{"apiGroups": [GROUP], "resources": ["rolebindings", "roles"], "verbs": VERBS},
         {"apiGroups": ["authorization.k8s.io"], "resources": ["localsubjectaccessreviews"], "verbs": ["create"]}]);
     vec![
         (

@@ -70,7 +70,7 @@ pub(super) fn one(app: &App, call: &Call) -> ApiResult<Response> {
     Ok(if gone {
         json_response(200, &success(resource, call.name(), &object["metadata"]["uid"]))
     } else {
-        json_response(200, &super::read::one(call, &from_stored(resource, &object)))
+        super::read::one(call, &from_stored(resource, &object))
     })
 }
 
@@ -92,8 +92,8 @@ pub(super) fn collection(app: &App, call: &Call) -> ApiResult<Response> {
     let items: Vec<Arc<Value>> = items.iter().map(|object| from_stored(resource, object)).collect();
     Ok(super::read::list_response(
         resource,
-        &revision.to_string(),
-        &items,
+        json!({"resourceVersion": revision.to_string()}),
+        items.iter().map(|object| &**object),
     ))
 }
 

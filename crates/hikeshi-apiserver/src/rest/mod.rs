@@ -6,6 +6,8 @@ mod eviction;
 mod forward;
 mod immutable;
 mod metrics;
+mod page;
+mod patch;
 mod proxy;
 mod read;
 mod review;
@@ -20,7 +22,7 @@ use http::Method;
 use http::request::Parts;
 
 pub(crate) use custom_metrics::{GROUPS as METRIC_GROUPS, handle as metric, is_metric};
-pub(crate) use write::create_object;
+pub(crate) use write::{Saving, create_object};
 
 use crate::app::App;
 use crate::registry::{Backing, Status};
@@ -41,13 +43,13 @@ pub(crate) async fn handle(app: &App, call: Call, parts: Parts) -> ApiResult<Res
         (None, &Method::GET | &Method::HEAD) => read::list(app, &call),
         (None, &Method::POST) if !named => write::create(app, &call),
         (None, &Method::PUT) if named => write::update(app, &call, false),
-        (None, &Method::PATCH) if named => write::patch(app, &call, false),
+        (None, &Method::PATCH) if named => patch::patch(app, &call, false),
         (None, &Method::DELETE) if named => delete::one(app, &call),
         (None, &Method::DELETE) => delete::collection(app, &call),
         (Some("status"), method) if call.resource.status != Status::None => match *method {
             Method::GET => read::get(app, &call),
             Method::PUT => write::update(app, &call, true),
-            Method::PATCH => write::patch(app, &call, true),
+            Method::PATCH => patch::patch(app, &call, true),
             _ => Err(ApiError::method_not_allowed()),
         },
         (Some("scale"), _) if call.resource.scale => sub::scale(app, &call),

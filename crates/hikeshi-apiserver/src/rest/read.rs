@@ -6,13 +6,14 @@ use axum::response::Response;
 use serde::Serialize;
 use serde_json::{Value, json};
 
+use super::page::Page;
 use crate::app::App;
 use crate::convert::from_stored;
 use crate::registry::Resource;
 use crate::request::{Call, Form};
 use crate::selector::Selector;
 use crate::status::{ApiError, ApiResult, json_response};
-use crate::tables::{self, Include};
+use crate::tables::{Include, Partial, Table};
 
 pub(super) fn get(app: &App, call: &Call) -> ApiResult<Response> {
     let resource = &call.resource;
@@ -21,18 +22,24 @@ pub(super) fn get(app: &App, call: &Call) -> ApiResult<Response> {
         .get(&resource.store_key(), call.ns(), call.name())
         .ok_or_else(|| ApiError::not_found(resource, call.name()))?;
     let object = from_stored(resource, &stored);
-    Ok(json_response(200, &one(call, &object)))
+    Ok(one(call, &object))
 }
 
 /// One object in the form asked for.
-pub(super) fn one(call: &Call, object: &Value) -> Value {
+pub(super) fn one(call: &Call, object: &Value) -> Response {
+    respond(call, 200, object)
+}
+
+/// One object in the form asked for, with a code.
+pub(super) fn respond(call: &Call, code: u16, object: &Value) -> Response {
     match Form::of(&call.headers) {
-        Form::Json => object.clone(),
-        Form::Partial => tables::partial(object),
+        Form::Json => json_response(code, object),
+        Form::Partial => json_response(code, &Partial(object)),
         Form::Table => {
-            let revision = object["metadata"]["resourceVersion"].as_str().unwrap_or_default();
+            let metadata = json!({"resourceVersion": object["metadata"]["resourceVersion"]});
             let include = Include::parse(call.params.get("includeObject"));
-            tables::table(&call.resource, std::iter::once(object), revision, include, true)
+            let one = std::iter::once(object);
+            json_response(code, &Table::of(&call.resource, one, metadata, include, true))
         }
     }
 }
@@ -40,44 +47,52 @@ pub(super) fn one(call: &Call, object: &Value) -> Value {
 pub(super) fn list(app: &App, call: &Call) -> ApiResult<Response> {
     let selector = Selector::parse(call.params.get("labelSelector"), call.params.get("fieldSelector"))?;
     let resource = &call.resource;
-    let (revision, stored) = app.store.list(&resource.store_key(), call.namespace.as_deref());
-    let objects: Vec<Arc<Value>> = stored
-        .iter()
-        .filter(|object| call.shows(object))
-        .map(|object| from_stored(resource, object))
-        .filter(|object| selector.matches(object))
-        .collect();
-    let revision = revision.to_string();
-    let answer = match Form::of(&call.headers) {
+    let listed = |object: &Arc<Value>| {
+        let shown = call.shows(object).then(|| from_stored(resource, object))?;
+        selector.matches(&shown).then_some(shown)
+    };
+    let (key, namespace) = (resource.store_key(), call.namespace.as_deref());
+    let page = Page::of(&call.params)?;
+    let piece = page.take(&app.store, &key, namespace, selector.is_empty(), listed)?;
+    let objects = piece.objects.iter().map(|object| &**object);
+    Ok(match Form::of(&call.headers) {
         Form::Table => {
             let include = Include::parse(call.params.get("includeObject"));
-            tables::table(resource, objects.iter().map(|o| &**o), &revision, include, true)
+            json_response(200, &Table::of(resource, objects, piece.metadata, include, true))
         }
-        Form::Partial => json!({
-            "kind": "PartialObjectMetadataList", "apiVersion": "meta.k8s.io/v1",
-            "metadata": {"resourceVersion": revision},
-            "items": objects.iter().map(|o| tables::partial(o)).collect::<Vec<_>>(),
-        }),
-        Form::Json => return Ok(list_response(resource, &revision, &objects)),
-    };
-    Ok(json_response(200, &answer))
+        Form::Partial => {
+            let list = List {
+                kind: "PartialObjectMetadataList".into(),
+                api_version: "meta.k8s.io/v1".into(),
+                metadata: piece.metadata,
+                items: objects.map(Partial).collect(),
+            };
+            json_response(200, &list)
+        }
+        Form::Json => list_response(resource, piece.metadata, objects),
+    })
 }
 
-/// A list of whole objects, written without copying them.
-pub(super) fn list_response(resource: &Resource, revision: &str, objects: &[Arc<Value>]) -> Response {
-    #[derive(Serialize)]
-    #[serde(rename_all = "camelCase")]
-    struct List<'a> {
-        kind: String,
-        api_version: String,
-        metadata: Value,
-        items: Vec<&'a Value>,
-    }
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct List<T> {
+    kind: String,
+    api_version: String,
+    metadata: Value,
+    items: Vec<T>,
+}
+
+/// A list of whole objects, written without copying them. `metadata`: the list's own.
+pub(super) fn list_response<'a>(
+    resource: &Resource,
+    metadata: Value,
+    objects: impl Iterator<Item = &'a Value>,
+) -> Response {
     let list = List {
         kind: format!("{}List", resource.kind),
         api_version: resource.api_version(),
-        metadata: json!({"resourceVersion": revision}),
-        items: objects.iter().map(|o| &**o).collect(),
+        metadata,
+        items: objects.collect(),
     };
     json_response(200, &list)
 }

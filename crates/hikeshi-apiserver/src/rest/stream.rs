@@ -275,29 +275,51 @@ fn outcome(result: Result<i32, KubeletError>) -> Value {
     }
 }
 
-/// Attaches to a container's output from now on. Our containers' standard input is closed, so there is none to attach.
+/// What a container's spec says of its standard input: whether it has one, and whether the first attaching is the last.
+fn standard_input(pod: &Value, container: &str) -> (bool, bool) {
+    let spec = &pod["spec"];
+    let lists = ["containers", "initContainers"].map(|list| spec[list].as_array().into_iter().flatten());
+    let found = lists.into_iter().flatten().find(|c| c["name"] == container);
+    let flag = |name: &str| found.is_some_and(|c| c[name] == true);
+    (flag("stdin"), flag("stdinOnce"))
+}
+
+/// Attaches to a container: its output from now on, and its standard input where it has one.
 pub(super) async fn attach(app: &App, call: &Call, parts: Parts) -> ApiResult<Response> {
     let pod = pod(app, call)?;
     let container = container(&pod, call.params.get("container"))?;
-    if call.params.flag("stdin") {
+    let wants_stdin = call.params.flag("stdin");
+    let (has_stdin, once) = standard_input(&pod, &container);
+    if wants_stdin && !has_stdin {
         return Err(ApiError::bad_request(format!(
-            "container {container} did not allocate a standard input"
+            "container {container} did not allocate a standard input: its spec does not say stdin: true"
+        )));
+    }
+    if wants_stdin && call.params.flag("tty") {
+        return Err(ApiError::bad_request(format!(
+            "container {container} did not allocate a terminal: containers have none here; \
+             make it with -i alone, or use kubectl exec -it"
         )));
     }
     let upgrade = upgrade(parts).await?;
     let (kubelet, shutdown) = (Arc::clone(&app.kubelet), app.shutdown.clone());
     Ok(upgrade.on_upgrade(move |socket| async move {
+        let (stdin_send, stdin) = mpsc::channel(64);
         let (stdout, stdout_receive) = mpsc::channel(64);
         let (stderr, stderr_receive) = mpsc::channel::<Bytes>(1);
         drop(stderr);
         let run = async move {
             let options = LogOptions {
-                container,
+                container: container.clone(),
                 follow: true,
-                tail_lines: Some(0),
+                // A container made for one person (`kubectl run -i`) waits for them: they see it from its beginning.
+                tail_lines: (!(wants_stdin && once)).then_some(0),
                 ..LogOptions::default()
             };
             let mut lines = kubelet.logs(&pod, options).await?;
+            if wants_stdin {
+                kubelet.attach(&pod, &container, stdin).await?;
+            }
             while let Some(Ok(bytes)) = lines.next().await {
                 if stdout.send(bytes).await.is_err() {
                     break;
@@ -306,7 +328,7 @@ pub(super) async fn attach(app: &App, call: &Call, parts: Parts) -> ApiResult<Re
             Ok(0)
         };
         let input = Input {
-            stdin: None,
+            stdin: wants_stdin.then_some(stdin_send),
             resize: None,
         };
         tokio::select! {

@@ -7,8 +7,9 @@ use http::Method;
 use k8s_openapi::api::autoscaling::v1::Scale;
 use serde_json::{Value, json};
 
-use super::write::replace_object;
+use super::write::{Saving, manager, replace_object, stamp};
 use crate::app::App;
+use crate::managed::Writer;
 use crate::patch::{self, PatchKind};
 use crate::request::Call;
 use crate::status::{ApiError, ApiResult, json_response};
@@ -29,7 +30,18 @@ pub(super) fn scale(app: &App, call: &Call) -> ApiResult<Response> {
         let object = app.store.read(|view| current(view, call))?;
         return Ok(json_response(200, &scale_of(&object)));
     }
-    let dry_run = call.dry_run()?;
+    let (manager, now) = (manager(call), stamp(jiff::Timestamp::now()));
+    let api_version = call.resource.api_version();
+    let saving = Saving {
+        status: false,
+        dry_run: call.dry_run()?,
+        writer: Some(Writer {
+            manager: &manager,
+            api_version: &api_version,
+            subresource: Some("scale"),
+            now: &now,
+        }),
+    };
     let stored = app.store.write(|view| {
         let old = current(view, call)?;
         let shown = scale_of(&old);
@@ -66,7 +78,7 @@ pub(super) fn scale(app: &App, call: &Call) -> ApiResult<Response> {
             new["metadata"]["resourceVersion"] = revision.clone();
         }
         validate::fields(&call.resource, &mut new, FieldValidation::Ignore)?;
-        replace_object(view, &call.resource, &old, new, false, dry_run)
+        replace_object(view, &call.resource, &old, new, saving)
     })?;
     Ok(json_response(200, &scale_of(&stored)))
 }
@@ -109,7 +121,7 @@ pub(super) fn binding(app: &App, call: &Call) -> ApiResult<Response> {
         }
         let mut new = (*old).clone();
         new["spec"]["nodeName"] = node.into();
-        let now = super::write::stamp(jiff::Timestamp::now());
+        let now = stamp(jiff::Timestamp::now());
         let condition = json!({"type": "PodScheduled", "status": "True", "lastTransitionTime": now});
         new["status"] = patch::strategic::merge(&new["status"], &json!({"conditions": [condition]}));
         let generation = old["metadata"]["generation"].as_i64().unwrap_or(0) + 1;

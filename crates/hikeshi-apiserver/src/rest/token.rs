@@ -10,6 +10,7 @@ use super::write::stamp;
 use crate::app::App;
 use crate::request::Call;
 use crate::status::{ApiError, ApiResult, json_response};
+use crate::token::{Bearer, Binding};
 use crate::validate;
 
 const USUAL_SECONDS: i64 = 3600;
@@ -21,9 +22,8 @@ pub(super) fn handle(app: &App, call: &Call) -> ApiResult<Response> {
     if call.method != Method::POST {
         return Err(ApiError::method_not_allowed());
     }
-    if app.store.get("serviceaccounts", call.ns(), call.name()).is_none() {
-        return Err(ApiError::not_found(&call.resource, call.name()));
-    }
+    let account = app.store.get("serviceaccounts", call.ns(), call.name());
+    let account = account.ok_or_else(|| ApiError::not_found(&call.resource, call.name()))?;
     let mut request = call.object()?;
     validate::typed::<TokenRequest>("TokenRequest", "v1", &request)?;
     let spec = &request["spec"];
@@ -44,11 +44,31 @@ pub(super) fn handle(app: &App, call: &Call) -> ApiResult<Response> {
             "Invalid value: only this server accepts its tokens",
         ));
     }
+    let mut bearer = Bearer::of(call.ns(), call.name());
+    bearer.account.uid = account["metadata"]["uid"].as_str().map(str::to_owned);
     if spec["boundObjectRef"].is_object() {
-        return Err(refuse(
-            "spec.boundObjectRef",
-            "Forbidden: tokens are not bound to objects here",
-        ));
+        let wanted = &spec["boundObjectRef"];
+        let text = |field: &str| wanted[field].as_str().unwrap_or_default();
+        let (kind, name) = (text("kind"), text("name"));
+        let Some(binding) = Binding::of_kind(kind) else {
+            let problem = format!("Invalid value: {kind:?}: cannot bind token to object of this kind");
+            return Err(refuse("spec.boundObjectRef.kind", &problem));
+        };
+        let found = app.store.get(binding.key(), binding.namespace(call.ns()), name);
+        let Some(found) = found else {
+            let message = format!("{} {name:?} not found", binding.key());
+            return Err(ApiError::new(404, "NotFound", message));
+        };
+        let uid = found["metadata"]["uid"].as_str().unwrap_or_default();
+        if !matches!(text("uid"), "") && text("uid") != uid {
+            let message = format!(
+                "the UID in the bound object reference ({}) does not match the UID in record. The object might have been \
+                 deleted and then recreated",
+                text("uid")
+            );
+            return Err(ApiError::new(409, "Conflict", message));
+        }
+        bearer = bearer.bound_to(binding, name, uid);
     }
     let seconds = spec["expirationSeconds"].as_i64().unwrap_or(USUAL_SECONDS);
     if !SECONDS.contains(&seconds) {
@@ -60,7 +80,7 @@ pub(super) fn handle(app: &App, call: &Call) -> ApiResult<Response> {
     let until = Timestamp::now()
         .checked_add(SignedDuration::from_secs(seconds))
         .map_err(|e| ApiError::bad_request(e.to_string()))?;
-    let token = app.pki.token_until(call.ns(), call.name(), until);
+    let token = app.pki.sign_token(&bearer, Some(until));
     request["apiVersion"] = "authentication.k8s.io/v1".into();
     request["kind"] = "TokenRequest".into();
     request["metadata"]["name"] = call.name().into();

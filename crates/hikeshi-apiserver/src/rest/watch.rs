@@ -6,6 +6,7 @@ use std::time::Duration;
 use axum::body::Body;
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
+use serde::Serialize;
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
@@ -17,7 +18,7 @@ use crate::request::{Call, Form};
 use crate::selector::Selector;
 use crate::status::{ApiError, ApiResult};
 use crate::store::{Change, ChangeKind, Store};
-use crate::tables::{self, Include};
+use crate::tables::{Include, Partial, Table};
 
 /// A watch ends after this when the client does not say; Kubernetes picks 30 to 60 minutes.
 const DEFAULT_TIMEOUT: Duration = Duration::from_secs(45 * 60);
@@ -138,8 +139,8 @@ impl Watch {
                 )
             }
             Err(oldest) => {
-                let error = json!({"type": "ERROR", "object": ApiError::expired(seen, oldest).status()});
-                (vec![encode(&error)], None)
+                let error = event("ERROR", &ApiError::expired(seen, oldest).status());
+                (vec![error], None)
             }
         }
     }
@@ -167,22 +168,19 @@ impl Watch {
 
     fn line(&mut self, kind: &str, stored: &Arc<Value>) -> Bytes {
         let object = from_stored(&self.call.resource, stored);
-        let shown = match self.form {
-            Form::Json => (*object).clone(),
-            Form::Partial => tables::partial(&object),
+        match self.form {
+            Form::Json => event(kind, &*object),
+            Form::Partial => event(kind, &Partial(&object)),
             Form::Table => {
-                let revision = object["metadata"]["resourceVersion"].as_str().unwrap_or_default();
+                let metadata = json!({"resourceVersion": object["metadata"]["resourceVersion"]});
                 let head = std::mem::take(&mut self.head);
-                tables::table(
-                    &self.call.resource,
-                    std::iter::once(&*object),
-                    revision,
-                    self.include,
-                    head,
+                let one = std::iter::once(&*object);
+                event(
+                    kind,
+                    &Table::of(&self.call.resource, one, metadata, self.include, head),
                 )
             }
-        };
-        encode(&json!({"type": kind, "object": shown}))
+        }
     }
 
     fn bookmark(&self, revision: u64, initial_end: bool) -> Bytes {
@@ -204,12 +202,19 @@ impl Watch {
                     {"kind": "PartialObjectMetadata", "apiVersion": "meta.k8s.io/v1", "metadata": metadata}}],
             }),
         };
-        encode(&json!({"type": "BOOKMARK", "object": object}))
+        event("BOOKMARK", &object)
     }
 }
 
-fn encode(event: &Value) -> Bytes {
-    let mut line = event.to_string();
-    line.push('\n');
+/// One line of a watch, written without copying the object.
+fn event<T: Serialize>(kind: &str, object: &T) -> Bytes {
+    #[derive(Serialize)]
+    struct Event<'a, T> {
+        #[serde(rename = "type")]
+        kind: &'a str,
+        object: &'a T,
+    }
+    let mut line = serde_json::to_vec(&Event { kind, object }).unwrap_or_default();
+    line.push(b'\n');
     Bytes::from(line)
 }

@@ -8,16 +8,17 @@ use jiff::Timestamp;
 use serde_json::{Map, Value, json};
 
 use super::immutable;
-use super::read::one;
+use super::read::respond;
 use crate::admission::{limits, quota};
 use crate::app::App;
 use crate::convert::{from_stored, to_stored};
 use crate::defaults;
-use crate::patch::{self, PatchKind};
+use crate::managed::{self, Shape, Writer};
 use crate::rbac;
 use crate::registry::{Resource, Status};
 use crate::request::Call;
-use crate::status::{ApiError, ApiResult, json_response};
+use crate::schema;
+use crate::status::{ApiError, ApiResult};
 use crate::store::View;
 use crate::validate::{self, FieldValidation};
 
@@ -26,20 +27,56 @@ pub(super) fn stamp(at: Timestamp) -> String {
     at.strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
 }
 
+/// How an object is written.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Saving<'a> {
+    /// Through the status subresource.
+    pub status: bool,
+    /// Everything but the writing itself.
+    pub dry_run: bool,
+    /// Whoever owns now what this write changes; `None`: the object tells already, or nobody does.
+    pub writer: Option<Writer<'a>>,
+}
+
+/// Whose the fields are that a call changes: the manager it names, else the program it comes from, else its user.
+pub(super) fn manager(call: &Call) -> String {
+    let agent = call.headers.get(http::header::USER_AGENT);
+    let agent = agent.and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let program = agent.split('/').next().unwrap_or_default();
+    let known = [call.params.get("fieldManager"), program, &call.user.name];
+    let manager = known
+        .into_iter()
+        .find(|name| !name.is_empty())
+        .unwrap_or("unknown");
+    // Kubernetes' own limit.
+    manager.chars().take(128).collect()
+}
+
 pub(super) fn create(app: &App, call: &Call) -> ApiResult<Response> {
     let mode = FieldValidation::parse(call.params.get("fieldValidation"))?;
+    let (manager, now) = (manager(call), stamp(Timestamp::now()));
+    let api_version = call.resource.api_version();
+    let saving = Saving {
+        status: false,
+        dry_run: call.dry_run()?,
+        writer: Some(Writer {
+            manager: &manager,
+            api_version: &api_version,
+            subresource: None,
+            now: &now,
+        }),
+    };
     let (object, warnings) = accept(&call.resource, call.ns(), call.object()?, mode)?;
     admit_host_paths(call, None, &object)?;
-    let dry_run = call.dry_run()?;
     let stored = app.store.write(|view| {
         rbac::admit::admit(view, &call.user, &call.resource, None, &object)?;
-        create_object(view, &call.resource, call.ns(), object, dry_run)
+        create_object(view, &call.resource, call.ns(), object, saving)
     })?;
     answer(call, 201, &stored, &warnings)
 }
 
 /// Checks a whole object sent by a client and brings it to its stored form.
-fn accept(
+pub(super) fn accept(
     resource: &Resource,
     namespace: &str,
     mut object: Value,
@@ -70,7 +107,10 @@ fn accept(
     if !object["metadata"].is_object() {
         return Err(ApiError::bad_request("metadata is not an object"));
     }
-    let warnings = validate::fields(resource, &mut object, mode)?;
+    let mut warnings = validate::fields(resource, &mut object, mode)?;
+    if &*resource.kind == "CustomResourceDefinition" {
+        warnings.extend(schema::definition::warnings(&object["spec"]));
+    }
     let metadata = object["metadata"]
         .as_object_mut()
         .ok_or_else(|| ApiError::bad_request("metadata is not an object"))?;
@@ -100,7 +140,7 @@ fn admit_host_paths(call: &Call, old: Option<&Value>, new: &Value) -> ApiResult<
 }
 
 /// What a caller's own write of an object must satisfy, beyond being valid.
-fn admit_change(view: &View, call: &Call, old: Option<&Value>, new: &Value) -> ApiResult<()> {
+pub(super) fn admit_change(view: &View, call: &Call, old: Option<&Value>, new: &Value) -> ApiResult<()> {
     admit_host_paths(call, old, new)?;
     if let (Some(old), Some("status"), false) = (old, call.sub.as_deref(), call.trusted) {
         validate::addresses(&call.resource, old, new)?;
@@ -114,7 +154,7 @@ pub(crate) fn create_object(
     resource: &Resource,
     namespace: &str,
     mut object: Value,
-    dry_run: bool,
+    saving: Saving<'_>,
 ) -> ApiResult<Arc<Value>> {
     let key = resource.store_key();
     let metadata = object["metadata"]
@@ -163,9 +203,13 @@ pub(crate) fn create_object(
     validate::values(resource, &object)?;
     validate::cluster_ip(view, resource, None, &object)?;
     validate::experiments(resource, None, &object)?;
+    validate::custom(resource, None, &object)?;
     limits::admit(view, resource, namespace, &object)?;
     quota::admit(view, resource, namespace, None, &object)?;
-    if dry_run {
+    if let Some(writer) = &saving.writer {
+        managed::record(None, &mut object, Shape::of(resource), writer);
+    }
+    if saving.dry_run {
         return Ok(Arc::new(object));
     }
     let stored = view.put(&key, namespace, &name, object)?;
@@ -216,7 +260,7 @@ fn default_service_account(view: &mut View, namespace: &str) -> ApiResult<()> {
     if let Some(resource) = crate::registry::find("", "v1", "serviceaccounts") {
         let account = json!({"apiVersion": "v1", "kind": "ServiceAccount",
             "metadata": {"name": "default", "namespace": namespace}});
-        create_object(view, &resource, namespace, account, false)?;
+        create_object(view, &resource, namespace, account, Saving::default())?;
     }
     Ok(())
 }
@@ -225,31 +269,42 @@ pub(super) fn update(app: &App, call: &Call, status: bool) -> ApiResult<Response
     let resource = &call.resource;
     let mode = FieldValidation::parse(call.params.get("fieldValidation"))?;
     let (new, warnings) = accept(resource, call.ns(), call.object()?, mode)?;
-    let dry_run = call.dry_run()?;
+    let (manager, now) = (manager(call), stamp(Timestamp::now()));
+    let api_version = resource.api_version();
+    let saving = Saving {
+        status,
+        dry_run: call.dry_run()?,
+        writer: Some(Writer {
+            manager: &manager,
+            api_version: &api_version,
+            subresource: call.sub.as_deref(),
+            now: &now,
+        }),
+    };
     let stored = app.store.write(|view| {
         let old = current(view, call)?;
         admit_change(view, call, Some(&*old), &new)?;
-        replace_object(view, resource, &old, new, status, dry_run)
+        replace_object(view, resource, &old, new, saving)
     })?;
     answer(call, 200, &stored, &warnings)
 }
 
-fn current(view: &View, call: &Call) -> ApiResult<Arc<Value>> {
+pub(super) fn current(view: &View, call: &Call) -> ApiResult<Arc<Value>> {
     let found = view.get(&call.resource.store_key(), call.ns(), call.name());
     found
         .cloned()
         .ok_or_else(|| ApiError::not_found(&call.resource, call.name()))
 }
 
-/// Replaces a stored object (both in stored form). `status`: through the status subresource.
+/// Replaces a stored object (both in stored form).
 pub(super) fn replace_object(
     view: &mut View,
     resource: &Resource,
     old: &Arc<Value>,
     mut new: Value,
-    status: bool,
-    dry_run: bool,
+    saving: Saving<'_>,
 ) -> ApiResult<Arc<Value>> {
+    let status = saving.status;
     let before = &old["metadata"];
     let name = before["name"].as_str().unwrap_or_default();
     let namespace = before["namespace"].as_str().unwrap_or_default();
@@ -269,8 +324,12 @@ pub(super) fn replace_object(
     }
     if status {
         let given = new["status"].take();
+        let owners = new["metadata"].get("managedFields").cloned();
         new = (**old).clone();
         new["status"] = given;
+        if let Some(owners) = owners {
+            new["metadata"]["managedFields"] = owners;
+        }
     } else if resource.status == Status::Split {
         let keep = old.get("status").cloned();
         match (new.as_object_mut(), keep) {
@@ -307,6 +366,7 @@ pub(super) fn replace_object(
         keep_address(&old["spec"], spec);
     }
     defaults::fill(resource, &mut new, view);
+    validate::custom(resource, Some(&**old), &new)?;
     if !status {
         quota::admit(view, resource, namespace, Some(&**old), &new)?;
         validate::values(resource, &new)?;
@@ -321,10 +381,13 @@ pub(super) fn replace_object(
             new["metadata"]["generation"] = generation.into();
         }
     }
+    if let Some(writer) = &saving.writer {
+        managed::record(Some(old), &mut new, Shape::of(resource), writer);
+    }
     if new == **old {
         return Ok(Arc::clone(old));
     }
-    if dry_run {
+    if saving.dry_run {
         return Ok(Arc::new(new));
     }
     let key = resource.store_key();
@@ -351,103 +414,6 @@ fn keep_address(old: &Value, new: &mut Map<String, Value>) {
     }
 }
 
-pub(super) fn patch(app: &App, call: &Call, status: bool) -> ApiResult<Response> {
-    let resource = &call.resource;
-    let accepted = if resource.built_in {
-        "application/json-patch+json, application/merge-patch+json, application/apply-patch+yaml, \
-         application/strategic-merge-patch+json"
-    } else {
-        "application/json-patch+json, application/merge-patch+json, application/apply-patch+yaml"
-    };
-    let kind = PatchKind::of(call.content_type())
-        .filter(|kind| resource.built_in || *kind != PatchKind::Strategic)
-        .ok_or_else(|| ApiError::unsupported_media(accepted))?;
-    let mode = FieldValidation::parse(call.params.get("fieldValidation"))?;
-    let dry_run = call.dry_run()?;
-    let body: Value = if kind == PatchKind::Apply {
-        serde_saphyr::from_slice(&call.body)
-            .map_err(|e| ApiError::bad_request(format!("error decoding YAML: {e}")))?
-    } else {
-        serde_json::from_slice(&call.body)
-            .map_err(|e| ApiError::bad_request(format!("error decoding patch: {e}")))?
-    };
-    if kind != PatchKind::Json && !body.is_object() {
-        return Err(ApiError::bad_request("the patch is not an object"));
-    }
-    if kind == PatchKind::Apply {
-        return apply(app, call, &body, mode, status, dry_run);
-    }
-    let (stored, warnings) = app.store.write(|view| -> ApiResult<_> {
-        let old = current(view, call)?;
-        let shown = from_stored(resource, &old);
-        let new = match kind {
-            PatchKind::Json => patch::json(&shown, body)?,
-            PatchKind::Strategic => patch::strategic::merge(&shown, &body),
-            PatchKind::Merge | PatchKind::Apply => patch::merge(&shown, &body),
-        };
-        let (new, warnings) = accept(resource, call.ns(), new, mode)?;
-        admit_change(view, call, Some(&*old), &new)?;
-        Ok((
-            replace_object(view, resource, &old, new, status, dry_run)?,
-            warnings,
-        ))
-    })?;
-    answer(call, 200, &stored, &warnings)
-}
-
-fn apply(
-    app: &App,
-    call: &Call,
-    body: &Value,
-    mode: FieldValidation,
-    status: bool,
-    dry_run: bool,
-) -> ApiResult<Response> {
-    let resource = &call.resource;
-    let manager = call.params.get("fieldManager");
-    if manager.is_empty() {
-        return Err(ApiError::bad_request(
-            "PatchOptions.meta.k8s.io \"\" is invalid: fieldManager: Required value: is required for apply patch",
-        ));
-    }
-    if !(body["metadata"].is_object() || body["metadata"].is_null()) {
-        return Err(ApiError::bad_request("metadata is not an object"));
-    }
-    if body["metadata"]["managedFields"]
-        .as_array()
-        .is_some_and(|m| !m.is_empty())
-    {
-        return Err(ApiError::bad_request("metadata.managedFields must be nil"));
-    }
-    // The configuration alone must be well-formed, before what lives there is mixed in.
-    let mut checked = body.clone();
-    checked["metadata"]["name"] = call.name().into();
-    accept(resource, call.ns(), checked, mode)?;
-    let now = stamp(Timestamp::now());
-    let (code, stored, warnings) = app.store.write(|view| -> ApiResult<_> {
-        let old = view.get(&resource.store_key(), call.ns(), call.name()).cloned();
-        let shown = old.as_ref().map(|old| from_stored(resource, old));
-        let live = shown.as_deref().unwrap_or(&Value::Null);
-        let mut new = patch::apply::apply(live, body, manager, resource.built_in, &now);
-        new["metadata"]["name"] = call.name().into();
-        let (new, warnings) = accept(resource, call.ns(), new, mode)?;
-        admit_change(view, call, old.as_deref(), &new)?;
-        Ok(match &old {
-            Some(old) => (
-                200,
-                replace_object(view, resource, old, new, status, dry_run)?,
-                warnings,
-            ),
-            None => (
-                201,
-                create_object(view, resource, call.ns(), new, dry_run)?,
-                warnings,
-            ),
-        })
-    })?;
-    answer(call, code, &stored, &warnings)
-}
-
 /// The stored object in the version and form asked for, with a warning header per warning.
 pub(super) fn answer(
     call: &Call,
@@ -456,7 +422,7 @@ pub(super) fn answer(
     warnings: &[String],
 ) -> ApiResult<Response> {
     let object = from_stored(&call.resource, stored);
-    let mut response = json_response(code, &one(call, &object));
+    let mut response = respond(call, code, &object);
     for warning in warnings {
         let text = format!("299 - \"{}\"", warning.replace('\\', "\\\\").replace('"', "\\\""));
         if let Ok(value) = HeaderValue::from_str(&text) {

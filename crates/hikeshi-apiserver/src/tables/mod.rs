@@ -6,6 +6,7 @@ mod other;
 mod workloads;
 
 use jiff::Timestamp;
+use serde::ser::{Serialize, SerializeMap, Serializer};
 use serde_json::{Value, json};
 
 use crate::registry::Resource;
@@ -57,43 +58,87 @@ impl Include {
     }
 }
 
-/// A `meta.k8s.io/v1` Table. `head`: with column definitions (a watch sends them once).
-pub(crate) fn table<'a>(
-    resource: &Resource,
-    objects: impl Iterator<Item = &'a Value>,
-    revision: &str,
-    include: Include,
-    head: bool,
-) -> Value {
-    let printer = printer(resource);
-    let now = Timestamp::now();
-    let rows: Vec<Value> = objects
-        .map(|object| {
-            let cells = match &*resource.columns {
-                [] => (printer.cells)(object, now),
-                own => custom::cells(own, object, now),
-            };
-            let mut row = json!({"cells": cells});
-            match include {
-                Include::Object => row["object"] = object.clone(),
-                Include::Metadata => row["object"] = partial(object),
-                Include::Nothing => {}
-            }
-            row
-        })
-        .collect();
-    let columns: Vec<Value> = match (head, &*resource.columns) {
-        (false, _) => Vec::new(),
-        (true, []) => printer.columns.iter().map(column).collect(),
-        (true, own) => custom::columns(own),
-    };
-    json!({"kind": "Table", "apiVersion": "meta.k8s.io/v1", "metadata": {"resourceVersion": revision},
-        "columnDefinitions": columns, "rows": rows})
+/// A `meta.k8s.io/v1` Table, written without copying the objects it shows.
+#[derive(Debug, serde::Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Table<'a> {
+    kind: &'static str,
+    api_version: &'static str,
+    metadata: Value,
+    column_definitions: Vec<Value>,
+    rows: Vec<Row<'a>>,
 }
 
-/// The object's metadata as a `PartialObjectMetadata`.
-pub(crate) fn partial(object: &Value) -> Value {
-    json!({"kind": "PartialObjectMetadata", "apiVersion": "meta.k8s.io/v1", "metadata": object["metadata"]})
+#[derive(Debug, serde::Serialize)]
+struct Row<'a> {
+    cells: Vec<Value>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    object: Option<Shown<'a>>,
+}
+
+#[derive(Debug, serde::Serialize)]
+#[serde(untagged)]
+enum Shown<'a> {
+    Whole(&'a Value),
+    Metadata(Partial<'a>),
+}
+
+impl<'a> Table<'a> {
+    /// `metadata`: the list's own. `head`: with column definitions (a watch sends them once).
+    pub fn of(
+        resource: &Resource,
+        objects: impl Iterator<Item = &'a Value>,
+        metadata: Value,
+        include: Include,
+        head: bool,
+    ) -> Table<'a> {
+        let printer = printer(resource);
+        let now = Timestamp::now();
+        let row = |object: &'a Value| Row {
+            cells: match &*resource.columns {
+                [] => (printer.cells)(object, now),
+                own => custom::cells(own, object, now),
+            },
+            object: match include {
+                Include::Object => Some(Shown::Whole(object)),
+                Include::Metadata => Some(Shown::Metadata(Partial(object))),
+                Include::Nothing => None,
+            },
+        };
+        Table {
+            kind: "Table",
+            api_version: "meta.k8s.io/v1",
+            metadata,
+            column_definitions: match (head, &*resource.columns) {
+                (false, _) => Vec::new(),
+                (true, []) => printer.columns.iter().map(column).collect(),
+                (true, own) => custom::columns(own),
+            },
+            rows: objects.map(row).collect(),
+        }
+    }
+}
+
+/// An object's metadata as a `PartialObjectMetadata`. Who owns which field is left out: it is most of the metadata, and
+/// nobody who asks for metadata only has a use for it.
+#[derive(Debug)]
+pub(crate) struct Partial<'a>(pub &'a Value);
+
+impl Serialize for Partial<'_> {
+    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        struct Metadata<'a>(&'a Value);
+        impl Serialize for Metadata<'_> {
+            fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+                let fields = self.0.as_object().into_iter().flatten();
+                to.collect_map(fields.filter(|(name, _)| *name != "managedFields"))
+            }
+        }
+        let mut map = to.serialize_map(Some(3))?;
+        map.serialize_entry("kind", "PartialObjectMetadata")?;
+        map.serialize_entry("apiVersion", "meta.k8s.io/v1")?;
+        map.serialize_entry("metadata", &Metadata(&self.0["metadata"]))?;
+        map.end()
+    }
 }
 
 fn column((name, width): &Column) -> Value {
@@ -262,16 +307,17 @@ mod tests {
     #[test]
     fn a_thousand_pods_are_quick_and_whole() {
         let pods: Vec<Value> = (0..1000)
-            .map(|n| json!({"metadata": {"name": format!("p{n}")}}))
+            .map(|n| json!({"metadata": {"name": format!("p{n}"), "managedFields": [{}]}, "spec": {}}))
             .collect();
-        let table = table(
-            &find("", "v1", "pods").unwrap(),
-            pods.iter(),
-            "7",
-            Include::Metadata,
-            true,
-        );
+        let resource = find("", "v1", "pods").unwrap();
+        let metadata = json!({"resourceVersion": "7"});
+        let table = Table::of(&resource, pods.iter(), metadata, Include::Metadata, true);
+        let table = serde_json::to_value(table).unwrap();
         assert_eq!(table["rows"].as_array().unwrap().len(), 1000);
         assert_eq!(table["columnDefinitions"][0]["format"], "name");
+        assert_eq!(
+            table["rows"][0]["object"],
+            json!({"kind": "PartialObjectMetadata", "apiVersion": "meta.k8s.io/v1", "metadata": {"name": "p0"}})
+        );
     }
 }

@@ -86,6 +86,7 @@ fn the_audit_tells_reads_writes_and_refusals_of_people_only() {
 #[test]
 fn tokens_and_strangers() {
     let cluster = Cluster::start();
+    cluster.admin().ok(&["create", "serviceaccount", "prometheus"]);
     let token = cluster.pki.service_account_token("chirpy", "prometheus");
     let kubectl = |token: &str, args: &[&str]| cluster.with_token(token, args);
     assert!(
@@ -114,6 +115,73 @@ fn tokens_and_strangers() {
         text(&kubectl("forged.token.x", &["get", "--raw", "/readyz"]).stdout),
         "ok"
     );
+}
+
+#[test]
+fn a_token_is_worth_nothing_once_what_it_names_is_gone() {
+    let cluster = Cluster::start();
+    let k = cluster.admin();
+    let works = |token: &str| {
+        let out = cluster.with_token(token.trim(), &["get", "--raw", "/api/v1/namespaces/chirpy/pods"]);
+        let said = text(&out.stderr);
+        assert!(
+            out.status.success() || said.contains("nauthorized") || said.contains("logged in"),
+            "{said}"
+        );
+        out.status.success()
+    };
+    k.ok(&["create", "serviceaccount", "robot"]);
+    k.ok(&[
+        "create",
+        "rolebinding",
+        "robot",
+        "--clusterrole=view",
+        "--serviceaccount=chirpy:robot",
+    ]);
+    cluster.running_pod("web-1", &["web"]);
+    let uid = k.ok(&["get", "pod", "web-1", "-o", "jsonpath={.metadata.uid}"]);
+    let own = k.ok(&["create", "token", "robot"]);
+    let bound: &[&str] = &[
+        "create",
+        "token",
+        "robot",
+        "--bound-object-kind=Pod",
+        "--bound-object-name=web-1",
+    ];
+    let bound = k.ok(&[bound, &["--bound-object-uid", &uid]].concat());
+    let mounted = cluster.pki.pod_token("chirpy", "robot", "web-1", &uid);
+    let anothers = cluster
+        .pki
+        .pod_token("chirpy", "robot", "web-1", "of-another-time");
+    assert_eq!(
+        [&own, &bound, &mounted, &anothers].map(|token| works(token)),
+        [true, true, true, false]
+    );
+    k.ok(&[
+        "delete",
+        "pod",
+        "web-1",
+        "--force",
+        "--grace-period=0",
+        "--ignore-not-found",
+    ]);
+    assert_eq!(
+        [&own, &bound, &mounted].map(|token| works(token)),
+        [true, false, false]
+    );
+    k.ok(&["delete", "serviceaccount", "robot"]);
+    assert!(!works(&own));
+    // The name comes back, the account does not.
+    k.ok(&["create", "serviceaccount", "robot"]);
+    assert!(!works(&own));
+    let refused = k.fails(&[
+        "create",
+        "token",
+        "robot",
+        "--bound-object-kind=Pod",
+        "--bound-object-name=web-1",
+    ]);
+    assert!(refused.contains("not found"), "{refused}");
 }
 
 #[test]

@@ -1,7 +1,9 @@
 //! The server as the real kubectl sees it.
 
 mod access;
+mod apply;
 mod autoscaling;
+mod definitions;
 mod doors;
 mod forward;
 mod hostile;

@@ -259,10 +259,13 @@ fn finalizers_hold_an_object_back() {
 fn custom_kinds_are_served_from_their_definition() {
     let cluster = Cluster::start();
     let k = cluster.admin();
-    k.apply(&json!({"apiVersion": "apiextensions.k8s.io/v1", "kind": "CustomResourceDefinition",
+    k.apply(
+        &json!({"apiVersion": "apiextensions.k8s.io/v1", "kind": "CustomResourceDefinition",
         "metadata": {"name": "fires.example.org"}, "spec": {"group": "example.org", "scope": "Namespaced",
             "names": {"plural": "fires", "singular": "fire", "kind": "Fire", "listKind": "FireList"},
-            "versions": [{"name": "v1", "served": true, "storage": true, "schema": {"openAPIV3Schema": {"type": "object"}}}]}}));
+            "versions": [{"name": "v1", "served": true, "storage": true, "schema":
+                {"openAPIV3Schema": {"type": "object", "x-kubernetes-preserve-unknown-fields": true}}}]}}),
+    );
     k.ok(&[
         "wait",
         "--for=condition=Established",
@@ -324,4 +327,38 @@ fn explain_and_server_info_work() {
         Some(k.ok(&["get", "--raw", "/apis/metrics.k8s.io/v1beta1/nodes"]))
     });
     assert!(metrics.contains("500000000n"));
+}
+
+#[test]
+fn lists_come_in_pieces_of_one_moment() {
+    let cluster = Cluster::start();
+    let k = cluster.admin();
+    for name in ["a", "b", "c"] {
+        k.ok(&["create", "configmap", name, "--from-literal=x=1"]);
+    }
+    let names = |args: &[&str]| {
+        let out = k.ok(&[&["get", "configmaps", "-o", "name"], args].concat());
+        out.lines().map(str::to_owned).collect::<Vec<_>>()
+    };
+    assert_eq!(
+        names(&["--chunk-size=1"]),
+        ["configmap/a", "configmap/b", "configmap/c"]
+    );
+    let table = k.ok(&["get", "configmaps", "--chunk-size=2", "--no-headers"]);
+    assert_eq!(table.lines().count(), 3, "{table}");
+    let path = "/api/v1/namespaces/chirpy/configmaps?limit=2";
+    let first: serde_json::Value = serde_json::from_str(&k.ok(&["get", "--raw", path])).unwrap();
+    assert_eq!(first["items"].as_array().unwrap().len(), 2);
+    assert_eq!(first["metadata"]["remainingItemCount"], 1);
+    k.ok(&["delete", "configmap", "c"]);
+    let next = format!(
+        "{path}&continue={}",
+        first["metadata"]["continue"].as_str().unwrap()
+    );
+    let rest: serde_json::Value = serde_json::from_str(&k.ok(&["get", "--raw", &next])).unwrap();
+    assert_eq!(rest["items"][0]["metadata"]["name"], "c");
+    assert_eq!(
+        rest["metadata"]["resourceVersion"],
+        first["metadata"]["resourceVersion"]
+    );
 }

@@ -105,6 +105,32 @@ fn attach_streams_what_comes_from_now_on_and_says_that_there_is_no_input() {
 }
 
 #[test]
+fn attach_feeds_a_container_that_has_a_standard_input() {
+    let cluster = Cluster::start();
+    let k = cluster.admin();
+    k.apply(&serde_json::json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "web-1"}, "spec": {"nodeName": "node-1",
+        "containers": [{"name": "reader", "image": "web:1", "stdin": true, "stdinOnce": true}]}}));
+    k.ok(&[
+        "patch",
+        "pod",
+        "web-1",
+        "--subresource=status",
+        "--type=merge",
+        "-p",
+        r#"{"status":{"phase":"Running"}}"#,
+    ]);
+    let out = k.with_input(&["attach", "-i", "web-1"], "hello");
+    let (said, problems) = (text(&out.stdout), text(&out.stderr));
+    assert!(
+        out.status.success() && said.contains("followed"),
+        "{said}{problems}"
+    );
+    // From its beginning: the container was made for whoever attaches.
+    assert!(said.contains("line 1"), "{said}");
+    assert_eq!(cluster.typed.borrow().0, b"hello");
+}
+
+#[test]
 fn cp_carries_files_both_ways() {
     let cluster = Cluster::start();
     let k = cluster.admin();

@@ -19,7 +19,7 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::runtime::Runtime;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
 /// A cluster in a temporary folder; gone with its value.
@@ -29,6 +29,8 @@ pub struct Cluster {
     pub pki: Arc<Pki>,
     pub audit: Arc<Mutex<Vec<AuditEvent>>>,
     pub handle: ApiServerHandle,
+    /// What was typed into containers, and whether the typing has ended.
+    pub typed: watch::Sender<(Vec<u8>, bool)>,
     shutdown: CancellationToken,
     runtime: Option<Runtime>,
 }
@@ -59,8 +61,10 @@ impl Cluster {
             listen: "127.0.0.1:0".parse().unwrap(),
             default_namespace: "chirpy".into(),
         };
+        let typed = watch::Sender::default();
+        let kubelet = Arc::new(FakeKubelet { typed: typed.clone() });
         let handle = runtime
-            .block_on(serve(config, Arc::new(FakeKubelet), send, shutdown.clone()))
+            .block_on(serve(config, kubelet, send, shutdown.clone()))
             .unwrap();
         let audit = Arc::new(Mutex::new(Vec::new()));
         let log = Arc::clone(&audit);
@@ -76,6 +80,7 @@ impl Cluster {
             pki,
             audit,
             handle,
+            typed,
             shutdown,
             runtime: Some(runtime),
         }
@@ -289,8 +294,10 @@ pub fn deployment(name: &str, image: &str) -> Value {
             "spec": {"containers": [{"name": name, "image": image, "env": [{"name": "A", "value": "1"}]}]}}}})
 }
 
-/// Answers from fixed values; `exec` runs the command on this machine.
-struct FakeKubelet;
+/// Answers from fixed values; `exec` runs the command on this machine. A container named `reader` ends with its input.
+struct FakeKubelet {
+    typed: watch::Sender<(Vec<u8>, bool)>,
+}
 
 #[async_trait]
 impl Kubelet for FakeKubelet {
@@ -317,7 +324,19 @@ impl Kubelet for FakeKubelet {
             .tail_lines
             .map_or(0, |n| lines.len().saturating_sub(n as usize));
         let lines: Vec<_> = lines.into_iter().skip(skip).map(|l| Ok(Bytes::from(l))).collect();
-        let follow = stream::iter(options.follow.then(|| Ok(Bytes::from("followed\n"))));
+        let (typed, reads) = (self.typed.subscribe(), options.container == "reader");
+        let follow = stream::iter(options.follow.then_some(())).then(move |()| {
+            let mut typed = typed.clone();
+            async move {
+                if reads {
+                    typed
+                        .wait_for(|(_, ended)| *ended)
+                        .await
+                        .map_err(io::Error::other)?;
+                }
+                Ok(Bytes::from("followed\n"))
+            }
+        });
         Ok(stream::iter(lines).chain(follow).boxed())
     }
 
@@ -359,6 +378,22 @@ impl Kubelet for FakeKubelet {
         let (out, err) = (child.stdout.take(), child.stderr.take());
         let (_, _, status) = tokio::join!(pump(out, io.stdout), pump(err, io.stderr), child.wait());
         Ok(status.map_err(failed)?.code().unwrap_or(137))
+    }
+
+    async fn attach(
+        &self,
+        _pod: &Value,
+        _container: &str,
+        mut stdin: mpsc::Receiver<Bytes>,
+    ) -> Result<(), KubeletError> {
+        let typed = self.typed.clone();
+        tokio::spawn(async move {
+            while let Some(bytes) = stdin.recv().await {
+                typed.send_modify(|(text, _)| text.extend_from_slice(&bytes));
+            }
+            typed.send_modify(|(_, ended)| *ended = true);
+        });
+        Ok(())
     }
 
     async fn connect(&self, _pod: &Value, port: u16) -> Result<tokio::net::TcpStream, KubeletError> {

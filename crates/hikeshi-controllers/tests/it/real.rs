@@ -50,6 +50,10 @@ impl api::Kubelet for Machine {
         none()
     }
 
+    async fn attach(&self, _: &Value, _: &str, _: mpsc::Receiver<Bytes>) -> Result<(), api::KubeletError> {
+        none()
+    }
+
     async fn connect(&self, _: &Value, _: u16) -> Result<tokio::net::TcpStream, api::KubeletError> {
         none()
     }

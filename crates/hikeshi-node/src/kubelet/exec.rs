@@ -114,6 +114,20 @@ async fn feed(mut pipe: pipe::Sender, source: Option<mpsc::Receiver<Bytes>>) {
     }
 }
 
+/// Opens a container's standard input; what comes is written to it, until nothing more comes or the container ends.
+pub async fn attach(pod_dir: &Path, container: &str, input: mpsc::Receiver<Bytes>) -> Result<(), ExecError> {
+    let request = Request::Stdin {
+        container: container.to_owned(),
+    };
+    let mut passed = InitClient::connect(pod_dir)?.command(&request).await?;
+    let stdin = passed
+        .pop()
+        .ok_or_else(|| io::Error::other("the init passed no standard input"))?;
+    fcntl(&stdin, FcntlArg::F_SETFL(OFlag::O_NONBLOCK)).map_err(io::Error::from)?;
+    tokio::spawn(feed(pipe::Sender::from_owned_fd(stdin)?, Some(input)));
+    Ok(())
+}
+
 async fn copy(mut pipe: pipe::Receiver, sink: mpsc::Sender<Bytes>) {
     let mut buffer = vec![0; 32 * 1024];
     while let Ok(count) = pipe.read(&mut buffer).await {

@@ -59,8 +59,18 @@ pub(crate) use held::memory_limit;
 pub use logs::{LogError, LogRequest};
 pub use usage::{ContainerUsage, NodeUsage, PodUsage};
 
-/// Makes a service account's token from its namespace and name.
-pub type TokenFor = dyn Fn(&str, &str) -> String + Send + Sync;
+/// Whose token a pod gets.
+#[derive(Debug, Clone, Copy)]
+pub struct PodAccount<'a> {
+    pub namespace: &'a str,
+    /// The service account's name.
+    pub account: &'a str,
+    pub pod: &'a str,
+    pub pod_uid: &'a str,
+}
+
+/// Makes a pod's token for its service account.
+pub type TokenFor = dyn Fn(PodAccount<'_>) -> String + Send + Sync;
 
 /// What a kubelet needs to know.
 pub struct KubeletConfig {
@@ -74,7 +84,7 @@ pub struct KubeletConfig {
     pub nodes: Vec<NodeTemplate>,
     /// The cluster's CA, for pods' service accounts.
     pub ca_pem: String,
-    /// A service account's token, by namespace and name.
+    /// A pod's token for its service account.
     pub token_for: Arc<TokenFor>,
     /// When its other end closes, every pod dies. Used by tests.
     pub lifeline: Option<OwnedFd>,
@@ -385,6 +395,19 @@ impl Kubelet {
             resize,
         };
         exec::run(&self.pod_dir(uid), container, command, tty, streams).await
+    }
+
+    /// Writes what comes to a container's standard input, from now on and beside others who do.
+    ///
+    /// # Errors
+    /// The container is not running, or its standard input is not open (any more).
+    pub async fn attach(
+        &self,
+        uid: &str,
+        container: &str,
+        stdin: mpsc::Receiver<Bytes>,
+    ) -> Result<(), ExecError> {
+        exec::attach(&self.pod_dir(uid), container, stdin).await
     }
 
     /// A connection to `127.0.0.1:port` inside the pod's network namespace.

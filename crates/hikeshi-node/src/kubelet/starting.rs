@@ -14,7 +14,7 @@ use super::turn::{self, Restart, Turn};
 use super::worker::{IDLE, RETRY, Worker};
 use super::{env, exec, pods, probes, quantity, status};
 use crate::shim::InitError;
-use crate::shim::protocol::{Limits, Request, StartRequest, Started};
+use crate::shim::protocol::{Limits, Request, StartRequest, Started, Stdin};
 
 impl Worker {
     /// Starts what should run and does not; returns when to look again.
@@ -147,6 +147,11 @@ impl Worker {
             cwd,
             restart,
             limits: limits(container),
+            stdin: match (container.stdin, container.stdin_once) {
+                (Some(true), Some(true)) => Stdin::Once,
+                (Some(true), _) => Stdin::Open,
+                _ => Stdin::Closed,
+            },
         };
         if let Err(error) = exec::remember(&self.dir, &request) {
             tracing::warn!(pod = self.name(), %error, "exec will not know this container's environment");

@@ -9,6 +9,7 @@ use std::path::{Component, Path, PathBuf};
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{KeyToPath, Pod, Volume, VolumeProjection};
 
+use super::PodAccount;
 use super::pods::{self, ConfigSource, field};
 use super::step::one_step;
 use crate::shim::beneath;
@@ -24,8 +25,8 @@ pub struct Sources<'a> {
     /// `volumes/` of the state folder: one folder per claim.
     pub claims: &'a Path,
     pub ca_pem: &'a str,
-    /// Service account token by namespace and name.
-    pub token_for: &'a (dyn Fn(&str, &str) -> String + Send + Sync),
+    /// A pod's token for its service account.
+    pub token_for: &'a super::TokenFor,
 }
 
 /// Why a volume is not ready; shown as a FailedMount event.
@@ -212,7 +213,12 @@ fn leaves(volume: &str, sub_path: &str) -> VolumeError {
 fn token_files(pod: &Pod, sources: &Sources<'_>) -> Files {
     let namespace = pod.metadata.namespace.clone().unwrap_or_default();
     let account = field(pod, "spec.serviceAccountName").unwrap_or_default();
-    let token = (sources.token_for)(&namespace, &account);
+    let token = (sources.token_for)(PodAccount {
+        namespace: &namespace,
+        account: &account,
+        pod: pod.metadata.name.as_deref().unwrap_or_default(),
+        pod_uid: pod.metadata.uid.as_deref().unwrap_or_default(),
+    });
     Files::from([
         ("token".into(), (token.into_bytes(), 0o644)),
         ("ca.crt".into(), (sources.ca_pem.as_bytes().to_vec(), 0o644)),

@@ -16,7 +16,7 @@ use nix::unistd::Pid;
 use super::logs::{LogFile, LogPipe};
 use super::protocol::{
     ContainerExit, ContainerStatus, ContainerUsage, ExecRequest, Limits, StartRequest, Started, StatusReply,
-    UsageReply,
+    Stdin, UsageReply,
 };
 use super::spawn::{Command, Process, SpawnError, open_terminal, output_pipe};
 use super::throttle::{Action, Throttle};
@@ -40,6 +40,8 @@ struct Container {
     paused: bool,
     oom_killed: bool,
     logs: Vec<LogPipe>,
+    /// Where its standard input is written, and whether the first who attaches takes it away.
+    stdin: Option<(OwnedFd, bool)>,
 }
 
 struct Exec {
@@ -105,9 +107,15 @@ impl Containers {
         let log = Rc::new(RefCell::new(log));
         let (out_read, out_write) = output_pipe()?;
         let (err_read, err_write) = output_pipe()?;
+        let input = match request.stdin {
+            Stdin::Closed => None,
+            Stdin::Open | Stdin::Once => Some(std::io::pipe()?),
+        };
         let process = command.spawn(
             [
-                self.null.as_raw_fd(),
+                input
+                    .as_ref()
+                    .map_or(self.null.as_raw_fd(), |(read, _)| read.as_raw_fd()),
                 out_write.as_raw_fd(),
                 err_write.as_raw_fd(),
             ],
@@ -137,6 +145,7 @@ impl Containers {
                 LogPipe::new(out_read, "stdout", log.clone()),
                 LogPipe::new(err_read, "stderr", log),
             ],
+            stdin: input.map(|(_, write)| (write.into(), request.stdin == Stdin::Once)),
         };
         match self.list.get_mut(index) {
             Some(slot) => *slot = container,
@@ -186,6 +195,24 @@ impl Containers {
         self.next_exec += 1;
         self.execs.insert(pid, Exec { id, exit: None });
         Ok((Started { pid, id }, master))
+    }
+
+    /// Where a container's standard input is written.
+    pub fn stdin(&mut self, name: &str) -> std::io::Result<OwnedFd> {
+        let closed = || std::io::Error::other(format!("the standard input of container {name} is not open"));
+        let container = self.list.iter_mut().find(|container| container.name == name);
+        let container = container
+            .filter(|container| container.exit.is_none())
+            .ok_or_else(closed)?;
+        match container.stdin.take() {
+            None => Err(closed()),
+            Some((write, true)) => Ok(write),
+            Some((write, false)) => {
+                let other = write.try_clone()?;
+                container.stdin = Some((write, false));
+                Ok(other)
+            }
+        }
     }
 
     fn keep(&mut self, process: Process) -> i32 {
@@ -351,6 +378,7 @@ impl Containers {
             finished_at: Timestamp::now(),
         });
         container.throttle = None;
+        container.stdin = None;
         self.generation += 1;
         let (name, restart) = (container.name.clone(), container.restart);
         let why = if oom_killed {

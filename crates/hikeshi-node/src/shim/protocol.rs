@@ -87,6 +87,8 @@ pub enum Request {
     Signal { container: String, signal: i32 },
     /// Kills every process of a container (SIGKILL).
     Kill { container: String },
+    /// Reply: one descriptor, where a container's standard input is written.
+    Stdin { container: String },
     /// Reply: [`StatusReply`].
     Status,
     /// As `status`, but answered only when the generation is no longer `seen`.
@@ -117,6 +119,21 @@ pub struct StartRequest {
     pub restart: u32,
     #[serde(default)]
     pub limits: Limits,
+    #[serde(default)]
+    pub stdin: Stdin,
+}
+
+/// Where a container's standard input comes from.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Stdin {
+    /// Nowhere: it has ended before it begins.
+    #[default]
+    Closed,
+    /// From whoever attaches; it stays open when they leave.
+    Open,
+    /// From the first who attaches; it ends when they leave.
+    Once,
 }
 
 /// Upper bounds that the init enforces by measuring.

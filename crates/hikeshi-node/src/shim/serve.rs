@@ -256,6 +256,10 @@ impl Server {
             },
             Request::Kill { container } if self.containers.kill(&container) => done(),
             Request::Kill { container } => failure(&format!("no container {container}")),
+            Request::Stdin { container } => match self.containers.stdin(&container) {
+                Ok(fd) => Outcome::Reply(json!({"ok": true}), vec![fd]),
+                Err(error) => failure(&error.to_string()),
+            },
             Request::Status => ok(self.containers.status()),
             Request::Watch { seen } if seen != self.containers.generation => ok(self.containers.status()),
             Request::Watch { seen } => {

@@ -18,6 +18,42 @@ async fn exit_codes_and_streams_come_back() {
 }
 
 #[tokio::test]
+async fn a_container_reads_what_is_written_to_its_standard_input() {
+    let world = World::new();
+    let mut pod = world.pod("one").await;
+    pod.start_reading("once", &["sh", "-c", "cat; echo end"], Stdin::Once)
+        .await;
+    let mut stdin = pod.stdin("once").await.unwrap();
+    let taken = pod.stdin("once").await.unwrap_err();
+    assert!(
+        taken
+            .to_string()
+            .contains("standard input of container once is not open"),
+        "{taken}"
+    );
+    stdin.write_all(b"hello\n").unwrap();
+    // Whoever attached leaves: the input ends.
+    drop(stdin);
+    assert_eq!(pod.ended("once").await.code, 0);
+    assert_eq!(pod.log("once", 0), ["hello", "end"]);
+
+    pod.start_reading("open", &["sh", "-c", "read a; read b; echo $a $b"], Stdin::Open)
+        .await;
+    for word in ["one\n", "two\n"] {
+        pod.stdin("open")
+            .await
+            .unwrap()
+            .write_all(word.as_bytes())
+            .unwrap();
+    }
+    assert_eq!(pod.ended("open").await.code, 0);
+    assert_eq!(pod.log("open", 0), ["one two"]);
+    pod.start("closed", &["cat"]).await;
+    assert_eq!(pod.ended("closed").await.code, 0);
+    pod.stdin("closed").await.unwrap_err();
+}
+
+#[tokio::test]
 async fn a_pod_sees_its_image_s_user_its_name_and_itself_alone() {
     let world = World::new();
     let data = world.volume("data");

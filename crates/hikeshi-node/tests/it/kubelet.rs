@@ -44,6 +44,14 @@ impl api::Kubelet for NoKubelet {
         })
     }
 
+    async fn attach(&self, _: &Value, _: &str, _: mpsc::Receiver<Bytes>) -> Result<(), api::KubeletError> {
+        Err(api::KubeletError {
+            code: 503,
+            reason: "ServiceUnavailable".into(),
+            message: "no kubelet".into(),
+        })
+    }
+
     async fn connect(&self, _: &Value, _: u16) -> Result<tokio::net::TcpStream, api::KubeletError> {
         Err(api::KubeletError {
             code: 503,
@@ -124,7 +132,7 @@ impl Cluster {
                     zone: "zone-a".into(),
                 }],
                 ca_pem: "a certificate".into(),
-                token_for: Arc::new(|namespace, name| format!("token of {namespace}/{name}")),
+                token_for: Arc::new(|of| format!("token of {}/{}", of.namespace, of.account)),
                 lifeline: Some(self.lifeline.0.as_fd().try_clone_to_owned().unwrap()),
             },
         );

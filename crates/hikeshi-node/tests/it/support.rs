@@ -1,7 +1,7 @@
 //! Starting pods for tests.
 
 use std::collections::BTreeMap;
-use std::fs;
+use std::fs::{self, File};
 use std::future::Future;
 use std::io;
 use std::os::fd::AsFd;
@@ -121,6 +121,18 @@ impl World {
     }
 }
 
+fn request(container: &str, argv: &[&str], restart: u32, limits: Limits) -> StartRequest {
+    StartRequest {
+        container: container.into(),
+        argv: words(argv),
+        env: environment(),
+        cwd: "/".into(),
+        restart,
+        limits,
+        stdin: Stdin::Closed,
+    }
+}
+
 impl Pod {
     pub async fn start(&mut self, container: &str, argv: &[&str]) -> Started {
         self.start_with(container, argv, 0, Limits::default())
@@ -135,15 +147,24 @@ impl Pod {
         restart: u32,
         limits: Limits,
     ) -> Result<Started, InitError> {
-        let request = StartRequest {
-            container: container.into(),
-            argv: words(argv),
-            env: environment(),
-            cwd: "/".into(),
-            restart,
-            limits,
-        };
+        let request = request(container, argv, restart, limits);
         self.init.call(&Request::Start(request)).await
+    }
+
+    /// A container that reads what is written to its standard input.
+    pub async fn start_reading(&mut self, container: &str, argv: &[&str], stdin: Stdin) {
+        let mut request = request(container, argv, 0, Limits::default());
+        request.stdin = stdin;
+        let _: Started = self.init.call(&Request::Start(request)).await.unwrap();
+    }
+
+    /// Where a container's standard input is written.
+    pub async fn stdin(&mut self, container: &str) -> Result<File, InitError> {
+        let request = Request::Stdin {
+            container: container.into(),
+        };
+        let mut passed = self.init.command(&request).await?;
+        Ok(File::from(passed.pop().unwrap()))
     }
 
     /// Waits until the container has ended.

@@ -8,6 +8,7 @@ use bytes::Bytes;
 use futures::stream::BoxStream;
 use hikeshi_apiserver as api;
 use serde_json::Value;
+use tokio::sync::mpsc;
 
 /// The API server starts before the kubelet can (the kubelet is its client), so the kubelet comes later.
 #[derive(Default)]
@@ -97,6 +98,16 @@ impl api::Kubelet for LateKubelet {
             )
             .await
             .map_err(refused)
+    }
+
+    async fn attach(
+        &self,
+        pod: &Value,
+        container: &str,
+        stdin: mpsc::Receiver<Bytes>,
+    ) -> Result<(), api::KubeletError> {
+        let attached = self.get()?.attach(name_of(pod).uid, container, stdin);
+        attached.await.map_err(refused)
     }
 
     async fn connect(&self, pod: &Value, port: u16) -> Result<tokio::net::TcpStream, api::KubeletError> {

@@ -178,7 +178,7 @@ impl Control {
                     })
                     .into(),
                 ca_pem: pki.ca_pem().to_owned(),
-                token_for: Arc::new(move |namespace, name| tokens.service_account_token(namespace, name)),
+                token_for: Arc::new(move |of| tokens.pod_token(of.namespace, of.account, of.pod, of.pod_uid)),
                 lifeline,
             },
         );

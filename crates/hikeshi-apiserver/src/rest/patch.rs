@@ -1,0 +1,138 @@
+//! patch: the three kinds that change what is there, and server-side apply.
+
+use axum::response::Response;
+use jiff::Timestamp;
+use serde_json::Value;
+
+use super::write::{
+    Saving, accept, admit_change, answer, create_object, current, manager, replace_object, stamp,
+};
+use crate::app::App;
+use crate::convert::from_stored;
+use crate::managed::{Shape, Writer};
+use crate::patch::apply::Part;
+use crate::patch::{self, PatchKind};
+use crate::request::Call;
+use crate::status::{ApiError, ApiResult};
+use crate::validate::FieldValidation;
+
+pub(super) fn patch(app: &App, call: &Call, status: bool) -> ApiResult<Response> {
+    let resource = &call.resource;
+    let accepted = if resource.built_in {
+        "application/json-patch+json, application/merge-patch+json, application/apply-patch+yaml, \
+         application/strategic-merge-patch+json"
+    } else {
+        "application/json-patch+json, application/merge-patch+json, application/apply-patch+yaml"
+    };
+    let kind = PatchKind::of(call.content_type())
+        .filter(|kind| resource.built_in || *kind != PatchKind::Strategic)
+        .ok_or_else(|| ApiError::unsupported_media(accepted))?;
+    let mode = FieldValidation::parse(call.params.get("fieldValidation"))?;
+    let dry_run = call.dry_run()?;
+    let body: Value = if kind == PatchKind::Apply {
+        serde_saphyr::from_slice(&call.body)
+            .map_err(|e| ApiError::bad_request(format!("error decoding YAML: {e}")))?
+    } else {
+        serde_json::from_slice(&call.body)
+            .map_err(|e| ApiError::bad_request(format!("error decoding patch: {e}")))?
+    };
+    if kind != PatchKind::Json && !body.is_object() {
+        return Err(ApiError::bad_request("the patch is not an object"));
+    }
+    if kind == PatchKind::Apply {
+        return apply(app, call, &body, mode, status, dry_run);
+    }
+    if call.params.flag("force") {
+        return Err(ApiError::bad_request(
+            "PatchOptions.meta.k8s.io \"\" is invalid: force: Forbidden: may not be specified for non-apply patch",
+        ));
+    }
+    let (manager, now) = (manager(call), stamp(Timestamp::now()));
+    let api_version = resource.api_version();
+    let saving = Saving {
+        status,
+        dry_run,
+        writer: Some(Writer {
+            manager: &manager,
+            api_version: &api_version,
+            subresource: call.sub.as_deref(),
+            now: &now,
+        }),
+    };
+    let (stored, warnings) = app.store.write(|view| -> ApiResult<_> {
+        let old = current(view, call)?;
+        let shown = from_stored(resource, &old);
+        let new = match kind {
+            PatchKind::Json => patch::json(&shown, body)?,
+            PatchKind::Strategic => patch::strategic::merge(&shown, &body),
+            PatchKind::Merge | PatchKind::Apply => patch::merge(&shown, &body),
+        };
+        let (new, warnings) = accept(resource, call.ns(), new, mode)?;
+        admit_change(view, call, Some(&*old), &new)?;
+        Ok((replace_object(view, resource, &old, new, saving)?, warnings))
+    })?;
+    answer(call, 200, &stored, &warnings)
+}
+
+fn apply(
+    app: &App,
+    call: &Call,
+    body: &Value,
+    mode: FieldValidation,
+    status: bool,
+    dry_run: bool,
+) -> ApiResult<Response> {
+    let resource = &call.resource;
+    let manager = call.params.get("fieldManager");
+    if manager.is_empty() {
+        return Err(ApiError::bad_request(
+            "PatchOptions.meta.k8s.io \"\" is invalid: fieldManager: Required value: is required for apply patch",
+        ));
+    }
+    if !(body["metadata"].is_object() || body["metadata"].is_null()) {
+        return Err(ApiError::bad_request("metadata is not an object"));
+    }
+    if body["metadata"]["managedFields"]
+        .as_array()
+        .is_some_and(|m| !m.is_empty())
+    {
+        return Err(ApiError::bad_request("metadata.managedFields must be nil"));
+    }
+    // The configuration alone must be well-formed, before what lives there is mixed in.
+    let mut checked = body.clone();
+    checked["metadata"]["name"] = call.name().into();
+    accept(resource, call.ns(), checked, mode)?;
+    let (now, api_version) = (stamp(Timestamp::now()), resource.api_version());
+    let writer = Writer {
+        manager,
+        api_version: &api_version,
+        subresource: call.sub.as_deref(),
+        now: &now,
+    };
+    let (shape, part) = (Shape::of(resource), Part::of(resource.status, status));
+    let force = call.params.flag("force");
+    let saving = Saving {
+        status,
+        dry_run,
+        writer: None,
+    };
+    let (code, stored, warnings) = app.store.write(|view| -> ApiResult<_> {
+        let old = view.get(&resource.store_key(), call.ns(), call.name()).cloned();
+        let shown = old.as_ref().map(|old| from_stored(resource, old));
+        let live = shown.as_deref().unwrap_or(&Value::Null);
+        let mut new = patch::apply::apply(live, body, shape, part, &writer, force)?;
+        new["metadata"]["name"] = call.name().into();
+        let (new, warnings) = accept(resource, call.ns(), new, mode)?;
+        admit_change(view, call, old.as_deref(), &new)?;
+        Ok(match &old {
+            Some(old) => (200, replace_object(view, resource, old, new, saving)?, warnings),
+            None if status => return Err(ApiError::not_found(resource, call.name())),
+            None => (
+                201,
+                create_object(view, resource, call.ns(), new, saving)?,
+                warnings,
+            ),
+        })
+    })?;
+    answer(call, code, &stored, &warnings)
+}
