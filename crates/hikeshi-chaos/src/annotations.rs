@@ -237,7 +237,9 @@ pub(crate) fn check(check: &mut Check, kind: &str, value: &Value) {
     }
     if kind == "Workflow" && annotations.get(PAUSE).is_some_and(|text| text == "true") {
         let words = Words::new(
-            format!("実現できません: ワークフローは一時停止できません。終わらせるには {ABORT}: \"true\" を付けてください"),
+            format!(
+                "実現できません: ワークフローは一時停止できません。終わらせるには {ABORT}: \"true\" を付けてください"
+            ),
             format!("cannot be honoured: a workflow cannot pause; {ABORT}: \"true\" ends it"),
         );
         check.add(field(PAUSE), words);
@@ -305,7 +307,11 @@ mod tests {
             ),
             ("PodChaos", json!({SEED: "1"}), "has no meaning on PodChaos"),
             ("PodChaos", json!({PAUSE: "yes"}), "neither true nor false"),
-            ("Workflow", json!({PAUSE: "true"}), "workflow.chaos-mesh.org/abort"),
+            (
+                "Workflow",
+                json!({PAUSE: "true"}),
+                "workflow.chaos-mesh.org/abort",
+            ),
         ] {
             let found = found(kind, annotations).join("; ");
             assert!(found.contains(words), "{found} does not say {words}");

@@ -17,8 +17,8 @@ use tokio_util::task::AbortOnDropHandle;
 
 use super::wanted::Target;
 use crate::netagent::status::Outcome;
-use crate::shim::{InitClient, InitError};
 use crate::shim::protocol::Request;
+use crate::shim::{InitClient, InitError};
 
 /// An init that did not answer has the request still before it: how long until it is asked again.
 const SILENCE: Duration = Duration::from_secs(60);
