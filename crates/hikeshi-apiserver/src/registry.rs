@@ -49,7 +49,7 @@ pub(crate) enum Status {
     None,
     /// Main writes keep the status, writes to `/status` keep the rest.
     Split,
-    /// Both paths exist; a main write may carry a status (Chaos Mesh's kinds).
+    /// Both paths exist; a main write may carry a status (Chaos Mesh's kinds), except the one that creates the object.
     Open,
 }
 

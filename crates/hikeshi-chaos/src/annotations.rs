@@ -31,6 +31,9 @@ pub const SEED: &str = "hikeshi.dev/seed";
 /// Chaos Mesh's own: `"true"` lifts the experiment until it is taken away.
 pub const PAUSE: &str = "experiment.chaos-mesh.org/pause";
 
+/// Chaos Mesh's own: `"true"` ends a Workflow, and lifts all that it has begun.
+pub const ABORT: &str = "workflow.chaos-mesh.org/abort";
+
 /// Until when (RFC 3339) a fault may be in force; control renews it. Beside the duration: whichever ends first.
 pub const LEASE_UNTIL: &str = "hikeshi.dev/lease-until";
 
@@ -232,6 +235,15 @@ pub(crate) fn check(check: &mut Check, kind: &str, value: &Value) {
             check.suggest(field(name), Part::Key, words, nearest(name, &names));
         }
     }
+    if kind == "Workflow" && annotations.get(PAUSE).is_some_and(|text| text == "true") {
+        let words = Words::new(
+            format!(
+                "実現できません: ワークフローは一時停止できません。終わらせるには {ABORT}: \"true\" を付けてください"
+            ),
+            format!("cannot be honoured: a workflow cannot pause; {ABORT}: \"true\" ends it"),
+        );
+        check.add(field(PAUSE), words);
+    }
     if let Some(text) = annotations.get(PAUSE).filter(|text| !text.is_empty()) {
         check.take(field(PAUSE), boolean(text));
     }
@@ -295,6 +307,11 @@ mod tests {
             ),
             ("PodChaos", json!({SEED: "1"}), "has no meaning on PodChaos"),
             ("PodChaos", json!({PAUSE: "yes"}), "neither true nor false"),
+            (
+                "Workflow",
+                json!({PAUSE: "true"}),
+                "workflow.chaos-mesh.org/abort",
+            ),
         ] {
             let found = found(kind, annotations).join("; ");
             assert!(found.contains(words), "{found} does not say {words}");

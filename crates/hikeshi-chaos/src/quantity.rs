@@ -7,7 +7,10 @@ use crate::words::Words;
 /// One whole, in parts per million.
 pub const WHOLE: u32 = 1_000_000;
 
-/// A Go duration such as `1h15m`, `1.5s` or `100ms`; negative ones are refused.
+/// The longest duration of Go, an int64 of nanoseconds: 292 years.
+const LONGEST: Duration = Duration::from_nanos(i64::MAX.unsigned_abs());
+
+/// A Go duration such as `1h15m`, `1.5s` or `100ms`; negative ones are refused, and those that Go cannot hold.
 pub fn duration(text: &str) -> Result<Duration, Words> {
     let wrong = || {
         Words::new(
@@ -16,7 +19,14 @@ pub fn duration(text: &str) -> Result<Duration, Words> {
         )
     };
     let seconds = seconds(text.trim()).ok_or_else(wrong)?;
-    Duration::try_from_secs_f64(seconds).map_err(|_| wrong())
+    let read = Duration::try_from_secs_f64(seconds).map_err(|_| wrong())?;
+    if read > LONGEST {
+        return Err(Words::new(
+            format!("{text:?} は長すぎます (292 年まで)"),
+            format!("{text:?} is too long (at most 292 years)"),
+        ));
+    }
+    Ok(read)
 }
 
 /// As [`duration`], in microseconds.
@@ -189,6 +199,17 @@ mod tests {
             (Ok(Duration::from_secs(40)), None)
         );
         assert!(signed_nanos("9000000h").is_err());
+        assert!(duration("2562047h").is_ok() && duration("2562048h").is_err());
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn a_duration_that_is_taken_fits_into_gos(number in "[0-9]{1,25}(\\.[0-9]{1,5})?", unit in "ns|us|ms|s|m|h") {
+            if let Ok(read) = duration(&format!("{number}{unit}")) {
+                proptest::prop_assert!(read <= LONGEST);
+                proptest::prop_assert!(jiff::SignedDuration::try_from(read).is_ok());
+            }
+        }
     }
 
     #[test]

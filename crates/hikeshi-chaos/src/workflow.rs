@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use k8s_openapi::api::core::v1::{Container, Volume};
 use serde::Deserialize;
 use serde_json::Value;
 
@@ -69,12 +70,14 @@ pub struct StatusCheck {
     pub mode: Mode,
     #[serde(rename = "type")]
     pub kind: String,
-    /// A Go duration; Continuous only.
+    /// A Go duration; both modes.
     pub duration: Option<String>,
     pub timeout_seconds: Option<u64>,
     pub failure_threshold: Option<u64>,
     pub success_threshold: Option<u64>,
     pub interval_seconds: Option<u64>,
+    /// How many answers the status remembers.
+    pub records_history_limit: Option<u64>,
     pub http: Option<Http>,
 }
 
@@ -248,7 +251,7 @@ const STATUS_CHECK: &[Field] = &[
     may("failureThreshold", Shape::Whole(u64::MAX)),
     may("successThreshold", Shape::Whole(u64::MAX)),
     may("intervalSeconds", Shape::Whole(u64::MAX)),
-    may("recordsHistoryLimit", Shape::Whole(u64::MAX)),
+    may("recordsHistoryLimit", Shape::Whole(1_000)),
     must(
         "http",
         Shape::Object(&[
@@ -380,6 +383,8 @@ fn one(check: &mut Check, at: &str, template: &Template, value: &Value, names: &
                         check.add(format!("{at}.task.container.{field}"), MISSING);
                     }
                 }
+                typed::<Container>(check, &format!("{at}.task.container"), &task["container"]);
+                typed::<Option<Vec<Volume>>>(check, &format!("{at}.task.volumes"), &task["volumes"]);
                 let branches = template.conditional_branches.iter().flatten();
                 for (index, branch) in branches.enumerate() {
                     if !names.contains(&branch.target.as_str()) {
@@ -389,11 +394,12 @@ fn one(check: &mut Check, at: &str, template: &Template, value: &Value, names: &
                 }
             }
         },
-        "StatusCheck" => match template.status_check.as_ref().map(|probe| &probe.http) {
+        "StatusCheck" => match &template.status_check {
             None => missing(check, "statusCheck"),
-            Some(http) => {
+            Some(probe) => {
+                at_least_one(check, &format!("{at}.statusCheck"), probe);
                 let here = format!("{at}.statusCheck.http");
-                if let Some(http) = http {
+                if let Some(http) = &probe.http {
                     check.take(format!("{here}.url"), http.service());
                     check.take(format!("{here}.criteria.statusCode"), http.criteria.codes());
                 }
@@ -410,6 +416,38 @@ fn own_field(kind: &str) -> Vec<&'static str> {
         "StatusCheck" => vec!["statusCheck", "abortWithStatusCheck"],
         "Schedule" => vec!["schedule"],
         _ => embedded_field(kind).into_iter().collect(),
+    }
+}
+
+/// As in Chaos Mesh none of a StatusCheck's numbers may be 0.
+fn at_least_one(check: &mut Check, at: &str, probe: &StatusCheck) {
+    for (name, number) in [
+        ("timeoutSeconds", probe.timeout_seconds),
+        ("failureThreshold", probe.failure_threshold),
+        ("successThreshold", probe.success_threshold),
+        ("intervalSeconds", probe.interval_seconds),
+        ("recordsHistoryLimit", probe.records_history_limit),
+    ] {
+        if number == Some(0) {
+            check.add(
+                format!("{at}.{name}"),
+                ("1 以上でなければなりません", "must be at least 1"),
+            );
+        }
+    }
+}
+
+/// A part of Kubernetes' own that must be of its type: what cannot be read would never be carried out.
+fn typed<T: serde::de::DeserializeOwned>(check: &mut Check, at: &str, value: &Value) {
+    if let Err(error) = serde_path_to_error::deserialize::<_, T>(value) {
+        let path = error.path().to_string();
+        let field = if path == "." {
+            at.to_owned()
+        } else {
+            format!("{at}.{path}")
+        };
+        let words = error.into_inner().to_string();
+        check.add(field, Words::new(format!("読めません: {words}"), words));
     }
 }
 

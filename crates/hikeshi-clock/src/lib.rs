@@ -13,6 +13,8 @@ use libc::{clockid_t, time_t, timespec, timeval};
 
 const VARIABLE: &CStr = c"HIKESHI_CLOCK";
 const SECOND: i64 = 1_000_000_000;
+/// How often a reader looks again when the file has changed under it.
+const READS: usize = 4;
 
 /// The file as it is mapped.
 #[repr(C)]
@@ -95,7 +97,17 @@ fn offset() -> i64 {
     }
     // SAFETY: the address of a mapping that is never unmapped, as large as `Shared` and aligned to a page.
     let shared = unsafe { &*(shared as *const Shared) };
-    let offset = shared.offset.load(Ordering::Acquire);
+    // The writer takes the lease away while it changes the offset: both are whole when the lease is the same before and
+    // after. A reader that is overtaken again and again is content with the last that it saw.
+    let (mut offset, mut until) = (0, shared.until.load(Ordering::Acquire));
+    for _ in 0..READS {
+        offset = shared.offset.load(Ordering::Acquire);
+        let again = shared.until.load(Ordering::Acquire);
+        if again == until {
+            break;
+        }
+        until = again;
+    }
     if offset == 0 {
         return 0;
     }
@@ -104,7 +116,7 @@ fn offset() -> i64 {
         tv_nsec: 0,
     };
     real(libc::CLOCK_MONOTONIC, &raw mut now);
-    let leased = now.tv_sec * SECOND + now.tv_nsec <= shared.until.load(Ordering::Acquire);
+    let leased = now.tv_sec * SECOND + now.tv_nsec <= until;
     if leased { offset } else { 0 }
 }
 

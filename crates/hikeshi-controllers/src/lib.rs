@@ -60,7 +60,7 @@ pub async fn run(client: Client, shutdown: CancellationToken) -> Result<(), Cont
     manager.add(endpoints::Endpoints);
     manager.add(gc::GarbageCollector::default());
     manager.add(chaos::Schedules);
-    manager.add(chaos::Workflows);
+    manager.add(chaos::Workflows::default());
     for controller in chaos::controllers() {
         manager.add(controller);
     }

@@ -292,9 +292,10 @@ impl Measured {
     }
 }
 
-/// Whether an object's fault is lifted by its pause annotation.
+/// Whether an object's fault is lifted by its pause annotation, or (a Workflow cannot pause) by its abort annotation.
 fn is_paused(object: &Value) -> bool {
-    object["metadata"]["annotations"][PAUSE] == "true"
+    let annotations = &object["metadata"]["annotations"];
+    annotations[PAUSE] == "true" || annotations["workflow.chaos-mesh.org/abort"] == "true"
 }
 
 #[cfg(test)]

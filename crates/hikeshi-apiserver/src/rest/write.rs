@@ -189,8 +189,9 @@ pub(crate) fn create_object(
     if object.get("spec").is_some() {
         object["metadata"]["generation"] = 1.into();
     }
-    // A node arrives with its status: its kubelet measured it.
-    if resource.status == Status::Split
+    // A node arrives with its status: its kubelet measured it. An experiment does not: what an exported one has done is not
+    // what its copy has done.
+    if resource.status != Status::None
         && &*resource.kind != "Node"
         && let Some(object) = object.as_object_mut()
     {

@@ -75,6 +75,26 @@ fn every_problem_is_named() {
             "spec.templates[4].task.container.image: is missing",
         ),
         (
+            "/templates/4/task/container/command",
+            json!("ls"),
+            "spec.templates[4].task.container.command: ",
+        ),
+        (
+            "/templates/4/task/volumes",
+            json!({"name": "data"}),
+            "spec.templates[4].task.volumes: ",
+        ),
+        (
+            "/templates/5/statusCheck/intervalSeconds",
+            json!(0),
+            "spec.templates[5].statusCheck.intervalSeconds: must be at least 1",
+        ),
+        (
+            "/templates/5/statusCheck/recordsHistoryLimit",
+            json!(2000),
+            "spec.templates[5].statusCheck.recordsHistoryLimit: must be at most 1000",
+        ),
+        (
             "/templates/5/statusCheck/type",
             json!("TCP"),
             "spec.templates[5].statusCheck.type: ",

@@ -13,15 +13,15 @@ mod workflow;
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 use k8s_openapi::api::apps::v1::StatefulSet;
 use k8s_openapi::api::core::v1::{Node, Pod};
 use kube::api::DynamicObject;
 use serde_json::{Value, json};
 
-use crate::object::{created, name_of};
+use crate::object::name_of;
 use crate::runtime::{Context, Error, EventType, Key, Outcome, Reconciler, Tables, Wiring};
-use plan::Observed;
+use plan::{Observed, Victim};
 pub(crate) use schedule::Schedules;
 pub(crate) use workflow::Workflows;
 
@@ -99,8 +99,8 @@ impl Reconciler for ChaosController {
             }
             return Ok(Some(std::time::Duration::ZERO));
         }
-        for id in &plan.kill {
-            kill(context, &object, id).await?;
+        for victim in &plan.kill {
+            kill(context, &object, victim).await?;
         }
         if object.data.get("status") != Some(&plan.status) {
             let patch = json!({"metadata": {"resourceVersion": object.metadata.resource_version}, "status": plan.status});
@@ -169,12 +169,15 @@ fn observe<'a>(
     }
 }
 
-/// Deletes a pod for a pod-kill, once: a pod made after the experiment is the replacement of one already killed.
-async fn kill(context: &Context, experiment: &DynamicObject, id: &str) -> Result<(), Error> {
-    let Some((namespace, name)) = id.split_once('/') else {
+/// Deletes a pod for a pod-kill. Whoever has its name under another uid is the replacement of one already killed.
+async fn kill(context: &Context, experiment: &DynamicObject, victim: &Victim) -> Result<(), Error> {
+    let Some((namespace, name)) = victim.id.split_once('/') else {
         return Ok(());
     };
-    let Some(pod) = context.tables.pods.get(&Key::new(namespace, name)) else {
+    let pod = context.tables.pods.get(&Key::new(namespace, name));
+    let Some(pod) = pod.filter(|pod| {
+        pod.metadata.uid.as_ref() == Some(&victim.uid) && pod.metadata.deletion_timestamp.is_none()
+    }) else {
         return Ok(());
     };
     let grace = experiment
@@ -182,20 +185,12 @@ async fn kill(context: &Context, experiment: &DynamicObject, id: &str) -> Result
         .pointer("/spec/gracePeriod")
         .and_then(Value::as_u64)
         .unwrap_or(0);
-    let replacement = created(&pod.metadata) > created(&experiment.metadata) + SignedDuration::from_secs(1);
-    if !replacement && pod.metadata.deletion_timestamp.is_none() {
-        context
-            .delete(pod.as_ref(), Some(u32::try_from(grace).unwrap_or(u32::MAX)))
-            .await?;
-        context
-            .event_chaos(
-                "PodChaos",
-                experiment,
-                EventType::Normal,
-                "Applied",
-                &format!("Successfully apply chaos for {id}"),
-            )
-            .await;
-    }
+    context
+        .delete(pod.as_ref(), Some(u32::try_from(grace).unwrap_or(u32::MAX)))
+        .await?;
+    let message = format!("Successfully apply chaos for {}", victim.id);
+    context
+        .event_chaos("PodChaos", experiment, EventType::Normal, "Applied", &message)
+        .await;
     Ok(())
 }

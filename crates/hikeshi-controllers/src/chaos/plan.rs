@@ -9,9 +9,11 @@ use hikeshi_chaos::quantity;
 use hikeshi_chaos::status::{self, is_injected, records, set_condition, settle, text};
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{Node, Pod};
+use kube::ResourceExt;
 use kube::api::DynamicObject;
 use serde_json::{Value, json};
 
+use super::lifecycle::{is_one_shot, was_hit};
 use super::selector;
 use crate::object::{annotation, created, name_of};
 use crate::runtime::EventType;
@@ -37,20 +39,32 @@ pub(super) struct Observed<'a> {
 pub(super) struct Plan {
     /// The finalizers to set, when they must change. Nothing else is done before.
     pub finalizers: Option<Vec<String>>,
-    /// Ids of pods to kill.
-    pub kill: Vec<String>,
+    /// Pods to kill.
+    pub kill: Vec<Victim>,
     pub status: Value,
     pub events: Vec<(EventType, &'static str, String)>,
     /// When the duration is over.
     pub recheck: Option<Duration>,
 }
 
+/// A pod that a pod-kill has chosen: this very one, not whoever has its name later.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Victim {
+    /// `NS/POD`.
+    pub id: String,
+    pub uid: String,
+}
+
+/// In a record of a pod-kill: the uid of the pod that was chosen.
+const UID: &str = "uid";
+
 /// How an experiment is carried out.
 #[derive(Debug, Clone, Copy)]
 struct Manner {
     /// Here, by deleting pods. The node carries out every other, and tells it in the records.
     here: bool,
-    /// Whom it hits is decided once: it does something to them and is done.
+    /// Whom it hits is decided once: it does something to them and is done. As in Chaos Mesh it knows neither duration
+    /// nor pause: what is done is neither lifted nor done again.
     once: bool,
     /// Its records are of containers.
     containers: bool,
@@ -64,7 +78,7 @@ impl Manner {
         };
         Self {
             here: action == "pod-kill",
-            once: matches!(action, "pod-kill" | "container-kill"),
+            once: is_one_shot(kind, spec),
             containers: action == "container-kill" || matches!(kind, "StressChaos" | "TimeChaos"),
         }
     }
@@ -98,37 +112,46 @@ pub(super) fn plan(observed: &Observed<'_>) -> Plan {
     }
 
     let problems = problems(observed, spec);
+    let manner = Manner::of(observed.kind, spec);
+    let done = manner.once && records(&before).iter().any(was_hit);
     let paused = annotation(&object.metadata, PAUSE) == Some("true");
     let limit = spec
         .get("duration")
         .and_then(Value::as_str)
-        .and_then(|text| quantity::duration(text).ok());
+        .and_then(|text| quantity::duration(text).ok())
+        .filter(|_| !manner.once);
     let age = Duration::try_from(observed.now.duration_since(created(&object.metadata))).unwrap_or_default();
     let lease = annotation(&object.metadata, LEASE_UNTIL).and_then(|text| text.parse::<Timestamp>().ok());
     let lease = lease.map(|until| Duration::try_from(until.duration_since(observed.now)).unwrap_or_default());
     let left = limit
         .map(|limit| limit.saturating_sub(age))
         .into_iter()
-        .chain(lease)
+        .chain(lease.filter(|_| !done))
         .min();
     let expired = left.is_some_and(|left| left.is_zero());
-    let run = problems.is_empty() && !paused && !expired && !leaving;
-    let manner = Manner::of(observed.kind, spec);
+    let run = problems.is_empty() && !(paused && !manner.once) && !expired && !leaving;
     let now = format!("{:.0}", observed.now);
 
     let mut kept: Vec<Value> = records(&before).to_vec();
-    if run && (!manner.once || kept.is_empty()) {
+    if run && manner.once {
+        kept.retain(|record| was_hit(record) || can_be_hit(observed, manner, record));
+    }
+    let fresh = kept.is_empty();
+    if run && (!manner.once || fresh) {
         kept = resolve(observed, spec, manner, &kept);
     }
     if !run {
         undo_vanished(observed, &mut kept, &now);
     }
-    if manner.here {
+    // Whom a pod-kill has chosen is written before the first of them is killed.
+    if manner.here && !(run && fresh) {
         if run {
-            plan.kill = kept
-                .iter()
-                .filter(|record| !is_injected(record))
-                .map(|r| text(r, "id").to_owned())
+            let alive = kept.iter().filter(|record| !is_injected(record));
+            plan.kill = alive
+                .map(|record| Victim {
+                    id: text(record, "id").to_owned(),
+                    uid: text(record, UID).to_owned(),
+                })
                 .collect();
         }
         kept.iter_mut().for_each(|record| settle(record, run, &now));
@@ -248,7 +271,12 @@ fn resolve(observed: &Observed<'_>, spec: &Value, manner: Manner, known: &[Value
             };
             for id in ids {
                 let same = mine.iter().find(|r| text(r, "id") == id);
-                found.push(same.map_or_else(|| status::record(&id, key), |r| (*r).clone()));
+                let mut record = same.map_or_else(|| status::record(&id, key), |r| (*r).clone());
+                if manner.here {
+                    let uid = live.iter().find(|one| is(one, &id)).and_then(|one| one.uid());
+                    record[UID] = json!(uid);
+                }
+                found.push(record);
             }
         }
     }
@@ -280,6 +308,18 @@ fn containers(pod: &Pod, spec: &Value, id: &str) -> Vec<String> {
 fn is(pod: &Pod, id: &str) -> bool {
     let (namespace, name, _) = status::parts(id);
     pod.metadata.namespace.as_deref() == Some(namespace) && name_of(pod) == name
+}
+
+/// Whether there is still somebody to hit, or will be: a record of somebody else's would stay open forever.
+fn can_be_hit(observed: &Observed<'_>, manner: Manner, record: &Value) -> bool {
+    let id = text(record, "id");
+    let (namespace, name, _) = status::parts(id);
+    if manner.here {
+        // If the chosen pod is gone, it was killed by a run whose word was not written.
+        !text(record, UID).is_empty()
+    } else {
+        observed.pods.iter().any(|pod| is(pod, id)) || (observed.comes_back)(namespace, name)
+    }
 }
 
 /// Nothing is left to undo on a pod that is gone: without this a deleted experiment could wait for it forever.

@@ -80,7 +80,7 @@ impl Context {
             .api::<K>(&namespace)
             .create(&PostParams::default(), object)
             .await?;
-        K::table(&self.tables).apply(&self.tables, created.clone());
+        K::table(&self.tables).answer(&self.tables, created.clone());
         Ok(created)
     }
 
@@ -91,7 +91,7 @@ impl Context {
             .api::<K>(&key.namespace)
             .replace(&key.name, &PostParams::default(), object)
             .await?;
-        K::table(&self.tables).apply(&self.tables, written.clone());
+        K::table(&self.tables).answer(&self.tables, written.clone());
         Ok(written)
     }
 
@@ -102,7 +102,7 @@ impl Context {
         let written = api
             .replace_status(&key.name, &PostParams::default(), object)
             .await?;
-        K::table(&self.tables).apply(&self.tables, written.clone());
+        K::table(&self.tables).answer(&self.tables, written.clone());
         Ok(written)
     }
 
@@ -112,7 +112,7 @@ impl Context {
         let written = api
             .patch(&key.name, &PatchParams::default(), &Patch::Merge(patch))
             .await?;
-        K::table(&self.tables).apply(&self.tables, written.clone());
+        K::table(&self.tables).answer(&self.tables, written.clone());
         Ok(written)
     }
 
@@ -135,9 +135,9 @@ impl Context {
         match self.api::<K>(&key.namespace).delete(&key.name, &params).await {
             Ok(reply) => match reply.left() {
                 Some(left) if left.meta().deletion_timestamp.is_some() => table.apply(&self.tables, left),
-                _ => table.remove(&self.tables, object, true),
+                _ => table.remove(&self.tables, object),
             },
-            Err(kube::Error::Api(status)) if status.code == 404 => table.remove(&self.tables, object, true),
+            Err(kube::Error::Api(status)) if status.code == 404 => table.remove(&self.tables, object),
             Err(error) => return Err(error.into()),
         }
         Ok(())
@@ -153,7 +153,7 @@ impl Context {
         let api: Api<DynamicObject> =
             Api::namespaced_with(self.client.clone(), namespace, &chaos_api_resource(kind));
         let created = api.create(&PostParams::default(), object).await?;
-        self.tables.chaos(kind).apply(&self.tables, created.clone());
+        self.tables.chaos(kind).answer(&self.tables, created.clone());
         Ok(created)
     }
 
@@ -173,9 +173,9 @@ impl Context {
         match api.delete(&key.name, &params).await {
             Ok(reply) => match reply.left() {
                 Some(left) if left.metadata.deletion_timestamp.is_some() => table.apply(&self.tables, left),
-                _ => table.remove(&self.tables, object, true),
+                _ => table.remove(&self.tables, object),
             },
-            Err(kube::Error::Api(status)) if status.code == 404 => table.remove(&self.tables, object, true),
+            Err(kube::Error::Api(status)) if status.code == 404 => table.remove(&self.tables, object),
             Err(error) => return Err(error.into()),
         }
         Ok(())
@@ -199,7 +199,7 @@ impl Context {
             }
             None => api.patch(&key.name, &params, &Patch::Merge(patch)).await?,
         };
-        self.tables.chaos(kind).apply(&self.tables, written.clone());
+        self.tables.chaos(kind).answer(&self.tables, written.clone());
         Ok(written)
     }
 

@@ -1,8 +1,11 @@
 //! Starts watches and reconcilers, and runs each reconciler's queue.
 
+use std::any::Any;
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures::FutureExt;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use kube::api::DynamicObject;
 use kube::{Client, Resource};
@@ -193,24 +196,39 @@ async fn work<R: Reconciler>(
         }
     }
     tracing::debug!(controller = reconciler.name(), "started");
-    let mut running: JoinSet<(Key, Outcome)> = JoinSet::new();
+    let mut running: JoinSet<(Key, std::thread::Result<Outcome>)> = JoinSet::new();
     loop {
         tokio::select! {
             key = queue.next(), if running.len() < reconciler.concurrency() => {
                 let (reconciler, context) = (reconciler.clone(), context.clone());
                 running.spawn(async move {
-                    let outcome = reconciler.reconcile(&context, &key).await;
+                    // A run holds no lock over its end: what it has written is whole, and the next run begins anew.
+                    let run = AssertUnwindSafe(reconciler.reconcile(&context, &key));
+                    let outcome = run.catch_unwind().await;
                     (key, outcome)
                 });
             }
             Some(ended) = running.join_next() => match ended {
-                Ok((key, outcome)) => settle(reconciler.name(), &queue, key, outcome),
-                // A panic in a reconciler is a bug of ours: hand it up rather than losing the key silently.
-                Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
+                Ok((key, Ok(outcome))) => settle(reconciler.name(), &queue, key, outcome),
+                // A bug of ours that one object brings to light must not end the work on all others.
+                Ok((key, Err(panic))) => {
+                    let delay = queue.retry(key.clone());
+                    let message = words(panic.as_ref());
+                    tracing::error!(controller = reconciler.name(), %key, message, ?delay, "reconciling panicked; retrying");
+                    queue.done(&key);
+                }
                 Err(_) => return,
             }
         }
     }
+}
+
+/// What a panic said.
+fn words(panic: &(dyn Any + Send)) -> &str {
+    let owned = panic.downcast_ref::<String>().map(String::as_str);
+    owned
+        .or_else(|| panic.downcast_ref::<&str>().copied())
+        .unwrap_or("no words")
 }
 
 fn settle(controller: &str, queue: &Queue, key: Key, outcome: Outcome) {
@@ -233,4 +251,62 @@ fn settle(controller: &str, queue: &Queue, key: Key, outcome: Outcome) {
         }
     }
     queue.done(&key);
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+    use std::sync::Mutex;
+
+    use super::*;
+
+    /// Panics at one key, and notes every other.
+    struct Fragile {
+        done: Arc<Mutex<BTreeSet<String>>>,
+        tries: Arc<Mutex<usize>>,
+    }
+
+    impl Reconciler for Fragile {
+        fn name(&self) -> &'static str {
+            "fragile"
+        }
+
+        fn wire(&self, _: &mut Wiring<'_>) {}
+
+        async fn reconcile(&self, _: &Context, key: &Key) -> Outcome {
+            if key.name == "bad" {
+                *self.tries.lock().expect("a lock") += 1;
+                panic!("a bug");
+            }
+            self.done.lock().expect("a lock").insert(key.name.clone());
+            Ok(None)
+        }
+    }
+
+    #[tokio::test]
+    async fn an_object_that_brings_a_panic_is_tried_again_and_the_others_go_on() {
+        let service = tower::service_fn(|_: http::Request<kube::client::Body>| async {
+            Ok::<_, std::convert::Infallible>(http::Response::new(kube::client::Body::empty()))
+        });
+        let context = Context::new(Client::new(service, "ns"));
+        let (done, tries) = (Arc::default(), Arc::default());
+        let fragile = Fragile {
+            done: Arc::clone(&done),
+            tries: Arc::clone(&tries),
+        };
+        let queue = Arc::new(Queue::default());
+        let working = tokio::spawn(work(Arc::new(fragile), context, queue.clone(), Vec::new()));
+        queue.add(Key::new("ns", "bad"));
+        queue.add(Key::new("ns", "good"));
+        let both = async {
+            while *tries.lock().expect("a lock") < 3 || done.lock().expect("a lock").is_empty() {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(60), both)
+            .await
+            .expect("both run");
+        assert!(!working.is_finished());
+        working.abort();
+    }
 }

@@ -12,6 +12,8 @@ use super::Key;
 
 const FIRST_BACKOFF: Duration = Duration::from_millis(50);
 const LONGEST_BACKOFF: Duration = Duration::from_secs(30);
+/// Whoever asks for more is looked at once a day: an `Instant` has an end, and durations that people write may be longer.
+const LONGEST_DELAY: Duration = Duration::from_secs(86_400);
 
 #[derive(Default)]
 struct State {
@@ -20,6 +22,8 @@ struct State {
     dirty: HashSet<Key>,
     running: HashSet<Key>,
     later: BinaryHeap<Reverse<(Instant, Key)>>,
+    /// The earliest of a key's times in `later`, the only one that counts: its run asks for the next.
+    due: HashMap<Key, Instant>,
     failures: HashMap<Key, u32>,
 }
 
@@ -52,9 +56,17 @@ impl Queue {
         }
     }
 
-    /// Asks for a run of `key` after `delay`.
+    /// Asks for a run of `key` after `delay`, or after [`LONGEST_DELAY`] if that is sooner. Of several such wishes the
+    /// earliest stands for all.
     pub(crate) fn add_after(&self, key: Key, delay: Duration) {
-        self.lock().later.push(Reverse((Instant::now() + delay, key)));
+        let at = Instant::now() + delay.min(LONGEST_DELAY);
+        let mut state = self.lock();
+        if state.due.get(&key).is_some_and(|known| *known <= at) {
+            return;
+        }
+        state.due.insert(key.clone(), at);
+        state.later.push(Reverse((at, key)));
+        drop(state);
         self.changed.notify_one();
     }
 
@@ -65,7 +77,10 @@ impl Queue {
                 let mut state = self.lock();
                 let now = Instant::now();
                 while state.later.peek().is_some_and(|Reverse((at, _))| *at <= now) {
-                    if let Some(Reverse((_, key))) = state.later.pop() {
+                    if let Some(Reverse((at, key))) = state.later.pop()
+                        && state.due.get(&key) == Some(&at)
+                    {
+                        state.due.remove(&key);
                         state.push(key);
                     }
                 }
@@ -145,6 +160,31 @@ mod tests {
         queue.done(&key("a"));
         queue.done(&key("b"));
         assert_eq!(queue.next().now_or_never(), None);
+    }
+
+    #[tokio::test]
+    async fn the_longest_delay_of_all_is_a_day() {
+        let queue = Queue::default();
+        queue.add_after(key("a"), Duration::MAX);
+        assert_eq!(queue.next().now_or_never(), None);
+        let state = queue.lock();
+        let at = state.later.peek().map(|Reverse((at, _))| *at);
+        assert!(at.is_some_and(|at| at <= Instant::now() + LONGEST_DELAY));
+    }
+
+    #[tokio::test]
+    async fn the_earliest_of_many_delays_stands_for_all() {
+        let queue = Queue::default();
+        for _ in 0..1_000 {
+            queue.add_after(key("a"), Duration::from_secs(3_600));
+        }
+        assert_eq!(queue.lock().later.len(), 1);
+        queue.add_after(key("a"), Duration::ZERO);
+        assert_eq!(queue.next().now_or_never(), Some(key("a")));
+        queue.done(&key("a"));
+        assert_eq!(queue.next().now_or_never(), None, "no run for the late ones");
+        queue.add_after(key("a"), Duration::ZERO);
+        assert_eq!(queue.next().now_or_never(), Some(key("a")), "but for a new wish");
     }
 
     #[test]

@@ -3,12 +3,14 @@
 //! Because a write is visible here before the write returns, a reconciler never acts twice on a change of its own:
 //! this takes the place of the "expectations" that Kubernetes' controllers keep.
 
-use std::collections::{HashMap, HashSet};
+use std::any::TypeId;
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::fmt::Debug;
 use std::pin::pin;
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use futures::StreamExt;
+use k8s_openapi::api::core::v1::Pod;
 use kube::api::ObjectMeta;
 use kube::core::DeserializeGuard;
 use kube::core::error_boundary::InvalidObject;
@@ -30,9 +32,33 @@ struct Entry<K> {
 
 struct Inner<K> {
     objects: HashMap<Key, Entry<K>>,
-    /// UIDs that this process deleted for good but whose deletion the watch has not reported yet.
-    gone: HashSet<String>,
+    /// Objects that are no more: what is said of them later, by the watch or by a write's answer, is old.
+    gone: Gone,
     generation: u64,
+}
+
+/// How many removed objects are remembered: far more than there can be answers under way.
+const REMEMBERED: usize = 4_096;
+
+/// The UIDs of the last removed objects. A UID is never used again.
+#[derive(Default)]
+struct Gone {
+    uids: HashSet<String>,
+    order: VecDeque<String>,
+}
+
+impl Gone {
+    fn insert(&mut self, uid: &str) {
+        if !self.uids.insert(uid.to_owned()) {
+            return;
+        }
+        self.order.push_back(uid.to_owned());
+        if self.order.len() > REMEMBERED
+            && let Some(oldest) = self.order.pop_front()
+        {
+            self.uids.remove(&oldest);
+        }
+    }
 }
 
 /// See the module's text.
@@ -47,7 +73,7 @@ impl<K> Default for Table<K> {
         Self {
             inner: RwLock::new(Inner {
                 objects: HashMap::new(),
-                gone: HashSet::new(),
+                gone: Gone::default(),
                 generation: 0,
             }),
             listeners: RwLock::new(Vec::new()),
@@ -119,6 +145,20 @@ impl<K: Resource + Clone + Debug + DeserializeOwned + Send + Sync + 'static> Tab
         }
     }
 
+    /// Takes in the answer to a write, which may have been the object's last: the API server removes what is to go and
+    /// has no finalizer left; pods have time to end.
+    pub(crate) fn answer(&self, tables: &Tables, object: K) {
+        let meta = object.meta();
+        let is_pod = TypeId::of::<K>() == TypeId::of::<Pod>();
+        let ended = !is_pod || meta.deletion_grace_period_seconds == Some(0);
+        let held = meta.finalizers.as_ref().is_some_and(|names| !names.is_empty());
+        if meta.deletion_timestamp.is_some() && !held && ended {
+            self.remove(tables, &object);
+        } else {
+            self.apply(tables, object);
+        }
+    }
+
     /// Takes in an object as the API server returned it. Older versions than the known one are ignored.
     pub(crate) fn apply(&self, tables: &Tables, object: K) {
         let key = Key::of(&object);
@@ -129,7 +169,7 @@ impl<K: Resource + Clone + Debug + DeserializeOwned + Send + Sync + 'static> Tab
                 .meta()
                 .uid
                 .as_ref()
-                .is_some_and(|uid| inner.gone.contains(uid))
+                .is_some_and(|uid| inner.gone.uids.contains(uid))
             {
                 return;
             }
@@ -156,20 +196,16 @@ impl<K: Resource + Clone + Debug + DeserializeOwned + Send + Sync + 'static> Tab
     }
 
     /// Takes in that an object (this very uid) is no more.
-    pub(crate) fn remove(&self, tables: &Tables, object: &K, by_us: bool) {
-        self.forget(tables, object.meta(), by_us);
+    pub(crate) fn remove(&self, tables: &Tables, object: &K) {
+        self.forget(tables, object.meta());
     }
 
-    fn forget(&self, tables: &Tables, meta: &ObjectMeta, by_us: bool) {
+    fn forget(&self, tables: &Tables, meta: &ObjectMeta) {
         let key = Key::of_meta(meta);
         let old = {
             let mut inner = self.write();
             if let Some(uid) = &meta.uid {
-                if by_us {
-                    inner.gone.insert(uid.clone());
-                } else {
-                    inner.gone.remove(uid);
-                }
+                inner.gone.insert(uid);
             }
             match inner.objects.get(&key) {
                 Some(known) if known.object.meta().uid == meta.uid => inner.objects.remove(&key),
@@ -199,13 +235,16 @@ impl<K: Resource + Clone + Debug + DeserializeOwned + Send + Sync + 'static> Tab
     fn finish_listing(&self, tables: &Tables) {
         let vanished: Vec<Arc<K>> = {
             let mut inner = self.write();
-            inner.gone.clear();
             let generation = inner.generation;
-            inner
+            let vanished: Vec<Arc<K>> = inner
                 .objects
                 .extract_if(|_, entry| entry.generation != generation)
                 .map(|(_, e)| e.object)
-                .collect()
+                .collect();
+            for uid in vanished.iter().filter_map(|object| object.meta().uid.as_ref()) {
+                inner.gone.insert(uid);
+            }
+            vanished
         };
         for object in vanished {
             self.announce(tables, Some(&object), None);
@@ -242,7 +281,7 @@ impl<K: Resource + Clone + Debug + DeserializeOwned + Send + Sync + 'static> Tab
                 Err(broken) => self.pass_over(&broken),
             },
             InitDone => self.finish_listing(tables),
-            Delete(object) => self.forget(tables, object.meta(), false),
+            Delete(object) => self.forget(tables, object.meta()),
         }
     }
 }
@@ -272,7 +311,7 @@ mod tests {
         table.apply(&tables, object("a", "1", 7));
         table.apply(&tables, object("a", "1", 5));
         assert_eq!(held(&table, "a").as_deref(), Some("7"));
-        table.remove(&tables, &object("a", "1", 7), true);
+        table.remove(&tables, &object("a", "1", 7));
         table.apply(&tables, object("a", "1", 8));
         assert_eq!(
             held(&table, "a"),
@@ -280,7 +319,7 @@ mod tests {
             "an event from before our delete must not revive the object"
         );
         table.apply(&tables, object("a", "2", 10));
-        table.remove(&tables, &object("a", "1", 9), false);
+        table.remove(&tables, &object("a", "1", 9));
         assert_eq!(
             held(&table, "a").as_deref(),
             Some("10"),
@@ -316,6 +355,42 @@ mod tests {
         assert_eq!(held(&table, "b"), None);
         table.take_in(&tables, watcher::Event::Delete(broken("a")));
         assert_eq!(held(&table, "a"), None);
+    }
+
+    #[test]
+    fn an_answer_that_comes_after_the_end_makes_no_ghost() {
+        let (tables, table) = (Tables::default(), Table::default());
+        table.apply(&tables, object("a", "1", 7));
+        table.remove(&tables, &object("a", "1", 9));
+        table.answer(&tables, object("a", "1", 8));
+        assert_eq!(held(&table, "a"), None, "the watch was faster than the answer");
+
+        for (uid, finalizers) in [("2", json!(["x"])), ("3", json!([]))] {
+            let meta = json!({"namespace": "ns", "name": uid, "uid": uid, "resourceVersion": "5",
+                "deletionTimestamp": "2026-01-01T00:00:00Z", "deletionGracePeriodSeconds": 30, "finalizers": finalizers});
+            let both = json!({"metadata": meta});
+            table.answer(
+                &tables,
+                serde_json::from_value(both.clone()).expect("a ConfigMap"),
+            );
+            assert_eq!(
+                held(&table, uid).is_some(),
+                finalizers != json!([]),
+                "{finalizers}"
+            );
+            let pods: Table<Pod> = Table::default();
+            pods.answer(&tables, serde_json::from_value(both).expect("a pod"));
+            assert!(pods.get(&Key::new("ns", uid)).is_some(), "it has time to end");
+        }
+    }
+
+    #[test]
+    fn only_so_many_removed_objects_are_remembered() {
+        let mut gone = Gone::default();
+        for uid in 0..REMEMBERED * 2 {
+            gone.insert(&uid.to_string());
+        }
+        assert_eq!((gone.uids.len(), gone.order.len()), (REMEMBERED, REMEMBERED));
     }
 
     #[test]

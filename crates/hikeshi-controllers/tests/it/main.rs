@@ -235,6 +235,18 @@ async fn a_schedule_and_a_workflow_make_experiments_and_leave_none() {
     })
     .await;
     assert_eq!(api.list("httpchaos").len(), 1, "Forbid is the default");
+    let pause = |paused: &str| {
+        let mut schedule = api.get("schedules", "often");
+        schedule["metadata"]["annotations"]["experiment.chaos-mesh.org/pause"] = json!(paused);
+        api.put("schedules", schedule);
+    };
+    for (paused, phase) in [("true", "Stop"), ("false", "Run")] {
+        pause(paused);
+        api.until("the child does as its schedule", |api| {
+            api.list("httpchaos")[0]["status"]["experiment"]["desiredPhase"] == phase
+        })
+        .await;
+    }
     api.put(
         "workflows",
         json!({"apiVersion": "chaos-mesh.org/v1alpha1", "kind": "Workflow", "metadata": meta("flow"), "spec": {

@@ -14,7 +14,7 @@ use crate::manifest::takes_duration;
 /// What the host is to do.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Action {
-    /// Delete the object; a Schedule or Workflow that others made is paused instead.
+    /// Delete the object; a Schedule that others made is paused instead, a Workflow aborted.
     End,
     /// Write the lease annotation.
     Renew(Timestamp),
@@ -52,6 +52,16 @@ pub fn step(it: &mut Experiment, seen: &Seen) -> Vec<Action> {
         actions.push(Action::Save);
     }
     actions
+}
+
+/// A kill is done at once and never stops by itself: it knows no duration. Also a schedule's.
+fn is_one_shot(it: &Experiment) -> bool {
+    let spec = &it.object["spec"];
+    let (kind, spec) = match it.kind.as_str() {
+        "Schedule" => (spec["type"].as_str().unwrap_or_default(), &spec["podChaos"]),
+        kind => (kind, spec),
+    };
+    kind == "PodChaos" && matches!(spec["action"].as_str(), Some("pod-kill" | "container-kill"))
 }
 
 /// Whether an object is there, not leaving and not paused.
@@ -172,7 +182,7 @@ fn running(it: &mut Experiment, seen: &Seen, actions: &mut Vec<Action>) {
             it.ending = true;
         }
     }
-    let once = it.kind == "PodChaos" && it.object["spec"]["action"] == "pod-kill";
+    let once = is_one_shot(it);
     let over = match &seen.object {
         None => true,
         Some(object) => {
@@ -245,7 +255,7 @@ fn recovering(it: &mut Experiment, seen: &Seen, actions: &mut Vec<Action>) {
     let lifted = it.lifted_at.unwrap_or(now);
     let past = now.duration_since(lifted);
     let mut missing = Vec::new();
-    let once = it.kind == "PodChaos" && it.object["spec"]["action"] == "pod-kill";
+    let once = is_one_shot(it);
     // A killed pod's record stays as long as its object; the pod that comes in its place is what counts.
     if !once && records::any_injected(&it.records) {
         missing.push(text("注入されたままの Pod がある", "a pod is still hit"));

@@ -246,23 +246,58 @@ fn a_fault_without_an_end_is_leased_and_not_put_in_again_after_a_long_absence() 
 
 #[test]
 fn a_kill_is_watched_and_its_pods_must_come_back() {
+    for action in ["pod-kill", "container-kill"] {
+        let mut it = experiment(vec![hypothesis()], json!({}));
+        it.kind = "PodChaos".into();
+        it.object = json!({"kind": "PodChaos", "spec": {"action": action}});
+        it.limit_s = Some(WATCH);
+        it.before(at(0), &[Some(vec![0.1])], Some(2));
+        let killed = || {
+            let record = json!({"id": "default/a", "selectorKey": ".", "phase": "Injected"});
+            Some(
+                json!({"kind": "PodChaos", "metadata": {}, "spec": {"action": action},
+                "status": {"experiment": {"desiredPhase": "Run", "containerRecords": [record]}}}),
+            )
+        };
+        step(&mut it, &seen(1, killed(), &[0.1]));
+        assert!(step(&mut it, &seen(32, killed(), &[0.2])).contains(&Action::End));
+        step(&mut it, &seen(33, None, &[0.2]));
+        step(&mut it, &seen(34, None, &[0.2]));
+        step(&mut it, &seen(39, None, &[0.2]));
+        assert_eq!(
+            (it.phase, it.verdict),
+            (Phase::Ended, Some(Verdict::Held)),
+            "{action}"
+        );
+    }
+}
+
+#[test]
+fn what_others_schedule_recovers_although_its_kills_stay_done() {
     let mut it = experiment(vec![hypothesis()], json!({}));
-    it.kind = "PodChaos".into();
-    it.object = json!({"kind": "PodChaos", "spec": {"action": "pod-kill"}});
-    it.limit_s = Some(WATCH);
+    it.kind = "Schedule".into();
+    it.object = json!({"kind": "Schedule", "spec": {"type": "PodChaos", "podChaos": {"action": "pod-kill"}}});
     it.before(at(0), &[Some(vec![0.1])], Some(2));
-    let killed = || {
-        Some(
-            json!({"kind": "PodChaos", "metadata": {}, "spec": {"action": "pod-kill"},
-        "status": {"experiment": {"containerRecords": [{"id": "default/a", "selectorKey": ".", "phase": "Injected"}]}}}),
-        )
+    let look = |second, paused: &str| {
+        let annotations = json!({"experiment.chaos-mesh.org/pause": paused});
+        let mut seen = seen(
+            second,
+            Some(json!({"kind": "Schedule", "metadata": {"annotations": annotations}})),
+            &[0.1],
+        );
+        seen.children = vec![
+            json!({"kind": "PodChaos", "metadata": {}, "status": {"experiment": {
+            "containerRecords": [{"id": "default/a", "selectorKey": ".", "phase": "Injected"}]}}}),
+        ];
+        seen
     };
-    step(&mut it, &seen(1, killed(), &[0.1]));
-    assert!(step(&mut it, &seen(32, killed(), &[0.2])).contains(&Action::End));
-    step(&mut it, &seen(33, None, &[0.2]));
-    step(&mut it, &seen(34, None, &[0.2]));
-    step(&mut it, &seen(39, None, &[0.2]));
-    assert_eq!((it.phase, it.verdict), (Phase::Ended, Some(Verdict::Held)));
+    step(&mut it, &look(1, "false"));
+    assert_eq!(it.phase, Phase::Running);
+    for second in [10, 11, 12, 20] {
+        step(&mut it, &look(second, "true"));
+    }
+    assert_eq!(it.phase, Phase::Ended);
+    assert_eq!(it.recovery.verified, Some(true));
 }
 
 #[test]

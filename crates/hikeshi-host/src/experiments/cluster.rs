@@ -23,6 +23,9 @@ fn watched() -> impl Iterator<Item = &'static str> {
     hikeshi_chaos::kinds().chain(["WorkflowNode"])
 }
 
+/// Chaos Mesh's own: `"true"` ends a workflow, and lifts all that it has begun.
+const ABORT: &str = "workflow.chaos-mesh.org/abort";
+
 /// The chaos objects of all namespaces, kept up to date, and the calls that change them.
 pub(super) struct Chaos {
     client: kube::Client,
@@ -122,21 +125,34 @@ impl Chaos {
         Ok(created.metadata.uid.unwrap_or_default())
     }
 
-    /// Deletes the object; what somebody else made to come again (Schedule, Workflow) is paused. One that is gone is no
-    /// error.
+    /// Deletes the object; what somebody else made to come again is paused (Schedule) or aborted (Workflow, which cannot
+    /// pause; also those that a Schedule has started). One that is gone is no error.
     pub async fn end(&self, object: &Value, owned: bool) -> Result<(), kube::Error> {
         let (kind, namespace, name) = names(object);
         let api = self.api(kind, namespace);
-        let group = matches!(kind, "Schedule" | "Workflow");
-        let done = if group && !owned {
-            self.annotate(&api, name, annotations::PAUSE, "true").await
-        } else {
-            api.delete(name, &DeleteParams::default()).await.map(drop)
-        };
-        match done {
-            Err(kube::Error::Api(status)) if status.code == 404 => Ok(()),
-            other => other,
+        match kind {
+            "Schedule" if !owned => {
+                unless_gone(self.annotate(&api, name, annotations::PAUSE, "true").await)?;
+                if object["spec"]["type"] == "Workflow" {
+                    self.abort_workflows_of(namespace, name).await?;
+                }
+                Ok(())
+            }
+            "Workflow" if !owned => unless_gone(self.annotate(&api, name, ABORT, "true").await),
+            _ => unless_gone(api.delete(name, &DeleteParams::default()).await.map(drop)),
         }
+    }
+
+    async fn abort_workflows_of(&self, namespace: &str, schedule: &str) -> Result<(), kube::Error> {
+        let api = self.api("Workflow", namespace);
+        for workflow in api.list(&ListParams::default()).await?.items {
+            let mut owners = workflow.metadata.owner_references.iter().flatten();
+            let ours = owners.any(|owner| owner.kind == "Schedule" && owner.name == schedule);
+            if let Some(name) = workflow.metadata.name.filter(|_| ours) {
+                unless_gone(self.annotate(&api, &name, ABORT, "true").await)?;
+            }
+        }
+        Ok(())
     }
 
     /// Writes until when the object may live.
@@ -186,6 +202,13 @@ impl Chaos {
 
     fn api(&self, kind: &str, namespace: &str) -> Api<DynamicObject> {
         Api::namespaced_with(self.client.clone(), namespace, &resource(kind))
+    }
+}
+
+fn unless_gone(done: Result<(), kube::Error>) -> Result<(), kube::Error> {
+    match done {
+        Err(kube::Error::Api(status)) if status.code == 404 => Ok(()),
+        other => other,
     }
 }
 

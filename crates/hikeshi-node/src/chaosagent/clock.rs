@@ -83,10 +83,20 @@ fn write(kubelet: &Kubelet, (pod, container): &(String, String), offset: i64) ->
     let path = folder(&kubelet.pod_dir(pod)).join(container);
     let now = clock_gettime(ClockId::CLOCK_MONOTONIC).map_err(io::Error::from)?;
     let until = now.tv_sec() * 1_000_000_000 + now.tv_nsec() + LEASE;
-    let file = File::options().write(true).open(path)?;
-    // The lease first: an offset must never be seen with the lease of another.
-    file.write_all_at(&until.to_ne_bytes(), 8)?;
-    file.write_all_at(&offset.to_ne_bytes(), 0)
+    let file = File::options().read(true).write(true).open(path)?;
+    put(&file, offset, until)
+}
+
+/// An offset must never be seen with the lease of another: a new one is written while there is no lease. The same one
+/// keeps its lease while that is renewed, without a moment in between.
+fn put(file: &impl FileExt, offset: i64, until: i64) -> io::Result<()> {
+    let mut known = [0; 8];
+    file.read_exact_at(&mut known, 0)?;
+    if i64::from_ne_bytes(known) != offset {
+        file.write_all_at(&0_i64.to_ne_bytes(), 8)?;
+        file.write_all_at(&offset.to_ne_bytes(), 0)?;
+    }
+    file.write_all_at(&until.to_ne_bytes(), 8)
 }
 
 /// Why this container's time of day cannot be moved.
@@ -105,4 +115,44 @@ pub(super) fn refusal(kubelet: &Kubelet, pod: &Pod, container: &str) -> Option<S
     Some(format!(
         "spec.containerNames: image {image} of {container} asks the kernel itself for the time; it cannot be moved"
     ))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::RefCell;
+
+    use super::*;
+
+    /// Keeps how the file looked after every write.
+    struct Watched {
+        now: RefCell<[i64; 2]>,
+        seen: RefCell<Vec<[i64; 2]>>,
+    }
+
+    impl FileExt for Watched {
+        fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
+            let number = self.now.borrow()[usize::try_from(offset / 8).unwrap()];
+            buffer.copy_from_slice(&number.to_ne_bytes());
+            Ok(8)
+        }
+
+        fn write_at(&self, buffer: &[u8], offset: u64) -> io::Result<usize> {
+            let number = i64::from_ne_bytes(buffer.try_into().unwrap());
+            self.now.borrow_mut()[usize::try_from(offset / 8).unwrap()] = number;
+            self.seen.borrow_mut().push(*self.now.borrow());
+            Ok(8)
+        }
+    }
+
+    #[test]
+    fn no_offset_is_ever_seen_with_the_lease_of_another() {
+        let file = Watched {
+            now: RefCell::new([-7, 100]),
+            seen: RefCell::default(),
+        };
+        put(&file, 3, 200).unwrap();
+        assert_eq!(file.seen.take(), [[-7, 0], [3, 0], [3, 200]]);
+        put(&file, 3, 300).unwrap();
+        assert_eq!(file.seen.take(), [[3, 300]], "renewed without a gap");
+    }
 }

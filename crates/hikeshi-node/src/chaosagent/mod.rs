@@ -1,19 +1,22 @@
 //! The chaos agent: carries out the experiments that act inside pods, and tells in their records what became of them.
 //!
-//! Everything it does ends with it: a pod is held down by the kubelet's word in memory, a stress program by a pipe whose
-//! other end is here, another time of day by a lease that is renewed every second. So whatever kills control lifts these
+//! It waits for nobody without a limit: a pod whose init hangs, or an API that does not answer, must not keep another
+//! experiment's end from coming. Everything it does ends with it: a pod is held down by a lease in memory, a stress program by a pipe
+//! whose other end is here, another time of day by a lease in a file; the leases are renewed every second. So whatever kills control lifts these
 //! faults, within seconds.
 
 pub(crate) mod clock;
+mod kill;
 mod stores;
 mod stress;
 mod wanted;
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use hikeshi_chaos::status::{is_injected, text};
+use futures::future::join_all;
+use hikeshi_chaos::status::text;
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Pod;
 use kube::ResourceExt;
@@ -26,21 +29,20 @@ use tokio_util::sync::CancellationToken;
 use crate::kubelet::Kubelet;
 use crate::netagent::chaos::should_run;
 use crate::netagent::status::{self, Outcome};
-use crate::shim::InitClient;
-use crate::shim::protocol::Request;
 use stores::Stores;
 use wanted::{Target, Wanted, What};
 
 /// Leases are renewed and what failed is tried again this often.
 const BEAT: Duration = Duration::from_secs(1);
+/// How long one answer of an init or of the API is waited for: shorter than every lease that is renewed here.
+const PATIENCE: Duration = Duration::from_secs(2);
 
 pub(crate) struct Agent {
     kubelet: Arc<Kubelet>,
     changed: Arc<Notify>,
-    stresses: BTreeMap<Target, stress::Stress>,
+    stresses: BTreeMap<Target, stress::Run>,
     clocks: clock::Clocks,
-    /// Containers killed once: their record may be written only later.
-    killed: HashSet<Target>,
+    kills: kill::Kills,
 }
 
 impl Agent {
@@ -50,7 +52,7 @@ impl Agent {
             changed: Arc::new(Notify::new()),
             stresses: BTreeMap::new(),
             clocks: clock::Clocks::default(),
-            killed: HashSet::new(),
+            kills: kill::Kills::default(),
         }
     }
 
@@ -86,6 +88,11 @@ impl Agent {
         let now = Timestamp::now();
         let pods = self.kubelet.pods_by_name();
         let experiments = stores.experiments();
+        let known: HashSet<String> = experiments
+            .iter()
+            .filter_map(|(_, object)| object.uid())
+            .collect();
+        self.kills.retain(&known);
         if experiments.is_empty() && self.stresses.is_empty() && self.clocks.is_empty() {
             self.kubelet.hold(Default::default());
             return;
@@ -93,7 +100,8 @@ impl Agent {
         let wanted = Wanted::of(&experiments, &pods, now);
         self.kubelet.hold(wanted.held.clone());
         self.clocks.set(&self.kubelet, wanted.clocks.clone());
-        self.keep_stresses(&wanted, &pods).await;
+        self.keep_stresses(&wanted, &pods);
+        let mut patches = Vec::new();
         for (kind, object) in &experiments {
             let what = What::of(kind, object);
             let run = should_run(object, now);
@@ -101,8 +109,7 @@ impl Agent {
             for record in hikeshi_chaos::status::records(&object.data["status"]) {
                 let outcome = match &what {
                     Ok(None) => continue,
-                    Ok(Some(what)) if run => self.outcome(what, object, record, &pods).await,
-                    Ok(Some(_)) => Outcome::Lifted,
+                    Ok(Some(what)) => self.outcome(what, run, object, record, &pods),
                     Err(message) => Outcome::Refused(message.clone()),
                 };
                 outcomes.insert(text(record, "id").to_owned(), outcome);
@@ -118,97 +125,69 @@ impl Agent {
                     .unwrap_or(Outcome::Lifted)
             };
             if let Some(patch) = status::patch(object, of, now) {
-                self.write(kind, object, &patch).await;
+                patches.push((*kind, object, patch));
             }
         }
-        let known: HashSet<String> = experiments
-            .iter()
-            .filter_map(|(_, object)| object.uid())
-            .collect();
-        self.killed.retain(|target| known.contains(&target.experiment));
+        join_all(
+            patches
+                .iter()
+                .map(|(kind, object, patch)| self.write(kind, object, patch)),
+        )
+        .await;
     }
 
-    async fn keep_stresses(&mut self, wanted: &Wanted, pods: &BTreeMap<(String, String), Arc<Pod>>) {
-        let over: Vec<Target> = self
+    fn keep_stresses(&mut self, wanted: &Wanted, pods: &BTreeMap<(String, String), Arc<Pod>>) {
+        let targets: BTreeSet<Target> = self
             .stresses
-            .iter()
-            .filter(|(target, stress)| {
-                stress.has_ended() || wanted.stresses.get(target) != Some(stress.load())
-            })
-            .map(|(target, _)| target.clone())
+            .keys()
+            .chain(wanted.stresses.keys())
+            .cloned()
             .collect();
-        for target in over {
-            if let Some(stress) = self.stresses.remove(&target) {
-                stress.end().await;
-            }
-        }
-        for (target, load) in &wanted.stresses {
-            match self.stresses.get_mut(target) {
-                Some(stress) => stress.renew(),
-                None => {
-                    let running = pods.values().any(|pod| target.is_running(pod));
-                    if !running {
-                        continue;
-                    }
+        for target in targets {
+            let load = wanted.stresses.get(&target);
+            let now = self.stresses.remove(&target);
+            let next = now.and_then(|run| run.next(load, &self.changed));
+            let runs = || pods.values().any(|pod| target.is_running(pod));
+            let next = match (next, load) {
+                (None, Some(load)) if runs() => {
                     let dir = self.kubelet.pod_dir(&target.pod);
-                    match stress::Stress::start(&dir, &target.container, *load, &self.changed).await {
-                        Ok(stress) => drop(self.stresses.insert(target.clone(), stress)),
-                        // The container may have ended just now: the next beat tries again.
-                        Err(error) => tracing::debug!(%error, ?target, "no stress yet"),
-                    }
+                    let container = target.container.clone();
+                    Some(stress::Run::start(dir, container, *load, self.changed.clone()))
                 }
-            }
+                (next, _) => next,
+            };
+            self.stresses.extend(next.map(|run| (target, run)));
         }
     }
 
-    async fn outcome(
+    /// What became of an experiment on one of its targets; `run` says whether it should be in force.
+    fn outcome(
         &mut self,
         what: &What,
+        run: bool,
         object: &DynamicObject,
         record: &Value,
         pods: &BTreeMap<(String, String), Arc<Pod>>,
     ) -> Outcome {
-        let Some((target, pod)) = Target::of(object, record, pods) else {
+        let target = Target::of(object, record, pods);
+        if matches!(what, What::Kill) {
+            let dir_of = |pod: &str| self.kubelet.pod_dir(pod);
+            return self.kills.outcome(dir_of, &self.changed, object, record, target);
+        }
+        let Some((target, pod)) = target else {
             return Outcome::Lifted;
         };
         let done = match what {
-            What::Failure => !wanted::any_runs(&pod),
-            What::Stress(_) => self.stresses.contains_key(&target),
+            What::Failure => run && !wanted::any_runs(&pod),
+            // Also after its time, until the program has ended.
+            What::Stress(_) => self.stresses.get(&target).is_some_and(stress::Run::is_in_force),
             What::Time(_) => match clock::refusal(&self.kubelet, &pod, &target.container) {
-                Some(message) => return Outcome::Refused(message),
-                None => self.clocks.contains(&target),
+                Some(message) if run => return Outcome::Refused(message),
+                _ => run && self.clocks.contains(&target),
             },
-            What::Kill => {
-                is_injected(record) || self.killed.contains(&target) || self.kill(&target, &pod).await
-            }
+            What::Kill => false,
         };
         if done { Outcome::InForce } else { Outcome::Lifted }
-    }
-
-    /// Kills a container's first process, and with it the container; the kubelet starts it again.
-    async fn kill(&mut self, target: &Target, pod: &Pod) -> bool {
-        if !target.is_running(pod) {
-            return false;
-        }
-        let dir = self.kubelet.pod_dir(&target.pod);
-        let request = Request::Signal {
-            container: target.container.clone(),
-            signal: libc::SIGKILL,
-        };
-        let killed = match InitClient::connect(&dir) {
-            Ok(mut init) => init.command(&request).await.map(drop),
-            Err(error) => Err(error),
-        };
-        match killed {
-            Ok(()) => {
-                self.killed.insert(target.clone());
-                true
-            }
-            Err(error) => {
-                tracing::debug!(%error, ?target, "not killed yet");
-                false
-            }
-        }
     }
 
     /// After a conflict the newer object comes by the watch anyway; after another failure the next beat writes again.
@@ -217,13 +196,14 @@ impl Agent {
         let client = self.kubelet.client.clone();
         let api: Api<DynamicObject> = Api::namespaced_with(client, &namespace, &stores::resource(kind));
         let name = object.name_any();
-        let written = api
-            .patch_status(&name, &PatchParams::default(), &Patch::Merge(patch))
-            .await;
-        match written {
-            Ok(_) => {}
-            Err(kube::Error::Api(status)) if matches!(status.code, 404 | 409) => {}
-            Err(error) => tracing::warn!(%error, namespace, name, "an experiment's status was not written"),
-        }
+        let (params, patch) = (PatchParams::default(), Patch::Merge(patch));
+        let written = tokio::time::timeout(PATIENCE, api.patch_status(&name, &params, &patch)).await;
+        let error = match written {
+            Ok(Ok(_)) => return,
+            Ok(Err(kube::Error::Api(status))) if matches!(status.code, 404 | 409) => return,
+            Ok(Err(error)) => error.to_string(),
+            Err(_) => format!("no answer within {} s", PATIENCE.as_secs()),
+        };
+        tracing::warn!(error, namespace, name, "an experiment's status was not written");
     }
 }

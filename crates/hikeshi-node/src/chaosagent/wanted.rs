@@ -74,17 +74,23 @@ pub(super) struct Target {
 type Pods = BTreeMap<(String, String), Arc<Pod>>;
 
 impl Target {
-    /// Whom a record means; `None` when nobody is there.
+    /// Whom a record means; `None` when nobody is there. A record is text that others can write: a container that the pod
+    /// does not have is nobody, and never becomes a part of a path.
     pub fn of(object: &DynamicObject, record: &Value, pods: &Pods) -> Option<(Self, Arc<Pod>)> {
         let (namespace, name, container) = parts(text(record, "id"));
         let pod = pods.get(&(namespace.to_owned(), name.to_owned()))?;
         if pod.metadata.deletion_timestamp.is_some() {
             return None;
         }
+        let container = container.unwrap_or_default();
+        let mut containers = pod.spec.iter().flat_map(|spec| &spec.containers);
+        if !container.is_empty() && !containers.any(|one| one.name == container) {
+            return None;
+        }
         let target = Self {
             experiment: object.uid()?,
             pod: pod.uid()?,
-            container: container.unwrap_or_default().to_owned(),
+            container: container.to_owned(),
         };
         Some((target, pod.clone()))
     }
@@ -173,12 +179,12 @@ fn load(stressors: &stress::Stressors, pod: &Pod, container: &str) -> Load {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use serde_json::json;
 
     use super::*;
 
-    fn pods() -> Pods {
+    pub fn pods() -> Pods {
         let pod: Pod = serde_json::from_value(json!({"metadata": {"namespace": "ns", "name": "web-0", "uid": "u1"},
             "spec": {"containers": [{"name": "a", "resources": {"limits": {"memory": "100Mi"}}}]},
             "status": {"containerStatuses": [{"name": "a", "image": "", "imageID": "", "ready": true, "restartCount": 0,
@@ -214,6 +220,10 @@ mod tests {
                 "TimeChaos",
                 experiment("e5", json!({"timeOffset": "30s"}), "ns/web-0/a"),
             ),
+            (
+                "TimeChaos",
+                experiment("e6", json!({"timeOffset": "30s"}), "ns/web-0/../../../other"),
+            ),
         ];
         let wanted = Wanted::of(&all, &pods(), Timestamp::UNIX_EPOCH);
         assert_eq!(wanted.held, ["u1".to_owned()].into());
@@ -223,7 +233,7 @@ mod tests {
         assert_eq!(
             wanted.clocks.values().copied().collect::<Vec<_>>(),
             [20_000_000_000],
-            "offsets add"
+            "offsets add, and no path is a container"
         );
     }
 }

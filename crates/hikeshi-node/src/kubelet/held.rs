@@ -1,16 +1,24 @@
 //! Pods that a fault holds down: their containers do not run, and run again as they were when it is lifted.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use k8s_openapi::api::core::v1::{Container, Pod};
 use tokio::sync::watch;
+use tokio::time::Instant;
 
 use super::status::State;
 use super::worker::Worker;
 use super::{Kubelet, starting};
 use crate::chaosagent::clock;
+
+/// Pods (uids) that are held down, and until when unless that is renewed.
+pub(super) type Held = BTreeMap<String, Instant>;
+
+/// A pod that nobody renews the hold of runs again after this.
+const LEASE: Duration = Duration::from_secs(5);
 
 /// The waiting containers' reason in the pod's status.
 const REASON: &str = "PodFailure";
@@ -32,16 +40,17 @@ impl Kubelet {
         named.collect()
     }
 
-    /// Holds exactly these pods (uids) down.
+    /// Holds exactly these pods (uids) down, until [`LEASE`] has passed since the last call.
     pub(crate) fn hold(&self, uids: BTreeSet<String>) {
+        let now = Instant::now();
         self.held.send_if_modified(|held| {
-            let differs = *held != uids;
-            *held = uids;
+            let differs = !held.keys().eq(uids.iter()) || held.values().any(|until| *until <= now);
+            *held = uids.into_iter().map(|uid| (uid, now + LEASE)).collect();
             differs
         });
     }
 
-    pub(super) fn holds(&self) -> watch::Receiver<BTreeSet<String>> {
+    pub(super) fn holds(&self) -> watch::Receiver<Held> {
         self.held.subscribe()
     }
 
@@ -81,8 +90,11 @@ impl Kubelet {
 }
 
 impl Worker {
-    pub(super) fn is_held(&self) -> bool {
-        self.kubelet.held.borrow().contains(&self.uid)
+    /// How long the pod is to be held down still; `None` when it is not.
+    pub(super) fn held_for(&self) -> Option<Duration> {
+        let until = *self.kubelet.held.borrow().get(&self.uid)?;
+        let left = until.saturating_duration_since(Instant::now());
+        (!left.is_zero()).then_some(left)
     }
 
     /// Ends what runs.

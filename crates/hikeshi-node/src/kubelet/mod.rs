@@ -32,7 +32,7 @@ mod usage;
 mod volumes;
 mod worker;
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::HashMap;
 use std::fs;
 use std::io;
 use std::os::fd::OwnedFd;
@@ -117,7 +117,7 @@ pub struct Kubelet {
     images: Mutex<Arc<Images>>,
     usage: Mutex<Vec<PodUsage>>,
     /// Uids of pods whose containers must not run.
-    held: watch::Sender<BTreeSet<String>>,
+    held: watch::Sender<held::Held>,
 }
 
 impl Kubelet {
@@ -133,7 +133,7 @@ impl Kubelet {
             watches: Mutex::new(Some(watches)),
             images: Mutex::new(Arc::new(Images::default())),
             usage: Mutex::new(Vec::new()),
-            held: watch::Sender::new(BTreeSet::new()),
+            held: watch::Sender::default(),
         })
     }
 

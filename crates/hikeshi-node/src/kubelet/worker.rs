@@ -319,8 +319,9 @@ impl Worker {
         }
         self.wait_again();
         if self.sandbox.is_some() {
-            if self.is_held() {
+            if let Some(left) = self.held_for() {
                 self.keep_down().await;
+                wait = wait.min(left);
             } else if self.failing.is_none() {
                 wait = wait.min(self.run_containers().await);
             }

@@ -41,9 +41,13 @@ async fn cluster() -> (Cluster, Node1) {
     (cluster, node)
 }
 
-async fn apply(cluster: &Cluster, kind: &str, name: &str, mut spec: Value) {
+async fn apply(cluster: &Cluster, kind: &str, name: &str, spec: Value) {
+    apply_to(cluster, "web", kind, name, spec).await;
+}
+
+async fn apply_to(cluster: &Cluster, app: &str, kind: &str, name: &str, mut spec: Value) {
     spec["mode"] = "all".into();
-    spec["selector"] = json!({"labelSelectors": {"app": "web"}});
+    spec["selector"] = json!({"labelSelectors": {"app": app}});
     let object = json!({"apiVersion": "chaos-mesh.org/v1alpha1", "kind": kind, "metadata": {"name": name}, "spec": spec});
     let object = serde_json::from_value(object).unwrap();
     experiments(cluster, kind)
@@ -91,15 +95,11 @@ fn restarts(status: &Value) -> u64 {
 async fn containers_are_killed_once_and_held_down_for_a_while() {
     let (cluster, _node) = cluster().await;
     let sleep = json!([{"name": "web", "image": "debian", "command": ["sleep", "100000"]}]);
-    let made = cluster
-        .create(
-            "web",
-            json!({"containers": sleep, "terminationGracePeriodSeconds": 0}),
-        )
-        .await;
+    let web = json!({"containers": sleep, "terminationGracePeriodSeconds": 0});
+    cluster.create("web", web.clone()).await;
     cluster.wait("web", is_ready).await;
 
-    let spec = json!({"action": "container-kill", "containerNames": ["web"]});
+    let spec = json!({"action": "container-kill", "containerNames": ["web"], "duration": "2s"});
     apply(&cluster, "PodChaos", "kill", spec).await;
     let status = told(&cluster, "PodChaos", "kill", injected).await;
     let record = &status["experiment"]["containerRecords"][0];
@@ -115,6 +115,22 @@ async fn containers_are_killed_once_and_held_down_for_a_while() {
         after["containerStatuses"][0]["lastState"]["terminated"]["exitCode"],
         137
     );
+    // Whoever comes back under the name lives. The other experiment shows that the agent has looked at the new pod.
+    cluster
+        .pods
+        .delete("web", &DeleteParams::default())
+        .await
+        .unwrap();
+    cluster.gone("web").await;
+    let made = cluster.create("web", web).await;
+    cluster.wait("web", is_ready).await;
+    apply(&cluster, "TimeChaos", "late", json!({"timeOffset": "-2h"})).await;
+    told(&cluster, "TimeChaos", "late", injected).await;
+    delete(&cluster, "TimeChaos", "late").await;
+    let status = cluster.pods.get("web").await.unwrap().status.unwrap();
+    assert_eq!(restarts(&serde_json::to_value(status).unwrap()), 0);
+    let status = told(&cluster, "PodChaos", "kill", injected).await;
+    assert_eq!(status["experiment"]["containerRecords"][0]["injectedCount"], 1);
     delete(&cluster, "PodChaos", "kill").await;
 
     apply(&cluster, "PodChaos", "down", json!({"action": "pod-failure"})).await;
@@ -126,7 +142,7 @@ async fn containers_are_killed_once_and_held_down_for_a_while() {
     );
     delete(&cluster, "PodChaos", "down").await;
     let up = cluster
-        .wait("web", |status| is_ready(status) && restarts(status) == 2)
+        .wait("web", |status| is_ready(status) && restarts(status) == 1)
         .await;
     assert_eq!(up["phase"], "Running");
     let now = cluster.pods.get("web").await.unwrap();
@@ -135,6 +151,61 @@ async fn containers_are_killed_once_and_held_down_for_a_while() {
         (made.metadata.uid, made.spec),
         "nothing of the user's is changed"
     );
+}
+
+/// A process that does not answer, until this is dropped.
+struct Stopped(nix::unistd::Pid);
+
+impl Stopped {
+    fn new(pid: i32) -> Self {
+        let pid = nix::unistd::Pid::from_raw(pid);
+        nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGSTOP).unwrap();
+        Self(pid)
+    }
+}
+
+impl Drop for Stopped {
+    fn drop(&mut self) {
+        let _ = nix::sys::signal::kill(self.0, nix::sys::signal::Signal::SIGCONT);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_pod_whose_init_hangs_keeps_no_other_pod_down() {
+    let (cluster, _node) = cluster().await;
+    let sleep = json!([{"name": "web", "image": "debian", "command": ["sleep", "100000"]}]);
+    let spec = json!({"containers": sleep, "terminationGracePeriodSeconds": 0});
+    cluster.create("web", spec.clone()).await;
+    let stuck = cluster.create("stuck", spec).await;
+    cluster.wait("web", is_ready).await;
+    cluster.wait("stuck", is_ready).await;
+    apply(&cluster, "PodChaos", "down", json!({"action": "pod-failure"})).await;
+    told(&cluster, "PodChaos", "down", injected).await;
+
+    let dir = cluster
+        .world
+        .path()
+        .join("state/pods")
+        .join(stuck.metadata.uid.unwrap());
+    let record = hikeshi_node::shim::launch::read_record(&dir).unwrap();
+    let _stopped = Stopped::new(record.pid);
+    let burn = json!({"stressors": {"cpu": {"workers": 1, "load": 10}}});
+    apply_to(&cluster, "stuck", "StressChaos", "burn", burn).await;
+    let kill = json!({"action": "container-kill", "containerNames": ["web"]});
+    apply_to(&cluster, "stuck", "PodChaos", "kill", kill).await;
+    for (kind, name) in [("StressChaos", "burn"), ("PodChaos", "kill")] {
+        let selected = |status: &Value| status["experiment"]["containerRecords"][0]["id"].is_string();
+        told(&cluster, kind, name, selected).await;
+    }
+    // Begun after those that hang: it shows that the agent goes on beside them.
+    apply(&cluster, "TimeChaos", "late", json!({"timeOffset": "-2h"})).await;
+    told(&cluster, "TimeChaos", "late", injected).await;
+
+    delete(&cluster, "PodChaos", "down").await;
+    cluster.wait("web", is_ready).await;
+    for (kind, name) in [("StressChaos", "burn"), ("PodChaos", "kill")] {
+        delete(&cluster, kind, name).await;
+    }
 }
 
 /// The stress programs of this machine that run from a cluster's own copy.

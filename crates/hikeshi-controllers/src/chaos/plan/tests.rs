@@ -161,20 +161,88 @@ fn a_partition_has_records_of_both_sides() {
     assert_eq!(keys, [".", ".Target", ".Target"]);
 }
 
-#[test]
-fn a_pod_is_killed_once() {
-    let mut object = experiment(json!({}));
+fn kills(extra: Value) -> DynamicObject {
+    let mut object = experiment(json!({"metadata": extra}));
     object.data["spec"] = json!({"action": "pod-kill", "mode": "all", "selector": {}});
+    object
+}
+
+#[test]
+fn a_pod_is_killed_once_when_its_choice_is_written() {
+    let object = kills(json!({}));
     let first = kind_at("PodChaos", &object, &["web-0"], 1);
-    assert_eq!(first.kill, ["ns/web-0"]);
+    assert!(first.kill.is_empty(), "chosen first");
+    let uid = pod("web-0", "o", &json!({})).metadata.uid.expect("a uid");
+    assert_eq!(records(&first.status)[0][UID], uid.as_str());
+    let chosen = with_status(&object, &first.status);
+    let second = kind_at("PodChaos", &chosen, &["web-0", "web-9"], 2);
+    let id = "ns/web-0".to_owned();
+    assert_eq!(second.kill, [Victim { id, uid }]);
     let after = kind_at(
         "PodChaos",
-        &with_status(&object, &first.status),
+        &with_status(&object, &second.status),
         &["web-0", "web-9"],
-        2,
+        3,
     );
     assert!(after.kill.is_empty(), "neither again nor another");
-    assert_eq!(after.status, first.status);
+    assert_eq!(after.status, second.status);
+    assert!(super::super::lifecycle::holds(
+        &with_status(&object, &after.status),
+        "AllInjected"
+    ));
+}
+
+#[test]
+fn who_comes_late_is_killed_too() {
+    let object = kills(json!({}));
+    let nobody = kind_at("PodChaos", &object, &[], 1);
+    assert!(records(&nobody.status).is_empty());
+    let chosen = kind_at("PodChaos", &with_status(&object, &nobody.status), &["web-0"], 60);
+    let killed = kind_at("PodChaos", &with_status(&object, &chosen.status), &["web-0"], 61);
+    assert_eq!(killed.kill.len(), 1);
+}
+
+#[test]
+fn what_is_done_once_knows_neither_duration_nor_pause() {
+    for action in ["pod-kill", "container-kill"] {
+        let mut object = kills(json!({"annotations": {PAUSE: "true"}}));
+        object.data["spec"]["action"] = json!(action);
+        object.data["spec"]["duration"] = json!("10s");
+        if action == "container-kill" {
+            object.data["spec"]["containerNames"] = json!(["a"]);
+        }
+        let id = if action == "pod-kill" {
+            "ns/web-0"
+        } else {
+            "ns/web-0/a"
+        };
+        let hit = json!({"experiment": {"desiredPhase": "Run", "containerRecords": [
+            {"id": id, "selectorKey": ".", "phase": INJECTED, "injectedCount": 1, "recoveredCount": 0, "uid": "x"}]}});
+        let later = kind_at("PodChaos", &with_status(&object, &hit), &[], 60);
+        assert_eq!((phase(&later), later.recheck), (&json!("Run"), None), "{action}");
+        assert!(is_injected(&records(&later.status)[0]), "{action}");
+        object.metadata.deletion_timestamp = Some(crate::object::time(created(&object.metadata)));
+        let leaving = kind_at("PodChaos", &with_status(&object, &hit), &[], 61);
+        assert_eq!(leaving.finalizers, Some(vec![]), "{action}");
+    }
+}
+
+#[test]
+fn a_container_that_went_before_it_was_killed_is_chosen_anew() {
+    let mut object = kills(json!({}));
+    object.data["spec"] =
+        json!({"action": "container-kill", "mode": "all", "selector": {}, "containerNames": ["a"]});
+    let gone = json!({"experiment": {"desiredPhase": "Run", "containerRecords": [status::record("ns/gone/a", ".")]}});
+    let two = json!({"spec": {"containers": [{"name": "a"}]}});
+    let anew = plan(&Observed {
+        kind: "PodChaos",
+        object: &with_status(&object, &gone),
+        pods: vec![Arc::new(pod("web-1", "o", &two))],
+        nodes: HashMap::new(),
+        comes_back: Box::new(|_, _| false),
+        now: created(&object.metadata),
+    });
+    assert_eq!(ids(&anew), ["ns/web-1/a"]);
 }
 
 #[test]

@@ -5,6 +5,7 @@ mod plan;
 use std::sync::Arc;
 
 use hikeshi_chaos::EXPERIMENTS;
+use hikeshi_chaos::annotations::PAUSE;
 use jiff::Timestamp;
 use kube::api::DynamicObject;
 use serde_json::json;
@@ -49,6 +50,17 @@ impl Reconciler for Schedules {
         let mut status = plan.status;
         for child in &plan.forget {
             context.delete_chaos(kind, child).await?;
+        }
+        for (child, paused) in &plan.pause {
+            let patch = json!({"metadata": {"annotations": {PAUSE: paused.to_string()}}});
+            match context
+                .patch_chaos(kind, &Key::of(child.as_ref()), None, &patch)
+                .await
+            {
+                // Gone meanwhile.
+                Err(Error::Api(kube::Error::Api(status))) if status.code == 404 => {}
+                result => result.map(drop)?,
+            }
         }
         if let Some(child) = &plan.create {
             match context.create_chaos(kind, child).await {

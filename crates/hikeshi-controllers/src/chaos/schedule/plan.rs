@@ -17,12 +17,16 @@ use hikeshi_chaos::cron::Schedule;
 
 /// The label by which Chaos Mesh finds what a schedule made.
 const MANAGED_BY: &str = "managed-by";
+/// In the status: the schedule was paused when it was last looked at.
+const PAUSED: &str = "paused";
 
 #[derive(Debug)]
 pub(super) struct Plan {
     /// Finished children beyond the history limit.
     pub forget: Vec<Arc<DynamicObject>>,
     pub create: Option<DynamicObject>,
+    /// Running children whose pause must become the schedule's.
+    pub pause: Vec<(Arc<DynamicObject>, bool)>,
     /// As it is before `create` is carried out.
     pub status: Value,
     /// Told when the status changes.
@@ -67,6 +71,34 @@ fn child(schedule: &DynamicObject, kind: &str, due: Timestamp) -> Option<Dynamic
     serde_json::from_value(made).ok()
 }
 
+/// As in Chaos Mesh the running children pause and go on with their schedule; workflows cannot pause.
+fn hand_down(plan: &mut Plan, kind: &str, paused: bool, active: &[Arc<DynamicObject>]) {
+    let before = plan.status[PAUSED] == true;
+    if paused != before {
+        plan.status[PAUSED] = json!(paused);
+    }
+    if kind == "Workflow" {
+        if paused && !before {
+            let message = "pausing a schedule of workflows starts no more of them; those that run go on \
+                until they are aborted (annotation workflow.chaos-mesh.org/abort)";
+            plan.news
+                .push((EventType::Warning, "NotSupported", message.to_owned()));
+        }
+        return;
+    }
+    // Only when it is written that the schedule paused: else nobody would know that its children are to go on with it,
+    // if it goes on at once. And whom somebody paused by hand is left alone while the schedule runs.
+    if before {
+        let differs =
+            |child: &&Arc<DynamicObject>| (annotation(&child.metadata, PAUSE) == Some("true")) != paused;
+        plan.pause = active
+            .iter()
+            .filter(differs)
+            .map(|child| (child.clone(), paused))
+            .collect();
+    }
+}
+
 /// `children` are those that the schedule controls.
 pub(super) fn plan(
     schedule: &DynamicObject,
@@ -78,6 +110,7 @@ pub(super) fn plan(
     let mut plan = Plan {
         forget: Vec::new(),
         create: None,
+        pause: Vec::new(),
         status: if before.is_object() {
             before.clone()
         } else {
@@ -103,6 +136,11 @@ pub(super) fn plan(
     over.truncate(over.len().saturating_sub(keep));
     plan.forget = over;
     plan.status["active"] = active.iter().map(|child| reference(kind, child)).collect();
+    let paused = annotation(&schedule.metadata, PAUSE) == Some("true");
+    hand_down(&mut plan, kind, paused, &active);
+    if paused {
+        return plan;
+    }
 
     let times = match Schedule::parse(&spec.schedule, None) {
         Ok(times) => times,
@@ -115,9 +153,6 @@ pub(super) fn plan(
             return plan;
         }
     };
-    if annotation(&schedule.metadata, PAUSE) == Some("true") {
-        return plan;
-    }
     plan.recheck = times
         .next_after(now)
         .and_then(|next| Duration::try_from(next.duration_since(now)).ok());
@@ -228,6 +263,38 @@ mod tests {
         let mut both = one.clone();
         crate::pods::testing::merge(&mut both, &other);
         both
+    }
+
+    #[test]
+    fn running_children_pause_and_go_on_with_their_schedule() {
+        let endless = json!({"spec": {"httpChaos": {"duration": null}}});
+        let child = made(run(&schedule(endless.clone()), &[], 30), 30);
+        let pause = json!({"metadata": {"annotations": {PAUSE: "true"}}});
+        let halted = merged(&endless, pause.clone());
+        let told = run(&schedule(halted.clone()), std::slice::from_ref(&child), 40);
+        assert!(
+            told.pause.is_empty() && told.status[PAUSED] == true,
+            "written first"
+        );
+        let halted = merged(&halted, json!({"status": told.status}));
+        let paused = run(&schedule(halted), std::slice::from_ref(&child), 40);
+        assert_eq!(paused.pause, [(child.clone(), true)]);
+        let mut stopped = child.as_ref().clone();
+        stopped.metadata.annotations = Some([(PAUSE.to_owned(), "true".to_owned())].into());
+        let stopped = [Arc::new(stopped)];
+        let status = json!({"status": paused.status});
+        let settled = run(
+            &schedule(merged(&merged(&endless, pause.clone()), status.clone())),
+            &stopped,
+            41,
+        );
+        assert_eq!((settled.pause.len(), &settled.status), (0, &paused.status));
+        let on = run(&schedule(merged(&endless, status)), &stopped, 50);
+        assert_eq!(on.pause, [(stopped[0].clone(), false)]);
+        let by_hand = run(&schedule(endless), &stopped, 50);
+        assert!(by_hand.pause.is_empty(), "the schedule has not been paused");
+        let flows = plan(&schedule(pause), "Workflow", &[child], at(40));
+        assert!(flows.pause.is_empty() && flows.news[0].1 == "NotSupported");
     }
 
     #[test]

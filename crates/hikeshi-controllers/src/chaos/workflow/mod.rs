@@ -5,23 +5,22 @@
 
 mod node;
 mod plan;
+mod probe;
 
 use std::time::Duration;
 
 use hikeshi_chaos::EXPERIMENTS;
-use hikeshi_chaos::workflow::{Http, Spec};
-use http::Request;
+use hikeshi_chaos::workflow::Spec;
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Pod;
-use kube::Client;
 use kube::api::{DynamicObject, LogParams};
-use kube::client::Body;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
 use crate::object::{label, name_of};
 use crate::runtime::{Context, Error, EventType, Key, Outcome, Reconciler, Tables, Wiring};
 use plan::{Action, View};
+use probe::Probes;
 
 /// On everything that a workflow makes: its name.
 const WORKFLOW: &str = "chaos-mesh.org/workflow";
@@ -35,8 +34,15 @@ fn made() -> impl Iterator<Item = &'static str> {
 
 /// Most of a task's output that is kept, in bytes.
 const MOST_OUTPUT: i64 = 16 * 1024;
+/// What failed is tried again after this. Not later: the deadlines of the other nodes are kept by the same runs.
+const AGAIN: Duration = Duration::from_secs(5);
+/// While a probe is under way, in case its answer is never written.
+const WATCH: Duration = Duration::from_secs(1);
 
-pub(crate) struct Workflows;
+#[derive(Default)]
+pub(crate) struct Workflows {
+    probes: Probes,
+}
 
 impl Reconciler for Workflows {
     fn name(&self) -> &'static str {
@@ -79,11 +85,20 @@ impl Reconciler for Workflows {
         };
         let view = view(&context.tables, &workflow, &spec);
         let plan = plan::plan(&view);
+        // One node's failure must not keep another's fault from ending.
+        let mut failures = Vec::new();
         for (node, status) in &plan.statuses {
-            write_status(context, "WorkflowNode", node, status).await?;
+            failures.extend(write_status(context, "WorkflowNode", node, status).await.err());
         }
+        let mut recheck = plan.recheck;
+        let mut soon = |wait: Duration| recheck = Some(recheck.map_or(wait, |known| known.min(wait)));
         for action in plan.actions {
-            carry_out(context, &spec, action).await?;
+            if let Action::Probe(node) = &action {
+                self.probes.begin(context, &spec, node);
+                soon(WATCH);
+            } else {
+                failures.extend(carry_out(context, action).await.err());
+            }
         }
         if workflow.data["status"] != plan.workflow {
             write_status(context, "Workflow", &workflow, &plan.workflow).await?;
@@ -93,7 +108,23 @@ impl Reconciler for Workflows {
                     .await;
             }
         }
-        Ok(plan.recheck)
+        let mut conflict = None;
+        let mut troubles = plan.troubles;
+        for error in failures {
+            if error.is_conflict() {
+                conflict = Some(error);
+            } else {
+                tracing::warn!(%key, %error, "a step of a workflow failed; retrying");
+                troubles.push(error.to_string());
+            }
+        }
+        for trouble in troubles {
+            context
+                .event_chaos("Workflow", &workflow, EventType::Warning, "Failed", &trouble)
+                .await;
+            soon(AGAIN);
+        }
+        conflict.map_or(Ok(recheck), Err)
     }
 }
 
@@ -149,7 +180,7 @@ fn unless_there<T>(made: Result<T, Error>) -> Result<(), Error> {
     }
 }
 
-async fn carry_out(context: &Context, spec: &Spec, action: Action) -> Result<(), Error> {
+async fn carry_out(context: &Context, action: Action) -> Result<(), Error> {
     match action {
         Action::Make(kind, object) => unless_there(context.create_chaos(kind, &object).await),
         Action::MakePod(pod) => unless_there(context.create(pod.as_ref()).await),
@@ -159,30 +190,22 @@ async fn carry_out(context: &Context, spec: &Spec, action: Action) -> Result<(),
             let outcome = read_outcome(context, &pod).await?;
             note(context, &node, "task", outcome).await
         }
-        Action::Probe(node) => {
-            let template = spec.template(node.data["spec"]["templateName"].as_str().unwrap_or_default());
-            let Some(check) = template.and_then(|template| template.status_check.as_ref()) else {
-                return Ok(());
-            };
-            let Some(http) = &check.http else { return Ok(()) };
-            let limit = Duration::from_secs(check.timeout_seconds.unwrap_or(1).max(1));
-            let namespace = node.metadata.namespace.as_deref().unwrap_or_default();
-            let answer = tokio::time::timeout(limit, probe(&context.client, http, namespace)).await;
-            let answer = answer.unwrap_or_else(|_| Err(format!("no answer within {} s", limit.as_secs())));
-            let counts = node::counted(&node.data["status"]["statusCheck"], &answer, Timestamp::now());
-            note(context, &node, "statusCheck", counts).await
-        }
+        // Begun beside the run.
+        Action::Probe(_) => Ok(()),
     }
 }
 
-/// Writes one field of a node's status.
+/// Writes one field of a node's status, which nobody else writes.
 async fn note(context: &Context, node: &DynamicObject, field: &str, value: Value) -> Result<(), Error> {
-    let mut status = node.data["status"].clone();
-    if !status.is_object() {
-        status = json!({});
+    let patch = json!({"metadata": {"uid": node.metadata.uid}, "status": {field: value}});
+    let written = context
+        .patch_chaos("WorkflowNode", &Key::of(node), Some("status"), &patch)
+        .await;
+    match written {
+        // Deleted meanwhile.
+        Err(Error::Api(kube::Error::Api(status))) if status.code == 404 => Ok(()),
+        result => result.map(drop),
     }
-    status[field] = value;
-    write_status(context, "WorkflowNode", node, &status).await
 }
 
 async fn read_outcome(context: &Context, pod: &Pod) -> Result<Value, Error> {
@@ -198,39 +221,6 @@ async fn read_outcome(context: &Context, pod: &Pod) -> Result<Value, Error> {
         Err(error) => return Err(error.into()),
     };
     Ok(json!({"exitCode": node::exit_code(pod), "stdout": output.trim_end()}))
-}
-
-/// Asks a Service through the API; an error says what was wrong with the answer.
-async fn probe(client: &Client, http: &Http, own_namespace: &str) -> Result<u16, String> {
-    let url = http.service()?;
-    let (low, high) = http.criteria.codes()?;
-    let namespace = url.namespace.as_deref().unwrap_or(own_namespace);
-    let path = format!(
-        "/api/v1/namespaces/{namespace}/services/{}:{}/proxy{}",
-        url.service, url.port, url.path
-    );
-    let method = http
-        .method
-        .as_deref()
-        .filter(|method| !method.is_empty())
-        .unwrap_or("GET");
-    let mut request = Request::builder().method(method).uri(path);
-    for (name, values) in http.headers.iter().flatten() {
-        for value in values {
-            request = request.header(name, value);
-        }
-    }
-    let body = http.body.clone().unwrap_or_default().into_bytes();
-    let request = request
-        .body(Body::from(body))
-        .map_err(|error| error.to_string())?;
-    let answer = client.send(request).await.map_err(|error| error.to_string())?;
-    let code = answer.status().as_u16();
-    if (low..=high).contains(&code) {
-        Ok(code)
-    } else {
-        Err(format!("status code {code} is not {}", http.criteria.status_code))
-    }
 }
 
 #[cfg(test)]

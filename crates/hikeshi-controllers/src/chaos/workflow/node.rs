@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use hikeshi_chaos::embedded_field;
-use hikeshi_chaos::status::set_condition;
+use hikeshi_chaos::status::{set_condition, text};
 use hikeshi_chaos::workflow::{Expression, Mode, Spec, StatusCheck, Template, deadline};
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::core::v1::Pod;
@@ -11,7 +11,7 @@ use kube::Resource;
 use kube::api::DynamicObject;
 use serde_json::{Value, json};
 
-use super::super::lifecycle::{holds, is_one_shot, is_over};
+use super::super::lifecycle::{condition, holds, is_one_shot, is_over};
 use super::made;
 use super::plan::{Action, Plan, View, has_ended};
 use crate::object::{label, name_of};
@@ -37,16 +37,24 @@ fn names(nodes: &[&Arc<DynamicObject>]) -> Value {
         .collect()
 }
 
-/// A StatusCheck that has failed and takes its workflow with it.
+/// Why a StatusCheck ends whose time is up.
+const DURATION_EXCEED: &str = "StatusCheckDurationExceed";
+
+/// A StatusCheck that takes its workflow with it: as in Chaos Mesh, one that is over without the successes it asks for.
 pub(super) fn aborts(spec: &Spec, node: &DynamicObject) -> bool {
     let template = spec.template(node.data["spec"]["templateName"].as_str().unwrap_or_default());
-    template.is_some_and(|template| {
-        template.abort_with_status_check == Some(true)
-            && template
-                .status_check
-                .as_ref()
-                .is_some_and(|check| has_failed(check, &node.data["status"]["statusCheck"]))
+    let Some(template) = template.filter(|template| template.abort_with_status_check == Some(true)) else {
+        return false;
+    };
+    let counts = &node.data["status"]["statusCheck"];
+    let up = text(condition(node, "Accomplished"), "reason") == DURATION_EXCEED;
+    template.status_check.as_ref().is_some_and(|check| {
+        has_failed(check, counts) || up && number(counts, "successes") < wanted_successes(check)
     })
+}
+
+fn wanted_successes(check: &StatusCheck) -> u64 {
+    check.success_threshold.unwrap_or(1).max(1)
 }
 
 pub(super) fn step(view: &View<'_>, node: &Arc<DynamicObject>, aborted: bool, plan: &mut Plan) {
@@ -188,8 +196,12 @@ impl Step<'_, '_> {
                 .metadata(name_of(self.node.as_ref()), self.node, "WorkflowNode");
             let pod = json!({"metadata": metadata, "spec": {"restartPolicy": "Never",
                 "containers": [task["container"]], "volumes": task["volumes"]}});
-            if let Ok(pod) = serde_json::from_value(pod) {
-                plan.actions.push(Action::MakePod(Box::new(pod)));
+            match serde_json::from_value(pod) {
+                Ok(pod) => plan.actions.push(Action::MakePod(Box::new(pod))),
+                Err(error) => {
+                    let name = &self.template.name;
+                    plan.troubles.push(format!("template {name}: task: {error}"));
+                }
             }
             return;
         };
@@ -233,28 +245,30 @@ impl Step<'_, '_> {
             self.accomplished = Some("StatusCheckFailureThresholdExceed");
             return;
         }
-        if check.mode == Mode::Synchronous
-            && number(counts, "successes") >= check.success_threshold.unwrap_or(1)
-        {
+        if check.mode == Mode::Synchronous && number(counts, "successes") >= wanted_successes(check) {
             self.accomplished = Some("StatusCheckSuccessThresholdExceed");
             return;
         }
         let limit = check.duration.as_deref().filter(|text| !text.is_empty());
         let limit = limit.and_then(|text| hikeshi_chaos::quantity::duration(text).ok());
         let end = limit.and_then(|limit| started?.checked_add(SignedDuration::try_from(limit).ok()?).ok());
-        if let Some(end) = end.filter(|_| check.mode == Mode::Continuous) {
+        if let Some(end) = end {
             if end <= now {
-                self.accomplished = Some("StatusCheckDurationExceed");
+                self.accomplished = Some(DURATION_EXCEED);
                 return;
             }
             plan.look_at(end, view.now);
         }
-        let interval = i64::try_from(check.interval_seconds.unwrap_or(10).max(1)).unwrap_or(10);
-        let next = time_of(&counts["lastProbeTime"])
-            .and_then(|last| last.checked_add(SignedDuration::from_secs(interval)).ok());
-        match next.filter(|next| *next > now) {
-            Some(next) => plan.look_at(next, now),
-            None => plan.actions.push(Action::Probe(self.node.clone())),
+        let Some(last) = time_of(&counts["lastProbeTime"]) else {
+            plan.actions.push(Action::Probe(self.node.clone()));
+            return;
+        };
+        let interval = i64::try_from(check.interval_seconds.unwrap_or(10).max(1)).unwrap_or(i64::MAX);
+        match last.checked_add(SignedDuration::from_secs(interval)) {
+            Ok(next) if next > now => plan.look_at(next, now),
+            Ok(_) => plan.actions.push(Action::Probe(self.node.clone())),
+            // Beyond the end of the calendar.
+            Err(_) => {}
         }
     }
 
@@ -296,15 +310,21 @@ fn has_failed(check: &StatusCheck, counts: &Value) -> bool {
     number(counts, "failures") >= check.failure_threshold.unwrap_or(3).max(1)
 }
 
-/// The counts of a StatusCheck after another answer. Successes and failures are counted in a row.
-pub(super) fn counted(before: &Value, answer: &Result<u16, String>, now: Timestamp) -> Value {
+/// The counts of a StatusCheck after another answer, and the last `keep` answers. Successes and failures are counted in a
+/// row.
+pub(super) fn counted(before: &Value, answer: &Result<u16, String>, now: Timestamp, keep: usize) -> Value {
     let after = |field: &str, grows: bool| if grows { number(before, field) + 1 } else { 0 };
+    let mut records = before["records"].as_array().cloned().unwrap_or_default();
+    let outcome = if answer.is_ok() { "Success" } else { "Failure" };
+    records.push(json!({"startTime": format!("{now:.0}"), "outcome": outcome}));
+    let records = records.split_off(records.len().saturating_sub(keep));
     json!({
         "count": number(before, "count") + 1,
         "successes": after("successes", answer.is_ok()),
         "failures": after("failures", answer.is_err()),
         "lastProbeTime": format!("{now:.3}"),
         "message": answer.as_ref().map_or_else(Clone::clone, |code| format!("status code {code}")),
+        "records": records,
     })
 }
 

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use hikeshi_chaos::annotations::ABORT;
 use hikeshi_chaos::status::set_condition;
 use hikeshi_chaos::workflow::{Spec, Template, deadline};
 use jiff::{SignedDuration, Timestamp};
@@ -14,9 +15,6 @@ use serde_json::{Value, json};
 use super::super::lifecycle::holds;
 use super::{CONTROLLED_BY, WORKFLOW, node};
 use crate::object::{NAME_LETTERS, annotation, created, is_controlled_by, label, name_of};
-
-/// `"true"` ends a workflow early, as in Chaos Mesh.
-const ABORT: &str = "workflow.chaos-mesh.org/abort";
 
 /// All that a workflow's plan is made from.
 pub(super) struct View<'a> {
@@ -50,6 +48,8 @@ pub(super) struct Plan {
     /// The workflow's status.
     pub workflow: Value,
     pub news: Vec<(&'static str, String)>,
+    /// What cannot be done, and why.
+    pub troubles: Vec<String>,
     pub recheck: Option<Duration>,
 }
 

@@ -123,7 +123,7 @@ impl World {
                             Err("status code 500".to_owned())
                         };
                         let node = self.named(&node);
-                        let counts = node::counted(&node.data["status"]["statusCheck"], &answer, self.now);
+                        let counts = node::counted(&node.data["status"]["statusCheck"], &answer, self.now, 2);
                         self.note(&node, "statusCheck", counts);
                     }
                 }
@@ -165,7 +165,7 @@ fn kill() -> Value {
     json!({"action": "pod-kill", "mode": "one", "selector": {}})
 }
 
-fn stress() -> Value {
+fn stress_spec() -> Value {
     json!({"mode": "one", "selector": {}, "stressors": {"cpu": {"workers": 1}}})
 }
 
@@ -177,7 +177,7 @@ fn steps_follow_each_other_and_run_side_by_side() {
         {"name": "all", "templateType": "Serial", "children": ["wait", "both"]},
         {"name": "wait", "templateType": "Suspend", "deadline": "10s"},
         {"name": "both", "templateType": "Parallel", "children": ["stress", "wait"]},
-        {"name": "stress", "templateType": "StressChaos", "deadline": "20s", "stressChaos": stress()}]),
+        {"name": "stress", "templateType": "StressChaos", "deadline": "20s", "stressChaos": stress_spec()}]),
     );
     assert_eq!(world.settle(), Some(Duration::from_secs(10)));
     assert_eq!(world.states("wait"), ["-"]);
@@ -211,7 +211,7 @@ fn a_deadline_ends_all_that_is_inside() {
         "all",
         json!([
         {"name": "all", "templateType": "Serial", "deadline": "15s", "children": ["stress"]},
-        {"name": "stress", "templateType": "StressChaos", "deadline": "60s", "stressChaos": stress()}]),
+        {"name": "stress", "templateType": "StressChaos", "deadline": "60s", "stressChaos": stress_spec()}]),
     );
     world.settle();
     assert_eq!(world.made.len(), 1);
@@ -258,7 +258,7 @@ fn probing(abort: bool) -> World {
         "both",
         json!([
         {"name": "both", "templateType": "Parallel", "children": ["probe", "stress"]},
-        {"name": "stress", "templateType": "StressChaos", "deadline": "60s", "stressChaos": stress()},
+        {"name": "stress", "templateType": "StressChaos", "deadline": "60s", "stressChaos": stress_spec()},
         {"name": "probe", "templateType": "StatusCheck", "abortWithStatusCheck": abort, "statusCheck": {
             "mode": "Continuous", "type": "HTTP", "duration": "30s", "intervalSeconds": 5, "failureThreshold": 2,
             "http": {"url": "http://web:8080/", "criteria": {"statusCode": "200"}}}}]),
@@ -291,6 +291,57 @@ fn a_healthy_probe_ends_with_its_duration() {
         (world.states("probe"), world.states("stress")),
         (vec!["Accomplished"], vec!["-"])
     );
+}
+
+#[test]
+fn a_probe_that_is_never_content_ends_with_its_duration_and_may_take_the_workflow_with_it() {
+    for (abort, stress, over) in [(true, "Aborted", true), (false, "-", false)] {
+        let mut world = World::new(
+            "both",
+            json!([
+            {"name": "both", "templateType": "Parallel", "children": ["probe", "stress"]},
+            {"name": "stress", "templateType": "StressChaos", "deadline": "60s", "stressChaos": stress_spec()},
+            {"name": "probe", "templateType": "StatusCheck", "abortWithStatusCheck": abort, "statusCheck": {
+                "mode": "Synchronous", "type": "HTTP", "duration": "30s", "intervalSeconds": 5, "failureThreshold": 100,
+                "recordsHistoryLimit": 2, "http": {"url": "http://web:8080/", "criteria": {"statusCode": "200"}}}}]),
+        );
+        world.healthy = false;
+        for _ in 0..7 {
+            world.settle();
+            world.pass(5);
+        }
+        world.settle();
+        assert_eq!(world.states("probe"), ["Accomplished"]);
+        assert_eq!((world.states("stress"), world.is_over()), (vec![stress], over));
+        let probe = world
+            .nodes
+            .iter()
+            .find(|node| text(&node.data["spec"], "templateName") == "probe");
+        let counts = &probe.expect("a node").data["status"]["statusCheck"];
+        assert_eq!(counts["records"].as_array().map(Vec::len), Some(2), "{counts}");
+    }
+}
+
+#[test]
+fn a_task_that_cannot_be_read_is_told() {
+    let mut world = World::new(
+        "look",
+        json!([{"name": "look", "templateType": "Suspend", "deadline": "5s"}]),
+    );
+    world.spec.templates[0].template_type = "Task".to_owned();
+    world.spec.templates[0].task =
+        Some(json!({"container": {"name": "look", "image": "debian", "command": "ls"}}));
+    world.settle();
+    let view = View {
+        workflow: &world.workflow,
+        spec: &world.spec,
+        nodes: world.nodes.clone(),
+        made: Vec::new(),
+        pods: Vec::new(),
+        now: world.now,
+    };
+    let troubles = plan::plan(&view).troubles;
+    assert!(troubles[0].starts_with("template look: task: "), "{troubles:?}");
 }
 
 #[test]
