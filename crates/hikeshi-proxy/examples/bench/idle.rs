@@ -12,6 +12,15 @@ pub fn print(address: &str, pid: &str, count: &str) -> Result<(), Box<dyn Error>
     Ok(())
 }
 
+/// How many connections one process may hold both ends of, as this one would.
+pub fn most() -> io::Result<usize> {
+    let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE)?;
+    // Besides, it has a few descriptors of its own.
+    Ok(usize::try_from(hard / 2)
+        .unwrap_or(usize::MAX)
+        .saturating_sub(200))
+}
+
 /// Kilobytes of the process `pid` for each of `count` connections that have asked once and stay open.
 pub fn measure(address: &str, pid: u32, count: usize) -> Result<f64, Box<dyn Error>> {
     let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE)?;
