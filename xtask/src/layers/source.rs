@@ -13,6 +13,7 @@ const LONG_REASON: &str = "long because";
 
 /// Who may print and exit: command lines, whose output is their interface.
 const PRINTERS: &[&str] = &[
+    "crates/hikeshi-apiserver/examples/",
     "crates/hikeshi-proxy/examples/",
     "crates/hikeshi/",
     "chirpy/",
