@@ -251,7 +251,7 @@ const STATUS_CHECK: &[Field] = &[
     may("failureThreshold", Shape::Whole(u64::MAX)),
     may("successThreshold", Shape::Whole(u64::MAX)),
     may("intervalSeconds", Shape::Whole(u64::MAX)),
-    may("recordsHistoryLimit", Shape::Whole(1_000)),
+    may("recordsHistoryLimit", Shape::Whole(u64::MAX)),
     must(
         "http",
         Shape::Object(&[
@@ -397,7 +397,7 @@ fn one(check: &mut Check, at: &str, template: &Template, value: &Value, names: &
         "StatusCheck" => match &template.status_check {
             None => missing(check, "statusCheck"),
             Some(probe) => {
-                at_least_one(check, &format!("{at}.statusCheck"), probe);
+                bounds(check, &format!("{at}.statusCheck"), probe);
                 let here = format!("{at}.statusCheck.http");
                 if let Some(http) = &probe.http {
                     check.take(format!("{here}.url"), http.service());
@@ -419,8 +419,8 @@ fn own_field(kind: &str) -> Vec<&'static str> {
     }
 }
 
-/// As in Chaos Mesh none of a StatusCheck's numbers may be 0.
-fn at_least_one(check: &mut Check, at: &str, probe: &StatusCheck) {
+/// Chaos Mesh's bounds of a StatusCheck's numbers.
+fn bounds(check: &mut Check, at: &str, probe: &StatusCheck) {
     for (name, number) in [
         ("timeoutSeconds", probe.timeout_seconds),
         ("failureThreshold", probe.failure_threshold),
@@ -434,6 +434,12 @@ fn at_least_one(check: &mut Check, at: &str, probe: &StatusCheck) {
                 ("1 以上でなければなりません", "must be at least 1"),
             );
         }
+    }
+    if probe.records_history_limit.is_some_and(|most| most > 1_000) {
+        check.add(
+            format!("{at}.recordsHistoryLimit"),
+            ("1000 以下でなければなりません", "must be at most 1000"),
+        );
     }
 }
 

@@ -151,8 +151,10 @@ fn what_cannot_be_honoured_is_said_and_not_run() {
 
 #[test]
 fn a_partition_has_records_of_both_sides() {
-    let object = experiment(json!({"spec": {"action": "partition", "mode": "one",
-        "target": {"mode": "all", "selector": {"labelSelectors": {"app": "web"}}}}}));
+    let object = experiment(
+        json!({"spec": {"action": "partition", "delay": null, "mode": "one",
+        "target": {"mode": "all", "selector": {"labelSelectors": {"app": "web"}}}}}),
+    );
     let plan = at(&object, &["web-0", "web-1"], 1);
     let keys: Vec<_> = records(&plan.status)
         .iter()
