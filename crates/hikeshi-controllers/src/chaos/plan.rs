@@ -129,7 +129,8 @@ pub(super) fn plan(observed: &Observed<'_>) -> Plan {
         .chain(lease.filter(|_| !done))
         .min();
     let expired = left.is_some_and(|left| left.is_zero());
-    let run = problems.is_empty() && !(paused && !manner.once) && !expired && !leaving;
+    let halted = paused && !manner.once;
+    let run = problems.is_empty() && !halted && !expired && !leaving;
     let now = format!("{:.0}", observed.now);
 
     let mut kept: Vec<Value> = records(&before).to_vec();
