@@ -179,8 +179,9 @@ async fn create(pods: &Api<Pod>, number: usize) -> std::result::Result<(), kube:
         format!("127.64.{}.{}", number / 200, number % 200 + 1),
     );
     let condition = |kind: &str| json!({"type": kind, "status": "True", "lastTransitionTime": at});
+    let conditions = ["PodScheduled", "Initialized", "ContainersReady", "Ready"].map(condition);
     let status = json!({"status": {"phase": "Running", "podIP": ip, "podIPs": [{"ip": ip}], "hostIP": "127.0.0.1", "startTime": at,
-        "conditions": ["PodScheduled", "Initialized", "ContainersReady", "Ready"].map(condition),
+        "conditions": conditions,
         "containerStatuses": [{"name": "web", "ready": true, "started": true, "restartCount": 0, "image": "web:1", "imageID": "web:1",
             "containerID": format!("hikeshi://{number}"), "state": {"running": {"startedAt": at}}}]}});
     pods.patch_status(&name, &PatchParams::default(), &Patch::Merge(status))

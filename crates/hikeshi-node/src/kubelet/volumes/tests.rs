@@ -115,7 +115,7 @@ fn two_containers_cannot_see_different_things_in_one_place() {
             config: &NoConfig,
             claims: root.path(),
             ca_pem: "",
-            token_for: &|_, _| String::new(),
+            token_for: &|_| String::new(),
         };
         prepare(&pod, &root.path().join("pod"), &sources)
     };
