@@ -1,6 +1,7 @@
 //! What HTTPChaos and NetworkChaos objects have in common.
 
 use std::collections::BTreeSet;
+use std::time::SystemTime;
 
 use hikeshi_chaos::annotations::{self, Extensions};
 use hikeshi_chaos::{quantity, status};
@@ -125,11 +126,13 @@ pub(super) fn compile(kind: Kind, object: &DynamicObject, pods: &[PodLink]) -> R
         selection: Selection::of(object, pods),
         id,
     };
-    let faults = match kind {
+    let mut faults = match kind {
         Kind::Http => vec![http_chaos::compile(spec, &context)?],
         Kind::Network => network_chaos::compile(spec, &context)?,
     };
-    for fault in &faults {
+    let until = end(object).map(SystemTime::from);
+    for fault in &mut faults {
+        fault.until = until;
         fault.validate()?;
     }
     Ok(faults)

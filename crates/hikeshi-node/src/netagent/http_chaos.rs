@@ -47,6 +47,7 @@ pub(super) fn compile(spec: &Value, context: &Context<'_>) -> Result<Fault, Stri
     };
     Ok(Fault {
         id: context.id.clone(),
+        until: None,
         kind: FaultKind::Http(Box::new(http)),
     })
 }

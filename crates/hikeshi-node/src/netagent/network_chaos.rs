@@ -16,6 +16,7 @@ pub(super) fn compile(spec: &Value, context: &Context<'_>) -> Result<Vec<Fault>,
     let named = effects(&spec, context.seed)?;
     let fault = |(name, effect): (&str, NetworkEffect)| Fault {
         id: format!("{}/{name}", context.id),
+        until: None,
         kind: FaultKind::Network(NetworkFault {
             flows: flows.clone(),
             effect,

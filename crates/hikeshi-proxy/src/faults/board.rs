@@ -2,19 +2,25 @@
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::Duration;
 
-use tokio::time::Instant;
+use tokio::sync::Notify;
+use tokio::time::{Instant, timeout};
 
 use super::bandwidth::{Bandwidth, Bucket, WINDOW};
+use super::end::{End, Now};
 use super::{Delay, Fault, FaultKind, HttpFault, Loss, NetworkEffect, NetworkFault};
 use crate::bell::{Bell, Watch};
+
+/// How often the clocks are looked at while a fault has an end: a machine that sleeps wakes nobody in time.
+const LOOK: Duration = Duration::from_secs(1);
 
 /// A fault with what it remembers: how many draws it made, and its senders' token buckets.
 #[derive(Debug)]
 pub(crate) struct ActiveFault {
-    pub spec: Fault,
+    id: String,
+    kind: FaultKind,
     draws: AtomicU64,
     lengths: AtomicU64,
     /// Where in its distribution the last length lay: a float's bits.
@@ -26,7 +32,8 @@ pub(crate) struct ActiveFault {
 impl ActiveFault {
     fn new(spec: Fault) -> Self {
         Self {
-            spec,
+            id: spec.id,
+            kind: spec.kind,
             draws: AtomicU64::new(0),
             lengths: AtomicU64::new(0),
             last_place: AtomicU64::new(0.5f64.to_bits()),
@@ -61,14 +68,14 @@ impl ActiveFault {
     }
 
     pub fn http(&self) -> Option<&HttpFault> {
-        match &self.spec.kind {
+        match &self.kind {
             FaultKind::Http(fault) => Some(fault),
             FaultKind::Network(_) => None,
         }
     }
 
     fn network(&self) -> Option<&NetworkFault> {
-        match &self.spec.kind {
+        match &self.kind {
             FaultKind::Network(fault) => Some(fault),
             FaultKind::Http(_) => None,
         }
@@ -147,6 +154,9 @@ impl Line {
 pub(crate) struct FaultBoard {
     faults: RwLock<Arc<[Arc<ActiveFault>]>>,
     changed: Arc<Bell>,
+    /// By id, of what was posted last, what is over included: posted again as it was, it stays over.
+    ends: Mutex<HashMap<String, End>>,
+    ends_changed: Notify,
 }
 
 impl FaultBoard {
@@ -154,6 +164,8 @@ impl FaultBoard {
         Self {
             faults: RwLock::new(Arc::new([])),
             changed: Arc::default(),
+            ends: Mutex::default(),
+            ends_changed: Notify::new(),
         }
     }
 
@@ -176,21 +188,66 @@ impl FaultBoard {
         self.faults.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Posts exactly these faults. One that is posted already, unchanged, goes on with what it remembers.
+    fn ends(&self) -> MutexGuard<'_, HashMap<String, End>> {
+        self.ends.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Posts exactly these faults, but for those whose time is up. One that is posted already, unchanged, goes on with
+    /// what it remembers.
     pub fn post(&self, faults: Vec<Fault>) {
-        let old = self.current();
-        let new: Arc<[Arc<ActiveFault>]> = faults
+        let (mut ends, now, old) = (self.ends(), Now::read(), self.current());
+        let end = |fault: &Fault| {
+            let until = fault.until?;
+            let known = ends.get(&fault.id).filter(|end| end.until == until);
+            Some((
+                fault.id.clone(),
+                known.copied().unwrap_or_else(|| End::of(until, now)),
+            ))
+        };
+        let next: HashMap<_, _> = faults.iter().filter_map(end).collect();
+        *ends = next;
+        let new = faults
             .into_iter()
-            .map(|spec| match old.iter().find(|active| active.spec == spec) {
-                Some(active) => active.clone(),
-                None => Arc::new(ActiveFault::new(spec)),
-            })
-            .collect();
+            .filter(|spec| ends.get(&spec.id).is_none_or(|end| !end.left(now).is_zero()))
+            .map(|spec| {
+                let known = old
+                    .iter()
+                    .find(|active| active.id == spec.id && active.kind == spec.kind);
+                known.cloned().unwrap_or_else(|| Arc::new(ActiveFault::new(spec)))
+            });
+        self.swap(&old, new.collect());
+        self.ends_changed.notify_one();
+    }
+
+    /// Whoever calls it holds the ends, so that only one does at a time.
+    fn swap(&self, old: &[Arc<ActiveFault>], new: Arc<[Arc<ActiveFault>]>) {
         if new.len() == old.len() && new.iter().zip(old.iter()).all(|(a, b)| Arc::ptr_eq(a, b)) {
             return;
         }
         *self.faults.write().unwrap_or_else(PoisonError::into_inner) = new;
         self.changed.ring();
+    }
+
+    /// Takes down what is over, for as long as it is polled.
+    pub async fn watch_ends(&self) -> std::convert::Infallible {
+        loop {
+            let told = self.ends_changed.notified();
+            match self.take_down() {
+                // An elapsed timeout is a time to look again, as a notice is.
+                Some(left) => drop(timeout(left.min(LOOK), told).await),
+                None => told.await,
+            }
+        }
+    }
+
+    /// Takes down the faults whose time is up; how long it is until the next one's.
+    fn take_down(&self) -> Option<Duration> {
+        let (ends, now, old) = (self.ends(), Now::read(), self.current());
+        let is_over = |fault: &ActiveFault| ends.get(&fault.id).is_some_and(|end| end.left(now).is_zero());
+        let left = old.iter().filter(|fault| !is_over(fault)).cloned().collect();
+        self.swap(&old, left);
+        let left = ends.values().map(|end| end.left(now));
+        left.filter(|left| !left.is_zero()).min()
     }
 
     /// What happens to packets from `sender` to `receiver` (uids; the host's is empty).
@@ -243,6 +300,8 @@ impl FaultBoard {
 
 #[cfg(test)]
 mod tests {
+    use std::time::SystemTime;
+
     use super::super::{Flow, PodSet};
     use super::*;
 
@@ -254,6 +313,7 @@ mod tests {
         let effect = NetworkEffect::Delay(Delay::fixed(Duration::from_millis(millis)));
         Fault {
             id: id.into(),
+            until: None,
             kind: FaultKind::Network(NetworkFault {
                 flows: vec![flow],
                 effect,
@@ -292,5 +352,38 @@ mod tests {
         board.post(vec![delay("a", 100, "redis")]);
         assert_eq!(board.version(), 1);
         assert!(Arc::ptr_eq(&before[0], &board.current()[0]));
+    }
+    #[tokio::test]
+    async fn what_is_over_is_taken_down_and_stays_down_until_its_end_moves() {
+        let board = FaultBoard::new();
+        let until = SystemTime::now() + Duration::from_millis(50);
+        let ending = |until| Fault {
+            until: Some(until),
+            ..delay("a", 100, "redis")
+        };
+        board.post(vec![delay("b", 1, "redis")]);
+        let lasting = board.current()[0].clone();
+        board.post(vec![ending(until), delay("b", 1, "redis")]);
+        let down = async {
+            loop {
+                let change = board.change();
+                if board.current().len() == 1 && SystemTime::now() >= until {
+                    return;
+                }
+                change.await;
+            }
+        };
+        tokio::select! {
+            never = board.watch_ends() => match never {},
+            () = down => {}
+        }
+        assert!(Arc::ptr_eq(&board.current()[0], &lasting));
+        board.post(vec![ending(until), delay("b", 1, "redis")]);
+        assert_eq!(board.current().len(), 1, "posted again although it is over");
+        board.post(vec![
+            ending(until + Duration::from_secs(600)),
+            delay("b", 1, "redis"),
+        ]);
+        assert_eq!(board.current().len(), 2);
     }
 }

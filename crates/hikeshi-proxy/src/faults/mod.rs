@@ -4,6 +4,7 @@
 //! Several may hit the same traffic: delays add, and an abort, a reset or a partition wins over them.
 
 use std::collections::BTreeSet;
+use std::time::SystemTime;
 
 use serde::{Deserialize, Serialize};
 
@@ -11,6 +12,7 @@ mod abort;
 pub mod bandwidth;
 mod board;
 pub mod delay;
+mod end;
 pub mod http_match;
 pub mod loss;
 pub mod patch;
@@ -32,6 +34,9 @@ pub use replace::Replace;
 pub struct Fault {
     /// Unique in the snapshot, e.g. `networkchaos/chirpy/slow-redis`.
     pub id: String,
+    /// When its time is up. The data plane takes it down then by itself, even if nobody tells it to.
+    #[serde(default)]
+    pub until: Option<SystemTime>,
     pub kind: FaultKind,
 }
 

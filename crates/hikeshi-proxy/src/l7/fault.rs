@@ -263,6 +263,7 @@ mod tests {
         };
         Fault {
             id: id.into(),
+            until: None,
             kind: FaultKind::Network(NetworkFault {
                 flows: vec![flow],
                 effect: NetworkEffect::Delay(Delay::fixed(Duration::from_secs(600))),

@@ -1,4 +1,4 @@
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use hikeshi_proxy::AppProtocol;
 use hikeshi_proxy::faults::{Bandwidth, Delay, Loss, NetworkEffect, Percent, PodSet};
@@ -166,6 +166,28 @@ async fn a_silent_control_loses_its_lease() {
     // The connection stays open, as that of a control that hangs does; this takes the lease's five seconds.
     round_trip(&mut stream, b"held until then").await;
     drop(world.client);
+}
+
+#[tokio::test]
+async fn a_fault_ends_when_its_time_is_up_although_control_lives_on() {
+    let mut world = echoing().await;
+    let mut stream = world.app.dial(SERVICE).await;
+    round_trip(&mut stream, b"before").await;
+    let until = SystemTime::now() + Duration::from_millis(500);
+    let mut cut = network("cut", &world.app, PodSet::Any, NetworkEffect::Partition);
+    cut.until = Some(until);
+    world.with_faults(vec![cut]).await;
+    let lease = async {
+        loop {
+            world.client.heartbeat().await.unwrap();
+            tokio::time::sleep(Duration::from_millis(200)).await;
+        }
+    };
+    tokio::select! {
+        _ = round_trip(&mut stream, b"held until then") => {}
+        () = lease => {}
+    }
+    assert!(SystemTime::now() >= until, "it ended early");
 }
 
 #[tokio::test]
