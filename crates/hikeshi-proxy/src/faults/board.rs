@@ -16,11 +16,17 @@ use crate::bell::{Bell, Watch};
 /// How often the clocks are looked at while a fault has an end: a machine that sleeps wakes nobody in time.
 const LOOK: Duration = Duration::from_secs(1);
 
-/// A fault with what it remembers: how many draws it made, and its senders' token buckets.
+/// A fault with what it remembers, which it keeps when others join or leave those whom it hits.
 #[derive(Debug)]
 pub(crate) struct ActiveFault {
     id: String,
     kind: FaultKind,
+    memory: Arc<Memory>,
+}
+
+/// How many draws a fault made, and its senders' token buckets.
+#[derive(Debug)]
+struct Memory {
     draws: AtomicU64,
     lengths: AtomicU64,
     /// Where in its distribution the last length lay: a float's bits.
@@ -31,40 +37,70 @@ pub(crate) struct ActiveFault {
 
 impl ActiveFault {
     fn new(spec: Fault) -> Self {
-        Self {
-            id: spec.id,
-            kind: spec.kind,
+        let memory = Memory {
             draws: AtomicU64::new(0),
             lengths: AtomicU64::new(0),
             last_place: AtomicU64::new(0.5f64.to_bits()),
             last_lost: AtomicBool::new(false),
             buckets: Mutex::new(HashMap::new()),
+        };
+        Self::remembering(spec, Arc::new(memory))
+    }
+
+    fn remembering(spec: Fault, memory: Arc<Memory>) -> Self {
+        Self {
+            id: spec.id,
+            kind: spec.kind,
+            memory,
         }
+    }
+
+    /// Whether they are one fault, perhaps before and after its selection changed.
+    pub fn is(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.memory, &other.memory)
     }
 
     /// The number of the next random choice.
     pub fn draw(&self) -> u64 {
-        self.draws.fetch_add(1, Ordering::Relaxed)
+        self.memory.draws.fetch_add(1, Ordering::Relaxed)
     }
 
     /// The number of the next delay; apart from [`Self::draw`], whose count must stay exact.
     pub fn draw_length(&self) -> u64 {
-        self.lengths.fetch_add(1, Ordering::Relaxed)
+        self.memory.lengths.fetch_add(1, Ordering::Relaxed)
     }
 
     /// The next length of a delay on packets.
     fn next_length(&self, delay: &Delay) -> Duration {
-        let last = f64::from_bits(self.last_place.load(Ordering::Relaxed));
+        let last = f64::from_bits(self.memory.last_place.load(Ordering::Relaxed));
         let (length, place) = delay.sample_after(self.draw_length(), last);
-        self.last_place.store(place.to_bits(), Ordering::Relaxed);
+        self.memory.last_place.store(place.to_bits(), Ordering::Relaxed);
         length
     }
 
     /// Whether the next packet is lost.
     fn next_lost(&self, loss: &Loss) -> bool {
-        let lost = loss.hits(self.draw(), self.last_lost.load(Ordering::Relaxed));
-        self.last_lost.store(lost, Ordering::Relaxed);
+        let lost = loss.hits(self.draw(), self.memory.last_lost.load(Ordering::Relaxed));
+        self.memory.last_lost.store(lost, Ordering::Relaxed);
         lost
+    }
+
+    /// What this fault asks of `bytes` that `sender` sent at `arrival`: it draws, or books the bytes.
+    fn ask(&self, sender: &Arc<str>, arrival: Instant, bytes: usize) -> Option<Asked> {
+        match &self.network()?.effect {
+            NetworkEffect::Delay(delay) => Some(Asked::Longer(self.next_length(delay))),
+            NetworkEffect::Loss(loss) if !loss.is_total() => {
+                Some(Asked::Longer(loss.stall(bytes, || self.next_lost(loss))))
+            }
+            NetworkEffect::Bandwidth(limit) => {
+                let buckets = self.memory.buckets.lock();
+                let mut buckets = buckets.unwrap_or_else(PoisonError::into_inner);
+                let bucket = buckets.entry(sender.clone()).or_insert(Bucket::NEW);
+                let passed = bucket.reserve(limit, arrival, bytes);
+                Some(Asked::Turn(passed.saturating_duration_since(arrival)))
+            }
+            _ => None,
+        }
     }
 
     pub fn http(&self) -> Option<&HttpFault> {
@@ -80,6 +116,21 @@ impl ActiveFault {
             FaultKind::Http(_) => None,
         }
     }
+}
+
+/// What one fault asked of one piece of bytes. It asks once, however often the other faults change meanwhile.
+#[derive(Debug)]
+pub(crate) struct Toll {
+    fault: Arc<Memory>,
+    asked: Asked,
+}
+
+#[derive(Debug, Clone, Copy)]
+enum Asked {
+    /// So much longer on the way.
+    Longer(Duration),
+    /// So long until the sender's card has sent it.
+    Turn(Duration),
 }
 
 /// The network faults on packets from one sender to one receiver.
@@ -99,34 +150,31 @@ impl Line {
         self.faults.is_empty()
     }
 
-    /// Whether both are made of the very same faults.
+    /// Whether both are made of the same faults.
     pub fn same(&self, other: &Self) -> bool {
-        self.faults.len() == other.faults.len()
-            && self
-                .faults
-                .iter()
-                .zip(&other.faults)
-                .all(|(a, b)| Arc::ptr_eq(a, b))
+        self.faults.len() == other.faults.len() && self.faults.iter().zip(&other.faults).all(|(a, b)| a.is(b))
     }
 
-    /// When bytes that arrived at `arrival` may go on.
-    pub fn due(&self, arrival: Instant, bytes: usize) -> Instant {
-        let (mut sent, mut extra) = (arrival, Duration::ZERO);
+    /// When bytes that arrived at `arrival` may go on. `tolls` is what was asked of them before.
+    pub fn due(&self, tolls: &mut Vec<Toll>, arrival: Instant, bytes: usize) -> Instant {
+        let of = |toll: &Toll, fault: &ActiveFault| Arc::ptr_eq(&toll.fault, &fault.memory);
+        tolls.retain(|toll| self.faults.iter().any(|fault| of(toll, fault)));
         for fault in &self.faults {
-            match fault.network().map(|network| &network.effect) {
-                Some(NetworkEffect::Delay(delay)) => extra += fault.next_length(delay),
-                Some(NetworkEffect::Loss(loss)) if !loss.is_total() => {
-                    extra += loss.stall(bytes, || fault.next_lost(loss))
-                }
-                Some(NetworkEffect::Bandwidth(limit)) => {
-                    let mut buckets = fault.buckets.lock().unwrap_or_else(PoisonError::into_inner);
-                    let bucket = buckets.entry(self.sender.clone()).or_insert(Bucket::NEW);
-                    sent = sent.max(bucket.reserve(limit, arrival, bytes));
-                }
-                _ => {}
+            if !tolls.iter().any(|toll| of(toll, fault))
+                && let Some(asked) = fault.ask(&self.sender, arrival, bytes)
+            {
+                let fault = fault.memory.clone();
+                tolls.push(Toll { fault, asked });
             }
         }
-        sent + extra
+        let (mut turn, mut longer) = (Duration::ZERO, Duration::ZERO);
+        for toll in tolls {
+            match toll.asked {
+                Asked::Turn(wait) => turn = turn.max(wait),
+                Asked::Longer(extra) => longer += extra,
+            }
+        }
+        arrival + turn + longer
     }
 
     /// The largest piece of bytes to schedule at once.
@@ -192,8 +240,8 @@ impl FaultBoard {
         self.ends.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Posts exactly these faults, but for those whose time is up. One that is posted already, unchanged, goes on with
-    /// what it remembers.
+    /// Posts exactly these faults, but for those whose time is up. One that is posted already and does the same goes
+    /// on with what it remembers, whoever has joined or left those whom it hits.
     pub fn post(&self, faults: Vec<Fault>) {
         let (mut ends, now, old) = (self.ends(), Now::read(), self.current());
         let end = |fault: &Fault| {
@@ -209,11 +257,12 @@ impl FaultBoard {
         let new = faults
             .into_iter()
             .filter(|spec| ends.get(&spec.id).is_none_or(|end| !end.left(now).is_zero()))
-            .map(|spec| {
-                let known = old
-                    .iter()
-                    .find(|active| active.id == spec.id && active.kind == spec.kind);
-                known.cloned().unwrap_or_else(|| Arc::new(ActiveFault::new(spec)))
+            .map(|spec| match old.iter().find(|active| active.id == spec.id) {
+                Some(active) if active.kind == spec.kind => active.clone(),
+                Some(active) if active.kind.does_as(&spec.kind) => {
+                    Arc::new(ActiveFault::remembering(spec, active.memory.clone()))
+                }
+                _ => Arc::new(ActiveFault::new(spec)),
             });
         self.swap(&old, new.collect());
         self.ends_changed.notify_one();
@@ -302,7 +351,7 @@ impl FaultBoard {
 mod tests {
     use std::time::SystemTime;
 
-    use super::super::{Flow, PodSet};
+    use super::super::{Flow, HttpAction, HttpMatch, HttpTarget, Percent, PodSet};
     use super::*;
 
     fn delay(id: &str, millis: u64, from: &str) -> Fault {
@@ -328,7 +377,7 @@ mod tests {
         let (redis, app): (Arc<str>, Arc<str>) = ("redis".into(), "app".into());
         let now = Instant::now();
         assert_eq!(
-            board.line(&redis, &app).due(now, 10),
+            board.line(&redis, &app).due(&mut Vec::new(), now, 10),
             now + Duration::from_millis(150)
         );
         assert!(board.line(&app, &redis).is_clear());
@@ -340,7 +389,7 @@ mod tests {
         board.post(vec![delay("a", 100, "redis")]);
         let line = board.line(&"redis".into(), &"app".into());
         let now = Instant::now();
-        let last = (0..10).map(|_| line.due(now, 10)).max();
+        let last = (0..10).map(|_| line.due(&mut Vec::new(), now, 10)).max();
         assert_eq!(last, Some(now + Duration::from_millis(100)));
     }
 
@@ -353,6 +402,70 @@ mod tests {
         assert_eq!(board.version(), 1);
         assert!(Arc::ptr_eq(&before[0], &board.current()[0]));
     }
+    #[test]
+    fn a_pod_that_joins_the_selection_does_not_restart_the_fault() {
+        let board = FaultBoard::new();
+        let of = |pods: &[&str], percent: Percent| Fault {
+            id: "a".into(),
+            until: None,
+            kind: FaultKind::Http(Box::new(HttpFault {
+                pods: PodSet::Pods(pods.iter().map(ToString::to_string).collect()),
+                sources: PodSet::Any,
+                port: None,
+                target: HttpTarget::Request,
+                matches: HttpMatch::default(),
+                percent,
+                action: HttpAction::default(),
+            })),
+        };
+        board.post(vec![of(&["web-0"], Percent::ALL)]);
+        let before = board.current()[0].clone();
+        assert_eq!((before.draw(), before.draw()), (0, 1));
+        board.post(vec![of(&["web-0", "web-1"], Percent::ALL)]);
+        let after = board.http("app", "web-1", 80).remove(0);
+        assert!(after.is(&before));
+        assert_eq!(after.draw(), 2, "the count begins anew");
+        assert_eq!(board.version(), 2, "connections must hear of it");
+        let half = Percent {
+            ppm: 500_000,
+            seed: 0,
+        };
+        board.post(vec![of(&["web-0", "web-1"], half)]);
+        assert!(!board.current()[0].is(&before), "it does something else now");
+    }
+
+    #[test]
+    fn what_waits_pays_every_fault_once() {
+        let thin = Fault {
+            id: "thin".into(),
+            until: None,
+            kind: FaultKind::Network(NetworkFault {
+                flows: vec![Flow {
+                    from: PodSet::Any,
+                    to: PodSet::Any,
+                }],
+                effect: NetworkEffect::Bandwidth(Bandwidth {
+                    rate: 1_000,
+                    burst: 0,
+                    queue: None,
+                }),
+            }),
+        };
+        let (board, now, mut tolls) = (FaultBoard::new(), Instant::now(), Vec::new());
+        let (redis, app): (Arc<str>, Arc<str>) = ("redis".into(), "app".into());
+        let second = Duration::from_secs(1);
+        for _ in 0..3 {
+            board.post(vec![thin.clone()]);
+            let due = board.line(&redis, &app).due(&mut tolls, now, 1_000);
+            assert_eq!(due, now + second);
+            board.post(vec![thin.clone(), delay("a", 500, "redis")]);
+            let due = board.line(&redis, &app).due(&mut tolls, now, 1_000);
+            assert_eq!(due, now + second + second / 2);
+        }
+        let next = board.line(&redis, &app).due(&mut Vec::new(), now, 1_000);
+        assert_eq!(next, now + 2 * second + second / 2, "booked more than once");
+    }
+
     #[tokio::test]
     async fn what_is_over_is_taken_down_and_stays_down_until_its_end_moves() {
         let board = FaultBoard::new();

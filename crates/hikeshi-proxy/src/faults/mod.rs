@@ -21,7 +21,7 @@ pub mod replace;
 
 pub(crate) use abort::Aborted;
 pub use bandwidth::Bandwidth;
-pub(crate) use board::{ActiveFault, FaultBoard, Line};
+pub(crate) use board::{ActiveFault, FaultBoard, Line, Toll};
 pub use delay::Delay;
 pub use http_match::HttpMatch;
 pub use loss::Loss;
@@ -29,7 +29,8 @@ pub use patch::Patch;
 pub use percent::Percent;
 pub use replace::Replace;
 
-/// A fault in force. The same id with the same content in the next snapshot goes on undisturbed.
+/// A fault in force. The same id that does the same in the next snapshot goes on undisturbed, whoever joins or leaves
+/// those whom it hits.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Fault {
     /// Unique in the snapshot, e.g. `networkchaos/chirpy/slow-redis`.
@@ -45,6 +46,32 @@ pub struct Fault {
 pub enum FaultKind {
     Network(NetworkFault),
     Http(Box<HttpFault>),
+}
+
+impl FaultKind {
+    /// Whether both do the same, whomever they do it to.
+    fn does_as(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Network(one), Self::Network(other)) => one.effect == other.effect,
+            (Self::Http(one), Self::Http(other)) => {
+                let HttpFault {
+                    pods: _,
+                    sources: _,
+                    port,
+                    target,
+                    matches,
+                    percent,
+                    action,
+                } = &**one;
+                *port == other.port
+                    && *target == other.target
+                    && *matches == other.matches
+                    && *percent == other.percent
+                    && *action == other.action
+            }
+            _ => false,
+        }
+    }
 }
 
 /// A set of pods by uid.
@@ -125,6 +152,13 @@ pub struct HttpAction {
     pub delay: Option<Delay>,
     pub replace: Option<Replace>,
     pub patch: Option<Patch>,
+}
+
+impl HttpAction {
+    /// Whether the message's own bytes change.
+    pub(crate) fn edits(&self) -> bool {
+        self.replace.is_some() || self.patch.is_some()
+    }
 }
 
 impl Fault {
