@@ -206,8 +206,9 @@ impl Agent {
         let told = timeout(TELLING, telling).await.unwrap_or(false);
         for experiment in &experiments {
             let outcome = outcome(experiment, &applied);
+            let reach = chaos::Reach::of(experiment.kind, &experiment.object, &links);
             let of = |record: &serde_json::Value| match &outcome {
-                Outcome::InForce if chaos::pod_of(record, &links).is_none() => Outcome::Lifted,
+                Outcome::InForce => reach.outcome(record),
                 outcome => outcome.clone(),
             };
             if let Some(patch) = status::patch(&experiment.object, of, Timestamp::now()) {
