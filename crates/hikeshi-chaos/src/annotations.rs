@@ -8,7 +8,7 @@
 //! | `hikeshi.dev/delay-jitter` | HTTPChaos | the delay is uniform within plus and minus this, `"50ms"` |
 //! | `hikeshi.dev/delay-quantiles` | HTTPChaos | the delay's distribution, `"p50=80ms,p99=1s"`: straight lines between, flat outside |
 //! | `hikeshi.dev/delay-to-total` | HTTPChaos | `"true"`: answers are held until the whole exchange has taken the delay |
-//! | `hikeshi.dev/seed` | HTTPChaos, NetworkChaos | whole number that places the random choices; else the object's name does |
+//! | `hikeshi.dev/seed` | HTTPChaos, NetworkChaos | whole number that, with the object's name (or its Schedule's), places the random choices; else the name alone does |
 //!
 //! A Schedule takes those of its type and hands them on. What an experiment is to prove (`hikeshi.dev/hypothesis`,
 //! `hikeshi.dev/guard`, and what control notes beside them) is `hikeshi-experiment`'s, and may stand on every kind.

@@ -175,7 +175,13 @@ fn values(check: &mut Check, at: &str, spec: &Spec) {
             );
             check.add(format!("{at}.{name}"), words);
         }
-        if there && spec.action != action && spec.action != Action::Netem {
+        // As in Chaos Mesh, parts of netem may stand together under the name of any of them.
+        let fits = match spec.action {
+            Action::Netem => true,
+            Action::Delay | Action::Loss | Action::Corrupt => action != Action::Bandwidth,
+            _ => spec.action == action,
+        };
+        if there && !fits {
             let words = Words::new(
                 "この action では使われません。組み合わせるなら action を netem にしてください",
                 "is not read with this action; netem combines them",
@@ -235,6 +241,7 @@ mod tests {
             json!({"action": "loss", "loss": {"loss": "5", "correlation": "10"}}),
             json!({"action": "corrupt", "corrupt": {"corrupt": "5"}}),
             json!({"action": "netem", "delay": {"latency": "1ms"}, "loss": {"loss": "1"}}),
+            json!({"action": "delay", "delay": {"latency": "1ms"}, "loss": {"loss": "1"}, "corrupt": {"corrupt": "1"}}),
             json!({"action": "bandwidth", "bandwidth": {"rate": "1mbps", "limit": 20971520, "buffer": 10000,
                 "peakrate": 2000000, "minburst": 1500}}),
         ] {
@@ -272,6 +279,20 @@ mod tests {
                 "spec.loss.loss: ",
             ),
             (json!({"action": "break"}), "spec.action: "),
+            (
+                json!({"action": "partition", "delay": {"latency": "1ms"}}),
+                "spec.delay: is not read with this action",
+            ),
+            (
+                json!({"action": "bandwidth", "bandwidth": {"rate": "1bps", "limit": 1, "buffer": 1},
+                    "loss": {"loss": "1"}}),
+                "spec.loss: is not read with this action",
+            ),
+            (
+                json!({"action": "delay", "delay": {"latency": "1ms"},
+                    "bandwidth": {"rate": "1bps", "limit": 1, "buffer": 1}}),
+                "spec.bandwidth: is not read with this action",
+            ),
             (
                 json!({"action": "bandwidth", "bandwidth": {"rate": "0bps", "limit": 1, "buffer": 1}}),
                 "bandwidth.rate",

@@ -236,11 +236,13 @@ fn network(spec: &Value) -> (String, String) {
         }
     };
     let parts: Vec<(String, String)> = match spec["action"].as_str() {
-        Some("netem") => ["delay", "loss", "corrupt", "duplicate", "bandwidth", "rate"]
-            .into_iter()
-            .filter(|name| spec[*name].is_object())
-            .map(part)
-            .collect(),
+        Some(action @ ("netem" | "delay" | "loss" | "corrupt" | "duplicate")) => {
+            ["delay", "loss", "corrupt", "duplicate", "bandwidth", "rate"]
+                .into_iter()
+                .filter(|name| *name == action || spec[*name].is_object())
+                .map(part)
+                .collect()
+        }
         action => vec![part(action.unwrap_or_default())],
     };
     let (ja, en): (Vec<_>, Vec<_>) = parts.into_iter().unzip();
@@ -320,6 +322,10 @@ mod tests {
             effect(&cut, &BlastRadius::default()).en,
             "Traffic is cut both ways, on no pod at present until it is stopped."
         );
+        let slow = json!({"kind": "NetworkChaos", "spec": {"action": "delay", "delay": {"latency": "1s"},
+            "loss": {"loss": "5"}}});
+        let text = effect(&slow, &blast).en;
+        assert!(text.contains("1s") && text.contains("5 % of traffic"), "{text}");
         let kill = json!({"kind": "PodChaos", "spec": {"action": "pod-kill"}});
         assert!(
             effect(&kill, &blast)

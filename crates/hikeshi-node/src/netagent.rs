@@ -12,6 +12,7 @@ mod network_chaos;
 pub(crate) mod status;
 pub(crate) mod stores;
 mod world;
+mod writes;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;

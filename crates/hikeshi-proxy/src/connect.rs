@@ -109,6 +109,7 @@ fn bind_without_port(socket: &OwnedFd) -> io::Result<()> {
 /// SYN out, SYN-ACK back: a new connection takes a round trip of the faults' delay, and none through a partition.
 async fn handshake(board: &FaultBoard, edge: &Edge) -> io::Result<()> {
     let begun = Instant::now();
+    let (mut there, mut here) = (Vec::new(), Vec::new());
     loop {
         let changed = board.change();
         let out = board.line(&edge.source.uid, &edge.destination.uid);
@@ -131,7 +132,8 @@ async fn handshake(board: &FaultBoard, edge: &Edge) -> io::Result<()> {
             }
             continue;
         }
-        let established = back.due(out.due(begun, 0), 0);
+        let arrived = out.due(&mut there, begun, 0);
+        let established = back.due(&mut here, arrived, 0);
         tokio::select! {
             () = exact_sleep_until(established) => return Ok(()),
             () = changed => {}

@@ -3,7 +3,8 @@
 //! Control describes the whole world in one [`Snapshot`] and sends it with [`DataplaneClient`]; the data plane
 //! ([`dataplane_main`], a process of its own) makes it so, and says in [`Applied`] what it could not do. It forwards
 //! with the last snapshot for as long as it lives. Faults live only as long as control does: when the connection that
-//! brought them closes, or is silent for [`protocol::LEASE`], all of them are lifted at once.
+//! brought them closes, or is silent for [`protocol::LEASE`], all of them are lifted at once. One with an end of its own
+//! ([`faults::Fault::until`]) is taken down then, whatever control does.
 //!
 //! A connection's path: `listener` accepts it inside the source pod's namespace -> `l4` (bytes) or `l7` (HTTP)
 //! chooses a backend -> `connect` opens a socket inside the destination's namespace -> [`wire`] carries the bytes and

@@ -94,6 +94,8 @@ async fn serve(listener: UnixListener, plane: Plane) -> std::convert::Infallible
         plane: Mutex::new(plane),
         holder: AtomicU64::new(0),
     });
+    let board = control.shared.board.clone();
+    tokio::spawn(async move { board.watch_ends().await });
     let mut number = 0;
     loop {
         match listener.accept().await {

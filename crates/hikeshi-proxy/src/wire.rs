@@ -2,7 +2,8 @@
 //!
 //! With no fault on its edge the wire is the stream itself. Otherwise bytes wait in a lane per direction, each chunk with
 //! the time of its arrival and the time it is due; so ten chunks delayed by 100 ms arrive after 100 ms, not after a
-//! second. When the faults change, waiting chunks are scheduled anew from their own arrival: a lifted fault lets them go.
+//! second. When the faults change, waiting chunks are scheduled anew from their own arrival: a lifted fault lets them go,
+//! and one that stays asks nothing of them again.
 
 use std::collections::VecDeque;
 use std::io::{self, IoSlice};
@@ -17,7 +18,7 @@ use tokio::time::Instant;
 
 use crate::bell::Watch;
 use crate::connect::Edge;
-use crate::faults::{FaultBoard, Line};
+use crate::faults::{FaultBoard, Line, Toll};
 use crate::metrics::EdgeMetrics;
 use crate::socket::Direct;
 use crate::timer::{ExactSleep, exact_sleep_until};
@@ -27,6 +28,7 @@ use crate::timer::{ExactSleep, exact_sleep_until};
 struct Chunk {
     data: Bytes,
     arrival: Instant,
+    tolls: Vec<Toll>,
     due: Instant,
 }
 
@@ -46,18 +48,24 @@ impl Lane {
 
     fn push(&mut self, data: Bytes) {
         let arrival = Instant::now();
-        let due = self.line.due(arrival, data.len());
+        let mut tolls = Vec::new();
+        let due = self.line.due(&mut tolls, arrival, data.len());
         // TCP keeps the order: a chunk never overtakes the one before it.
         let due = self.queue.back().map_or(due, |last| due.max(last.due));
         self.waiting += data.len();
-        self.queue.push_back(Chunk { data, arrival, due });
+        self.queue.push_back(Chunk {
+            data,
+            arrival,
+            tolls,
+            due,
+        });
     }
 
     fn reschedule(&mut self, line: Line) {
         self.line = line;
         let mut earliest = None;
         for chunk in &mut self.queue {
-            let due = self.line.due(chunk.arrival, chunk.data.len());
+            let due = self.line.due(&mut chunk.tolls, chunk.arrival, chunk.data.len());
             chunk.due = earliest.map_or(due, |last: Instant| due.max(last));
             earliest = Some(chunk.due);
         }

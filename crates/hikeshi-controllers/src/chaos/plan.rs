@@ -18,6 +18,9 @@ use super::selector;
 use crate::object::{annotation, created, name_of};
 use crate::runtime::EventType;
 
+/// The selector keys of the records.
+const SELECTED: &str = ".";
+const TARGET: &str = ".Target";
 /// Held by every experiment until all that it did is undone.
 const FINALIZER: &str = "chaos-mesh/records";
 
@@ -167,8 +170,15 @@ pub(super) fn plan(observed: &Observed<'_>) -> Plan {
         .and_then(Value::as_array)
         .cloned()
         .unwrap_or_default();
-    let selected = !kept.is_empty();
-    let nobody = if selected { "" } else { "no pod is selected" };
+    let has = |key: &str| kept.iter().any(|record| text(record, "selectorKey") == key);
+    let nobody = if !has(SELECTED) {
+        "no pod is selected"
+    } else if spec.get("target").is_some_and(Value::is_object) && !has(TARGET) {
+        "spec.target selects no pod"
+    } else {
+        ""
+    };
+    let selected = nobody.is_empty();
     set_condition(&mut conditions, "Selected", selected, nobody);
     set_condition(&mut conditions, "Paused", paused, "");
     let refusal = problems.join("; ");
@@ -205,7 +215,7 @@ pub(super) fn plan(observed: &Observed<'_>) -> Plan {
     }
     if run && !selected && was != Some(desired) {
         plan.events
-            .push((EventType::Warning, "Failed", "no pod is selected".to_owned()));
+            .push((EventType::Warning, "Failed", nobody.to_owned()));
     }
     if expired && was == Some("Run") {
         plan.events.push((
@@ -246,7 +256,7 @@ fn resolve(observed: &Observed<'_>, spec: &Value, manner: Manner, known: &[Value
         .collect();
     let mut found = Vec::new();
     let target = spec.get("target").filter(|target| target.is_object());
-    for (key, part) in [(".", Some(spec)), (".Target", target)] {
+    for (key, part) in [(SELECTED, Some(spec)), (TARGET, target)] {
         let Some(part) = part else { continue };
         let mine: Vec<&Value> = known.iter().filter(|r| text(r, "selectorKey") == key).collect();
         let mut kept: Vec<String> = mine.iter().map(|r| pod_id(text(r, "id"))).collect();

@@ -67,6 +67,32 @@ fn every_slip_is_named_with_its_place_and_what_was_meant() {
 }
 
 #[test]
+fn parts_of_netem_stand_beside_each_other_and_nothing_beside_a_partition() {
+    let of = |action: &str| {
+        format!(
+            "kind: NetworkChaos
+apiVersion: chaos-mesh.org/v1alpha1
+metadata:
+  name: slow
+spec:
+  selector: {{labelSelectors: {{app: web}}}}
+  mode: all
+  action: {action}
+  delay: {{latency: 10ms}}
+  loss: {{loss: '5'}}
+"
+        )
+    };
+    assert_eq!(told(&of("delay")), [""; 0]);
+    let problems = told(&of("partition"));
+    assert_eq!(problems.len(), 2, "{problems:?}");
+    assert!(
+        problems[1].contains("spec.loss: is not read with this action"),
+        "{problems:?}"
+    );
+}
+
+#[test]
 fn annotations_are_read_and_unknown_ones_refused() {
     let text = TALK.replace(
         "  name: http-delay\n",

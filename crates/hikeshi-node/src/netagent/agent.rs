@@ -1,29 +1,34 @@
 //! Keeps the data plane told and the experiments' statuses true.
 
 use std::collections::HashMap;
+use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
 use hikeshi_proxy::faults::Fault;
+use hikeshi_proxy::protocol::LEASE;
 use hikeshi_proxy::{Applied, ClientError, DataplaneClient, HostListener, IngressRule, Snapshot};
 use jiff::Timestamp;
-use kube::api::{Api, DynamicObject, Patch, PatchParams};
-use kube::{Client, ResourceExt};
+use kube::Client;
+use kube::api::DynamicObject;
 use tokio::sync::Notify;
-use tokio::task::JoinHandle;
-use tokio::time::{Instant, sleep, sleep_until, timeout};
+use tokio::time::{Instant, MissedTickBehavior, sleep, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 
 use super::chaos::{self, Kind};
 use super::status::{self, Outcome};
-use super::stores::{Stores, resource};
+use super::stores::Stores;
+use super::writes::Writes;
 use super::{HostListenerSpec, METRICS, NetAgentConfig, entrance, ingress, world};
 
 /// Changes come in swarms (a pod, its endpoint, its status): wait for the rest of a swarm.
 const DEBOUNCE: Duration = Duration::from_millis(20);
-const HEARTBEAT: Duration = Duration::from_secs(1);
-/// Longer than any apply takes, which a heartbeat waits behind.
+/// The lease on the faults is renewed this often, and what ends by the clock is looked for.
+const BEAT: Duration = Duration::from_secs(1);
+/// Longer than any apply takes.
 const UNRESPONSIVE: Duration = Duration::from_secs(15);
+/// Most that telling the Ingresses may hold up the agent's other work: well within the lease.
+const TELLING: Duration = Duration::from_secs(2);
 /// After something failed, and while a pod's init does not answer.
 const RETRY: Duration = Duration::from_millis(300);
 
@@ -33,50 +38,49 @@ pub(super) struct Agent {
     version: u64,
     dataplane: Option<Dataplane>,
     told: entrance::Told,
+    writes: Writes,
 }
 
 /// A connection that holds the lease on the faults.
 struct Dataplane {
-    client: Arc<DataplaneClient>,
-    heart: JoinHandle<()>,
-    lost: CancellationToken,
+    client: DataplaneClient,
+    beaten: Instant,
     /// The last snapshot that was applied without a problem.
     settled: Option<Snapshot>,
     applied: Applied,
 }
 
-impl Drop for Dataplane {
-    fn drop(&mut self) {
-        self.heart.abort();
-    }
-}
-
 impl Dataplane {
     async fn connect(config: &NetAgentConfig) -> Result<Self, ClientError> {
-        let client = Arc::new(DataplaneClient::connect(&config.dataplane_dir).await?);
-        let (beating, lost) = (client.clone(), CancellationToken::new());
-        let on_loss = lost.clone();
-        // Apart from the agent's other work: a slow API must not cost the lease.
-        let heart = tokio::spawn(async move {
-            let mut beat = tokio::time::interval(HEARTBEAT);
-            loop {
-                beat.tick().await;
-                match timeout(UNRESPONSIVE, beating.heartbeat()).await {
-                    Ok(Ok(())) => continue,
-                    Ok(Err(error)) => tracing::warn!(%error, "the data plane is lost"),
-                    Err(_elapsed) => tracing::warn!("the data plane does not answer"),
-                }
-                on_loss.cancel();
-                return;
-            }
-        });
         Ok(Self {
-            client,
-            heart,
-            lost,
+            client: DataplaneClient::connect(&config.dataplane_dir).await?,
+            beaten: Instant::now(),
             settled: None,
             applied: Applied::default(),
         })
+    }
+
+    /// Renews the lease when it is time to. Whether the data plane is still there.
+    async fn beat(&mut self) -> bool {
+        if self.beaten.elapsed() < BEAT {
+            return true;
+        }
+        match timeout(LEASE, self.client.heartbeat()).await {
+            Ok(Ok(())) => {
+                self.beaten = Instant::now();
+                return true;
+            }
+            Ok(Err(error)) => tracing::warn!(%error, "the data plane is lost"),
+            Err(_elapsed) => tracing::warn!("the data plane does not answer"),
+        }
+        false
+    }
+
+    async fn apply(&mut self, snapshot: Snapshot) -> Result<(), ClientError> {
+        self.applied = timeout(UNRESPONSIVE, self.client.apply(snapshot))
+            .await
+            .map_err(|_| io::Error::from(io::ErrorKind::TimedOut))??;
+        Ok(())
     }
 }
 
@@ -95,6 +99,7 @@ impl Agent {
             version: 0,
             dataplane: None,
             told: entrance::Told::default(),
+            writes: Writes::default(),
         }
     }
 
@@ -105,18 +110,35 @@ impl Agent {
             if !stores.complete().await {
                 return;
             }
-            let mut again = Some(Instant::now());
+            // The heart beats in this loop and nowhere else: should it stop, the faults end.
+            let mut beat = tokio::time::interval(BEAT);
+            beat.set_missed_tick_behavior(MissedTickBehavior::Delay);
+            let (mut again, mut end) = (Some(Instant::now()), None);
             loop {
-                let lost = self.dataplane.as_ref().map(|dataplane| dataplane.lost.clone());
-                tokio::select! {
-                    () = changed.notified() => sleep(DEBOUNCE).await,
-                    () = maybe(lost.as_ref().map(CancellationToken::cancelled)) => self.dataplane = None,
-                    () = maybe(again.map(sleep_until)) => {}
+                let mut due = tokio::select! {
+                    () = changed.notified() => {
+                        sleep(DEBOUNCE).await;
+                        true
+                    }
+                    () = maybe(again.map(sleep_until)) => true,
+                    failed = self.writes.ended() => {
+                        again = again.or(failed.then(|| Instant::now() + RETRY));
+                        false
+                    }
+                    _ = beat.tick() => false,
+                };
+                if let Some(dataplane) = &mut self.dataplane
+                    && !dataplane.beat().await
+                {
+                    self.dataplane = None;
+                    due = true;
                 }
                 let now = Timestamp::now();
-                let retry = self.sync(&stores, now).await.err();
-                let retry = retry.map(|_| Instant::now() + RETRY);
-                again = retry.into_iter().chain(next_end(&stores, now)).min();
+                if due || end.is_some_and(|end| end <= now) {
+                    let failed = self.sync(&stores, now).await.is_err();
+                    again = failed.then(|| Instant::now() + RETRY);
+                    end = next_end(&stores, now);
+                }
             }
         };
         tokio::select! {
@@ -155,13 +177,10 @@ impl Agent {
             self.version += 1;
             let settled = snapshot.clone();
             snapshot.version = self.version;
-            match dataplane.client.apply(snapshot).await {
-                Ok(applied) => dataplane.applied = applied,
-                Err(error) => {
-                    tracing::warn!(%error, "a snapshot was not applied");
-                    self.dataplane = None;
-                    return Err(Again);
-                }
+            if let Err(error) = dataplane.apply(snapshot).await {
+                tracing::warn!(%error, "a snapshot was not applied");
+                self.dataplane = None;
+                return Err(Again);
             }
             for problem in &dataplane.applied.problems {
                 tracing::debug!(
@@ -183,18 +202,21 @@ impl Agent {
         self.tell_bound(&applied);
         let entrance = self.config.host_listeners.iter().find(|spec| spec.is_ingress());
         let bound = entrance.and_then(|spec| applied.bound.get(&spec.name).copied());
-        let mut written = self.told.tell(&self.client, &translated, bound).await;
+        let telling = self.told.tell(&self.client, &translated, bound);
+        let told = timeout(TELLING, telling).await.unwrap_or(false);
         for experiment in &experiments {
             let outcome = outcome(experiment, &applied);
+            let reach = chaos::Reach::of(experiment.kind, &experiment.object, &links);
             let of = |record: &serde_json::Value| match &outcome {
-                Outcome::InForce if chaos::pod_of(record, &links).is_none() => Outcome::Lifted,
+                Outcome::InForce => reach.outcome(record),
                 outcome => outcome.clone(),
             };
             if let Some(patch) = status::patch(&experiment.object, of, Timestamp::now()) {
-                written &= self.write_status(experiment, &patch).await;
+                self.writes
+                    .begin(&self.client, experiment.kind, &experiment.object, patch);
             }
         }
-        if unsettled || !written { Err(Again) } else { Ok(()) }
+        if unsettled || !told { Err(Again) } else { Ok(()) }
     }
 
     /// The world as the stores have it. Its version stays 0, so that equal worlds are equal.
@@ -262,27 +284,6 @@ impl Agent {
             differs
         });
     }
-
-    /// Whether it need not be tried again. After a conflict the newer object comes by the watch anyway.
-    async fn write_status(&self, experiment: &Experiment, patch: &serde_json::Value) -> bool {
-        let (namespace, name) = (
-            experiment.object.namespace().unwrap_or_default(),
-            experiment.object.name_any(),
-        );
-        let api: Api<DynamicObject> =
-            Api::namespaced_with(self.client.clone(), &namespace, &resource(experiment.kind));
-        match api
-            .patch_status(&name, &PatchParams::default(), &Patch::Merge(patch))
-            .await
-        {
-            Ok(_) => true,
-            Err(kube::Error::Api(status)) if matches!(status.code, 404 | 409) => true,
-            Err(error) => {
-                tracing::warn!(%error, namespace, name, "an experiment's status was not written");
-                false
-            }
-        }
-    }
 }
 
 /// Asks for another pass soon.
@@ -290,14 +291,12 @@ struct Again;
 
 /// When the first experiment that ran at `now` ends by itself. The watch does not tell of it before the controller has
 /// written it down.
-fn next_end(stores: &Stores, now: Timestamp) -> Option<Instant> {
+fn next_end(stores: &Stores, now: Timestamp) -> Option<Timestamp> {
     let running = stores.experiments().into_iter();
-    let ends = running
+    running
         .filter(|(_, object)| chaos::should_run(object, now))
-        .filter_map(|(_, object)| chaos::end(&object));
-    let left = ends.min()?.duration_since(Timestamp::now());
-    // What is over already is negative: at once.
-    Some(Instant::now() + Duration::try_from(left).unwrap_or_default())
+        .filter_map(|(_, object)| chaos::end(&object))
+        .min()
 }
 
 async fn maybe(wait: Option<impl Future<Output = ()>>) {

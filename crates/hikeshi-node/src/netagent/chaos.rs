@@ -1,6 +1,7 @@
 //! What HTTPChaos and NetworkChaos objects have in common.
 
 use std::collections::BTreeSet;
+use std::time::SystemTime;
 
 use hikeshi_chaos::annotations::{self, Extensions};
 use hikeshi_chaos::{quantity, status};
@@ -11,6 +12,7 @@ use kube::ResourceExt;
 use kube::api::DynamicObject;
 use serde_json::{Value, json};
 
+use super::status::Outcome;
 use super::{http_chaos, network_chaos};
 
 /// The selector keys of `containerRecords`.
@@ -88,6 +90,49 @@ impl<'a> Selection<'a> {
             target: has_target.then(|| with_key(TARGET)),
         }
     }
+
+    /// Whether there is anybody at both ends.
+    fn is_complete(&self) -> bool {
+        !self.selected.is_empty() && self.target.as_ref().is_none_or(|target| !target.is_empty())
+    }
+}
+
+/// Which of an experiment's records it can hit.
+pub(super) struct Reach<'a> {
+    pods: &'a [PodLink],
+    /// `None`: none of them, for one end is nobody.
+    port: Option<ReachedPort>,
+}
+
+enum ReachedPort {
+    Any,
+    Http(u16),
+}
+
+impl<'a> Reach<'a> {
+    pub fn of(kind: Kind, object: &DynamicObject, pods: &'a [PodLink]) -> Self {
+        let port = object.data["spec"]["port"].as_u64();
+        let port = match (kind, port.and_then(|port| u16::try_from(port).ok())) {
+            (Kind::Http, Some(port)) => ReachedPort::Http(port),
+            _ => ReachedPort::Any,
+        };
+        Self {
+            pods,
+            port: Selection::of(object, pods).is_complete().then_some(port),
+        }
+    }
+
+    /// What became of a record of an experiment whose faults are in force.
+    pub fn outcome(&self, record: &Value) -> Outcome {
+        let (Some(port), Some(pod)) = (&self.port, pod_of(record, self.pods)) else {
+            return Outcome::Lifted;
+        };
+        let refusal = match port {
+            ReachedPort::Any => None,
+            ReachedPort::Http(port) => http_chaos::refusal(*port, pod),
+        };
+        refusal.map_or(Outcome::InForce, Outcome::Refused)
+    }
 }
 
 pub(super) fn pod_set(pods: &[&PodLink]) -> PodSet {
@@ -97,9 +142,18 @@ pub(super) fn pod_set(pods: &[&PodLink]) -> PodSet {
 /// What every fault of an object is made from.
 pub(super) struct Context<'a> {
     pub id: String,
-    pub seed: u64,
+    /// What every seed is made from besides the part's name.
+    seeded_by: String,
     pub extensions: Extensions,
     pub selection: Selection<'a>,
+}
+
+impl Context<'_> {
+    /// The seed of one part's random choices: no two parts and no two experiments choose alike, not even with the same
+    /// annotation.
+    pub fn seed(&self, part: &str) -> u64 {
+        fnv(&format!("{}/{part}", self.seeded_by))
+    }
 }
 
 /// The faults of an experiment that should run, or what of its spec cannot be honoured.
@@ -120,19 +174,33 @@ pub(super) fn compile(kind: Kind, object: &DynamicObject, pods: &[PodLink]) -> R
     }
     let extensions = annotations::read(annotations)?;
     let context = Context {
-        seed: extensions.seed.unwrap_or_else(|| fnv(&id)),
+        seeded_by: seeded_by(kind, object, extensions.seed, &id),
         extensions,
         selection: Selection::of(object, pods),
         id,
     };
-    let faults = match kind {
+    let mut faults = match kind {
         Kind::Http => vec![http_chaos::compile(spec, &context)?],
         Kind::Network => network_chaos::compile(spec, &context)?,
     };
-    for fault in &faults {
+    let until = end(object).map(SystemTime::from);
+    for fault in &mut faults {
+        fault.until = until;
         fault.validate()?;
     }
     Ok(faults)
+}
+
+/// A seed that is given is there to be replayed: what a Schedule makes has another name each time, and chooses alike.
+fn seeded_by(kind: Kind, object: &DynamicObject, seed: Option<u64>, id: &str) -> String {
+    let Some(seed) = seed else {
+        return id.to_owned();
+    };
+    let mut owners = object.owner_references().iter();
+    let schedule = owners.find(|owner| owner.kind == "Schedule");
+    let name = schedule.map_or_else(|| object.name_any(), |owner| owner.name.clone());
+    let namespace = object.namespace().unwrap_or_default();
+    format!("{seed}/{}/{namespace}/{name}", kind.plural())
 }
 
 /// FNV-1a: the same name has the same seed on every machine and in every version.
@@ -224,6 +292,37 @@ pub(super) mod tests {
         assert!(
             !should_run(&object, at("2026-01-02T00:00:00Z")),
             "nobody has renewed its lease"
+        );
+    }
+    #[test]
+    fn a_record_is_hit_only_where_something_can_be() {
+        let pods = pods();
+        let outcomes = |object: &DynamicObject, kind| -> Vec<Outcome> {
+            let reach = Reach::of(kind, object, &pods);
+            let records = status::records(&object.data["status"]).iter();
+            records.map(|record| reach.outcome(record)).collect()
+        };
+        let spec = json!({"action": "partition", "target": {"mode": "all", "selector": {}}});
+        let nobody = experiment(Kind::Network, spec.clone(), &["redis-0"], &[]);
+        assert_eq!(outcomes(&nobody, Kind::Network), [Outcome::Lifted]);
+        let gone = experiment(Kind::Network, spec.clone(), &["redis-0"], &["gone"]);
+        assert_eq!(outcomes(&gone, Kind::Network), [Outcome::Lifted, Outcome::Lifted]);
+        let both = experiment(Kind::Network, spec, &["redis-0"], &["web-0"]);
+        assert_eq!(
+            outcomes(&both, Kind::Network),
+            [Outcome::InForce, Outcome::InForce]
+        );
+
+        let spec = json!({"target": "Request", "port": 8080, "abort": true});
+        let mixed = experiment(Kind::Http, spec, &["web-0", "redis-0"], &[]);
+        let found = outcomes(&mixed, Kind::Http);
+        assert_eq!(found[0], Outcome::InForce);
+        let Outcome::Refused(message) = &found[1] else {
+            panic!("{found:?}")
+        };
+        assert!(
+            message.contains("spec.port: 8080 is no HTTP port of chirpy/redis-0"),
+            "{message}"
         );
     }
 }

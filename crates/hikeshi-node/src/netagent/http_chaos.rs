@@ -3,12 +3,12 @@
 use hikeshi_chaos::annotations::{Extensions, JITTER, QUANTILES, TO_TOTAL};
 use hikeshi_chaos::http::{self, Spec, Target};
 use hikeshi_chaos::quantity;
-use hikeshi_proxy::AppProtocol;
 use hikeshi_proxy::faults::delay::DelayLength;
 use hikeshi_proxy::faults::percent::WHOLE;
 use hikeshi_proxy::faults::{
     Delay, Fault, FaultKind, HttpAction, HttpFault, HttpMatch, HttpTarget, Patch, Percent, PodSet, Replace,
 };
+use hikeshi_proxy::{AppProtocol, PodLink};
 use serde_json::Value;
 
 use super::chaos::{Context, pod_set};
@@ -18,7 +18,7 @@ pub(super) fn compile(spec: &Value, context: &Context<'_>) -> Result<Fault, Stri
     check_port(spec.port, context)?;
     let action = HttpAction {
         abort: spec.abort.unwrap_or(false),
-        delay: delay(&spec, &context.extensions, context.seed)?,
+        delay: delay(&spec, &context.extensions, context.seed("delay"))?,
         replace: spec.replace.as_ref().map(replace).transpose()?,
         patch: spec.patch.as_ref().map(patch).transpose()?,
     };
@@ -41,12 +41,13 @@ pub(super) fn compile(spec: &Value, context: &Context<'_>) -> Result<Fault, Stri
         },
         percent: Percent {
             ppm: context.extensions.ppm.unwrap_or(WHOLE),
-            seed: context.seed,
+            seed: context.seed("percent"),
         },
         action,
     };
     Ok(Fault {
         id: context.id.clone(),
+        until: None,
         kind: FaultKind::Http(Box::new(http)),
     })
 }
@@ -54,17 +55,27 @@ pub(super) fn compile(spec: &Value, context: &Context<'_>) -> Result<Fault, Stri
 /// A fault on a port whose bytes are not read as HTTP would never hit anything.
 fn check_port(port: u16, context: &Context<'_>) -> Result<(), String> {
     let selected = &context.selection.selected;
-    let any = selected.iter().any(|pod| {
-        pod.ports
-            .iter()
-            .any(|p| p.port == port && p.protocol_hint == AppProtocol::Http)
-    });
-    if any || selected.is_empty() {
+    if selected.is_empty() || selected.iter().any(|pod| is_http(pod, port)) {
         return Ok(());
     }
-    Err(format!(
-        "spec.port: {port} is no HTTP port of the selected pods; give the containers' port a name that begins with http"
-    ))
+    Err(no_http(port, "the selected pods"))
+}
+
+/// Why a fault on `port` does not hit `pod`, though it may hit others.
+pub(super) fn refusal(port: u16, pod: &PodLink) -> Option<String> {
+    let of = || format!("{}/{}", pod.namespace, pod.name);
+    (!is_http(pod, port)).then(|| no_http(port, &of()))
+}
+
+fn is_http(pod: &PodLink, port: u16) -> bool {
+    let mut ports = pod.ports.iter();
+    ports.any(|one| one.port == port && one.protocol_hint == AppProtocol::Http)
+}
+
+fn no_http(port: u16, of: &str) -> String {
+    format!(
+        "spec.port: {port} is no HTTP port of {of}; give the containers' port a name that begins with http"
+    )
 }
 
 fn delay(spec: &Spec, extensions: &Extensions, seed: u64) -> Result<Option<Delay>, String> {

@@ -13,9 +13,10 @@ use super::chaos::{Context, pod_set};
 pub(super) fn compile(spec: &Value, context: &Context<'_>) -> Result<Vec<Fault>, String> {
     let spec: Spec = serde::Deserialize::deserialize(spec).map_err(|error| format!("spec: {error}"))?;
     let flows = flows(spec.direction.as_deref().unwrap_or_default(), context)?;
-    let named = effects(&spec, context.seed)?;
+    let named = effects(&spec, context)?;
     let fault = |(name, effect): (&str, NetworkEffect)| Fault {
         id: format!("{}/{name}", context.id),
+        until: None,
         kind: FaultKind::Network(NetworkFault {
             flows: flows.clone(),
             effect,
@@ -50,42 +51,27 @@ fn flows(direction: &str, context: &Context<'_>) -> Result<Vec<Flow>, String> {
 
 type Named = (&'static str, NetworkEffect);
 
-fn effects(spec: &Spec, seed: u64) -> Result<Vec<Named>, String> {
-    let all = spec.action == Action::Netem;
+/// Every effect that is given: those that do not fit the action have been refused.
+fn effects(spec: &Spec, context: &Context<'_>) -> Result<Vec<Named>, String> {
     let mut found = Vec::new();
     if spec.action == Action::Partition {
         found.push(("partition", NetworkEffect::Partition));
     }
-    if let Some(delay) = spec
-        .delay
-        .as_ref()
-        .filter(|_| all || spec.action == Action::Delay)
-    {
-        found.push(("delay", delayed(delay, seed)?));
+    if let Some(delay) = &spec.delay {
+        found.push(("delay", delayed(delay, context.seed("delay"))?));
     }
-    if let Some(loss) = spec.loss.as_ref().filter(|_| all || spec.action == Action::Loss) {
-        found.push((
-            "loss",
-            lost("spec.loss.loss", &loss.loss, loss.correlation.as_deref(), seed)?,
-        ));
+    if let Some(loss) = &spec.loss {
+        let (at, correlation) = ("spec.loss.loss", loss.correlation.as_deref());
+        let effect = lost(at, &loss.loss, correlation, context.seed("loss"))?;
+        found.push(("loss", effect));
     }
     // A corrupt packet fails its checksum and is dropped: to a program it is a lost one.
-    if let Some(corrupt) = spec
-        .corrupt
-        .as_ref()
-        .filter(|_| all || spec.action == Action::Corrupt)
-    {
-        let at = "spec.corrupt.corrupt";
-        found.push((
-            "corrupt",
-            lost(at, &corrupt.corrupt, corrupt.correlation.as_deref(), seed)?,
-        ));
+    if let Some(corrupt) = &spec.corrupt {
+        let (at, correlation) = ("spec.corrupt.corrupt", corrupt.correlation.as_deref());
+        let effect = lost(at, &corrupt.corrupt, correlation, context.seed("corrupt"))?;
+        found.push(("corrupt", effect));
     }
-    if let Some(bandwidth) = spec
-        .bandwidth
-        .as_ref()
-        .filter(|_| all || spec.action == Action::Bandwidth)
-    {
+    if let Some(bandwidth) = &spec.bandwidth {
         found.extend(limited(bandwidth)?);
     }
     if found.is_empty() {
@@ -140,6 +126,8 @@ fn limited(spec: &network::Bandwidth) -> Result<Vec<Named>, String> {
 mod tests {
     use std::time::Duration;
 
+    use hikeshi_chaos::annotations::SEED;
+    use kube::ResourceExt;
     use serde_json::json;
 
     use super::super::chaos::tests::{experiment, pods};
@@ -231,5 +219,48 @@ mod tests {
             (limit.rate, limit.burst, limit.queue),
             (1_000_000, 10_000, Some(50_000))
         );
+    }
+    #[test]
+    fn what_stands_beside_the_action_happens_too() {
+        let spec = json!({"action": "delay", "delay": {"latency": "1ms"}, "loss": {"loss": "1"}});
+        let ids = compiled(spec, &["redis-0"], &[]).unwrap();
+        let ids: Vec<&str> = ids.iter().map(|fault| fault.id.as_str()).collect();
+        assert_eq!(
+            ids,
+            ["networkchaos/chirpy/exp/delay", "networkchaos/chirpy/exp/loss"]
+        );
+    }
+
+    #[test]
+    fn effects_and_experiments_hit_independently_and_again_the_same() {
+        let hits = |name: &str, effect: usize| -> Vec<u64> {
+            let spec = json!({"action": "netem", "mode": "all", "selector": {},
+                "loss": {"loss": "10"}, "corrupt": {"corrupt": "10"}});
+            let mut object = experiment(Kind::Network, spec, &["redis-0"], &[]);
+            object.metadata.name = Some(name.into());
+            object.annotations_mut().insert(SEED.into(), "7".into());
+            if name.starts_with("made-") {
+                let owner = json!([{"apiVersion": "chaos-mesh.org/v1alpha1", "kind": "Schedule",
+                    "name": "made", "uid": "u", "controller": true}]);
+                object.metadata.owner_references = serde_json::from_value(owner).unwrap();
+            }
+            let faults = compile(Kind::Network, &object, &pods()).unwrap();
+            let NetworkEffect::Loss(loss) = &network(&faults[effect]).effect else {
+                panic!("{faults:?}")
+            };
+            (0..1_000).filter(|n| loss.hits(*n, false)).collect()
+        };
+        let (lost, corrupt, other) = (hits("exp", 0), hits("exp", 1), hits("other", 0));
+        assert_eq!(lost, hits("exp", 0), "not to be replayed");
+        assert_eq!(
+            hits("made-1", 0),
+            hits("made-2", 0),
+            "a Schedule's not to be replayed"
+        );
+        for one in [&corrupt, &other] {
+            let both = lost.iter().filter(|n| one.contains(n)).count();
+            // Of 100 hits each, independent ones meet about 10 times.
+            assert!(both < 30, "{both} of 100 hit the same packets");
+        }
     }
 }

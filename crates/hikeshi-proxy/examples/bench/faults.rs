@@ -25,6 +25,7 @@ const SHARE: u32 = 15_000;
 fn fault(target: HttpTarget, percent: Percent, action: HttpAction) -> Fault {
     Fault {
         id: "bench".into(),
+        until: None,
         kind: FaultKind::Http(Box::new(HttpFault {
             pods: PodSet::Any,
             sources: PodSet::Any,

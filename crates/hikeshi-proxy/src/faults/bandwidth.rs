@@ -8,6 +8,9 @@ use tokio::time::Instant;
 /// What the kernel's windows would hold of a fast network with a long delay, in bytes.
 pub(super) const WINDOW: usize = 4 * 1024 * 1024;
 
+/// In seconds.
+const CENTURY: f64 = 3.2e9;
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Bandwidth {
     /// Bytes per second.
@@ -27,8 +30,9 @@ impl Bandwidth {
         Ok(())
     }
 
+    /// At most a century, so that no sum of such times is too long for a clock.
     fn time_for(&self, bytes: u64) -> Duration {
-        Duration::from_secs_f64(bytes as f64 / self.rate as f64)
+        Duration::from_secs_f64((bytes as f64 / self.rate as f64).min(CENTURY))
     }
 
     /// Largest piece to schedule at once in bytes: a fiftieth of a second's worth, so that slow links flow and do not gush.
@@ -87,5 +91,15 @@ mod tests {
         assert_eq!(bucket.reserve(&limit, now, 1_000), now + Duration::from_secs(2));
         let later = now + Duration::from_secs(60);
         assert_eq!(bucket.reserve(&limit, later, 500), later);
+    }
+    #[test]
+    fn a_burst_of_any_size_passes_at_once() {
+        let limit = Bandwidth {
+            rate: 1,
+            burst: u64::MAX,
+            queue: None,
+        };
+        let (mut bucket, now) = (Bucket::NEW, Instant::now());
+        assert_eq!(bucket.reserve(&limit, now, 1_000_000), now);
     }
 }

@@ -2,19 +2,31 @@
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::Duration;
 
-use tokio::time::Instant;
+use tokio::sync::Notify;
+use tokio::time::{Instant, timeout};
 
 use super::bandwidth::{Bandwidth, Bucket, WINDOW};
+use super::end::{End, Now};
 use super::{Delay, Fault, FaultKind, HttpFault, Loss, NetworkEffect, NetworkFault};
 use crate::bell::{Bell, Watch};
 
-/// A fault with what it remembers: how many draws it made, and its senders' token buckets.
+/// How often the clocks are looked at while a fault has an end: a machine that sleeps wakes nobody in time.
+const LOOK: Duration = Duration::from_secs(1);
+
+/// A fault with what it remembers, which it keeps when others join or leave those whom it hits.
 #[derive(Debug)]
 pub(crate) struct ActiveFault {
-    pub spec: Fault,
+    id: String,
+    kind: FaultKind,
+    memory: Arc<Memory>,
+}
+
+/// How many draws a fault made, and its senders' token buckets.
+#[derive(Debug)]
+struct Memory {
     draws: AtomicU64,
     lengths: AtomicU64,
     /// Where in its distribution the last length lay: a float's bits.
@@ -25,54 +37,100 @@ pub(crate) struct ActiveFault {
 
 impl ActiveFault {
     fn new(spec: Fault) -> Self {
-        Self {
-            spec,
+        let memory = Memory {
             draws: AtomicU64::new(0),
             lengths: AtomicU64::new(0),
             last_place: AtomicU64::new(0.5f64.to_bits()),
             last_lost: AtomicBool::new(false),
             buckets: Mutex::new(HashMap::new()),
+        };
+        Self::remembering(spec, Arc::new(memory))
+    }
+
+    fn remembering(spec: Fault, memory: Arc<Memory>) -> Self {
+        Self {
+            id: spec.id,
+            kind: spec.kind,
+            memory,
         }
+    }
+
+    /// Whether they are one fault, perhaps before and after its selection changed.
+    pub fn is(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.memory, &other.memory)
     }
 
     /// The number of the next random choice.
     pub fn draw(&self) -> u64 {
-        self.draws.fetch_add(1, Ordering::Relaxed)
+        self.memory.draws.fetch_add(1, Ordering::Relaxed)
     }
 
     /// The number of the next delay; apart from [`Self::draw`], whose count must stay exact.
     pub fn draw_length(&self) -> u64 {
-        self.lengths.fetch_add(1, Ordering::Relaxed)
+        self.memory.lengths.fetch_add(1, Ordering::Relaxed)
     }
 
     /// The next length of a delay on packets.
     fn next_length(&self, delay: &Delay) -> Duration {
-        let last = f64::from_bits(self.last_place.load(Ordering::Relaxed));
+        let last = f64::from_bits(self.memory.last_place.load(Ordering::Relaxed));
         let (length, place) = delay.sample_after(self.draw_length(), last);
-        self.last_place.store(place.to_bits(), Ordering::Relaxed);
+        self.memory.last_place.store(place.to_bits(), Ordering::Relaxed);
         length
     }
 
     /// Whether the next packet is lost.
     fn next_lost(&self, loss: &Loss) -> bool {
-        let lost = loss.hits(self.draw(), self.last_lost.load(Ordering::Relaxed));
-        self.last_lost.store(lost, Ordering::Relaxed);
+        let lost = loss.hits(self.draw(), self.memory.last_lost.load(Ordering::Relaxed));
+        self.memory.last_lost.store(lost, Ordering::Relaxed);
         lost
     }
 
+    /// What this fault asks of `bytes` that `sender` sent at `arrival`: it draws, or books the bytes.
+    fn ask(&self, sender: &Arc<str>, arrival: Instant, bytes: usize) -> Option<Asked> {
+        match &self.network()?.effect {
+            NetworkEffect::Delay(delay) => Some(Asked::Longer(self.next_length(delay))),
+            NetworkEffect::Loss(loss) if !loss.is_total() => {
+                Some(Asked::Longer(loss.stall(bytes, || self.next_lost(loss))))
+            }
+            NetworkEffect::Bandwidth(limit) => {
+                let buckets = self.memory.buckets.lock();
+                let mut buckets = buckets.unwrap_or_else(PoisonError::into_inner);
+                let bucket = buckets.entry(sender.clone()).or_insert(Bucket::NEW);
+                let passed = bucket.reserve(limit, arrival, bytes);
+                Some(Asked::Turn(passed.saturating_duration_since(arrival)))
+            }
+            _ => None,
+        }
+    }
+
     pub fn http(&self) -> Option<&HttpFault> {
-        match &self.spec.kind {
+        match &self.kind {
             FaultKind::Http(fault) => Some(fault),
             FaultKind::Network(_) => None,
         }
     }
 
     fn network(&self) -> Option<&NetworkFault> {
-        match &self.spec.kind {
+        match &self.kind {
             FaultKind::Network(fault) => Some(fault),
             FaultKind::Http(_) => None,
         }
     }
+}
+
+/// What one fault asked of one piece of bytes. It asks once, however often the other faults change meanwhile.
+#[derive(Debug)]
+pub(crate) struct Toll {
+    fault: Arc<Memory>,
+    asked: Asked,
+}
+
+#[derive(Debug, Clone, Copy)]
+enum Asked {
+    /// So much longer on the way.
+    Longer(Duration),
+    /// So long until the sender's card has sent it.
+    Turn(Duration),
 }
 
 /// The network faults on packets from one sender to one receiver.
@@ -92,34 +150,31 @@ impl Line {
         self.faults.is_empty()
     }
 
-    /// Whether both are made of the very same faults.
+    /// Whether both are made of the same faults.
     pub fn same(&self, other: &Self) -> bool {
-        self.faults.len() == other.faults.len()
-            && self
-                .faults
-                .iter()
-                .zip(&other.faults)
-                .all(|(a, b)| Arc::ptr_eq(a, b))
+        self.faults.len() == other.faults.len() && self.faults.iter().zip(&other.faults).all(|(a, b)| a.is(b))
     }
 
-    /// When bytes that arrived at `arrival` may go on.
-    pub fn due(&self, arrival: Instant, bytes: usize) -> Instant {
-        let (mut sent, mut extra) = (arrival, Duration::ZERO);
+    /// When bytes that arrived at `arrival` may go on. `tolls` is what was asked of them before.
+    pub fn due(&self, tolls: &mut Vec<Toll>, arrival: Instant, bytes: usize) -> Instant {
+        let of = |toll: &Toll, fault: &ActiveFault| Arc::ptr_eq(&toll.fault, &fault.memory);
+        tolls.retain(|toll| self.faults.iter().any(|fault| of(toll, fault)));
         for fault in &self.faults {
-            match fault.network().map(|network| &network.effect) {
-                Some(NetworkEffect::Delay(delay)) => extra += fault.next_length(delay),
-                Some(NetworkEffect::Loss(loss)) if !loss.is_total() => {
-                    extra += loss.stall(bytes, || fault.next_lost(loss))
-                }
-                Some(NetworkEffect::Bandwidth(limit)) => {
-                    let mut buckets = fault.buckets.lock().unwrap_or_else(PoisonError::into_inner);
-                    let bucket = buckets.entry(self.sender.clone()).or_insert(Bucket::NEW);
-                    sent = sent.max(bucket.reserve(limit, arrival, bytes));
-                }
-                _ => {}
+            if !tolls.iter().any(|toll| of(toll, fault))
+                && let Some(asked) = fault.ask(&self.sender, arrival, bytes)
+            {
+                let fault = fault.memory.clone();
+                tolls.push(Toll { fault, asked });
             }
         }
-        sent + extra
+        let (mut turn, mut longer) = (Duration::ZERO, Duration::ZERO);
+        for toll in tolls {
+            match toll.asked {
+                Asked::Turn(wait) => turn = turn.max(wait),
+                Asked::Longer(extra) => longer += extra,
+            }
+        }
+        arrival + turn + longer
     }
 
     /// The largest piece of bytes to schedule at once.
@@ -147,6 +202,9 @@ impl Line {
 pub(crate) struct FaultBoard {
     faults: RwLock<Arc<[Arc<ActiveFault>]>>,
     changed: Arc<Bell>,
+    /// By id, of what was posted last, what is over included: posted again as it was, it stays over.
+    ends: Mutex<HashMap<String, End>>,
+    ends_changed: Notify,
 }
 
 impl FaultBoard {
@@ -154,6 +212,8 @@ impl FaultBoard {
         Self {
             faults: RwLock::new(Arc::new([])),
             changed: Arc::default(),
+            ends: Mutex::default(),
+            ends_changed: Notify::new(),
         }
     }
 
@@ -176,21 +236,67 @@ impl FaultBoard {
         self.faults.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Posts exactly these faults. One that is posted already, unchanged, goes on with what it remembers.
+    fn ends(&self) -> MutexGuard<'_, HashMap<String, End>> {
+        self.ends.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Posts exactly these faults, but for those whose time is up. One that is posted already and does the same goes
+    /// on with what it remembers, whoever has joined or left those whom it hits.
     pub fn post(&self, faults: Vec<Fault>) {
-        let old = self.current();
-        let new: Arc<[Arc<ActiveFault>]> = faults
+        let (mut ends, now, old) = (self.ends(), Now::read(), self.current());
+        let end = |fault: &Fault| {
+            let until = fault.until?;
+            let known = ends.get(&fault.id).filter(|end| end.until == until);
+            Some((
+                fault.id.clone(),
+                known.copied().unwrap_or_else(|| End::of(until, now)),
+            ))
+        };
+        let next: HashMap<_, _> = faults.iter().filter_map(end).collect();
+        *ends = next;
+        let new = faults
             .into_iter()
-            .map(|spec| match old.iter().find(|active| active.spec == spec) {
-                Some(active) => active.clone(),
-                None => Arc::new(ActiveFault::new(spec)),
-            })
-            .collect();
+            .filter(|spec| ends.get(&spec.id).is_none_or(|end| !end.left(now).is_zero()))
+            .map(|spec| match old.iter().find(|active| active.id == spec.id) {
+                Some(active) if active.kind == spec.kind => active.clone(),
+                Some(active) if active.kind.does_as(&spec.kind) => {
+                    Arc::new(ActiveFault::remembering(spec, active.memory.clone()))
+                }
+                _ => Arc::new(ActiveFault::new(spec)),
+            });
+        self.swap(&old, new.collect());
+        self.ends_changed.notify_one();
+    }
+
+    /// Whoever calls it holds the ends, so that only one does at a time.
+    fn swap(&self, old: &[Arc<ActiveFault>], new: Arc<[Arc<ActiveFault>]>) {
         if new.len() == old.len() && new.iter().zip(old.iter()).all(|(a, b)| Arc::ptr_eq(a, b)) {
             return;
         }
         *self.faults.write().unwrap_or_else(PoisonError::into_inner) = new;
         self.changed.ring();
+    }
+
+    /// Takes down what is over, for as long as it is polled.
+    pub async fn watch_ends(&self) -> std::convert::Infallible {
+        loop {
+            let told = self.ends_changed.notified();
+            match self.take_down() {
+                // An elapsed timeout is a time to look again, as a notice is.
+                Some(left) => drop(timeout(left.min(LOOK), told).await),
+                None => told.await,
+            }
+        }
+    }
+
+    /// Takes down the faults whose time is up; how long it is until the next one's.
+    fn take_down(&self) -> Option<Duration> {
+        let (ends, now, old) = (self.ends(), Now::read(), self.current());
+        let is_over = |fault: &ActiveFault| ends.get(&fault.id).is_some_and(|end| end.left(now).is_zero());
+        let left = old.iter().filter(|fault| !is_over(fault)).cloned().collect();
+        self.swap(&old, left);
+        let left = ends.values().map(|end| end.left(now));
+        left.filter(|left| !left.is_zero()).min()
     }
 
     /// What happens to packets from `sender` to `receiver` (uids; the host's is empty).
@@ -243,7 +349,9 @@ impl FaultBoard {
 
 #[cfg(test)]
 mod tests {
-    use super::super::{Flow, PodSet};
+    use std::time::SystemTime;
+
+    use super::super::{Flow, HttpAction, HttpMatch, HttpTarget, Percent, PodSet};
     use super::*;
 
     fn delay(id: &str, millis: u64, from: &str) -> Fault {
@@ -254,6 +362,7 @@ mod tests {
         let effect = NetworkEffect::Delay(Delay::fixed(Duration::from_millis(millis)));
         Fault {
             id: id.into(),
+            until: None,
             kind: FaultKind::Network(NetworkFault {
                 flows: vec![flow],
                 effect,
@@ -268,7 +377,7 @@ mod tests {
         let (redis, app): (Arc<str>, Arc<str>) = ("redis".into(), "app".into());
         let now = Instant::now();
         assert_eq!(
-            board.line(&redis, &app).due(now, 10),
+            board.line(&redis, &app).due(&mut Vec::new(), now, 10),
             now + Duration::from_millis(150)
         );
         assert!(board.line(&app, &redis).is_clear());
@@ -280,7 +389,7 @@ mod tests {
         board.post(vec![delay("a", 100, "redis")]);
         let line = board.line(&"redis".into(), &"app".into());
         let now = Instant::now();
-        let last = (0..10).map(|_| line.due(now, 10)).max();
+        let last = (0..10).map(|_| line.due(&mut Vec::new(), now, 10)).max();
         assert_eq!(last, Some(now + Duration::from_millis(100)));
     }
 
@@ -292,5 +401,102 @@ mod tests {
         board.post(vec![delay("a", 100, "redis")]);
         assert_eq!(board.version(), 1);
         assert!(Arc::ptr_eq(&before[0], &board.current()[0]));
+    }
+    #[test]
+    fn a_pod_that_joins_the_selection_does_not_restart_the_fault() {
+        let board = FaultBoard::new();
+        let of = |pods: &[&str], percent: Percent| Fault {
+            id: "a".into(),
+            until: None,
+            kind: FaultKind::Http(Box::new(HttpFault {
+                pods: PodSet::Pods(pods.iter().map(ToString::to_string).collect()),
+                sources: PodSet::Any,
+                port: None,
+                target: HttpTarget::Request,
+                matches: HttpMatch::default(),
+                percent,
+                action: HttpAction::default(),
+            })),
+        };
+        board.post(vec![of(&["web-0"], Percent::ALL)]);
+        let before = board.current()[0].clone();
+        assert_eq!((before.draw(), before.draw()), (0, 1));
+        board.post(vec![of(&["web-0", "web-1"], Percent::ALL)]);
+        let after = board.http("app", "web-1", 80).remove(0);
+        assert!(after.is(&before));
+        assert_eq!(after.draw(), 2, "the count begins anew");
+        assert_eq!(board.version(), 2, "connections must hear of it");
+        let half = Percent {
+            ppm: 500_000,
+            seed: 0,
+        };
+        board.post(vec![of(&["web-0", "web-1"], half)]);
+        assert!(!board.current()[0].is(&before), "it does something else now");
+    }
+
+    #[test]
+    fn what_waits_pays_every_fault_once() {
+        let thin = Fault {
+            id: "thin".into(),
+            until: None,
+            kind: FaultKind::Network(NetworkFault {
+                flows: vec![Flow {
+                    from: PodSet::Any,
+                    to: PodSet::Any,
+                }],
+                effect: NetworkEffect::Bandwidth(Bandwidth {
+                    rate: 1_000,
+                    burst: 0,
+                    queue: None,
+                }),
+            }),
+        };
+        let (board, now, mut tolls) = (FaultBoard::new(), Instant::now(), Vec::new());
+        let (redis, app): (Arc<str>, Arc<str>) = ("redis".into(), "app".into());
+        let second = Duration::from_secs(1);
+        for _ in 0..3 {
+            board.post(vec![thin.clone()]);
+            let due = board.line(&redis, &app).due(&mut tolls, now, 1_000);
+            assert_eq!(due, now + second);
+            board.post(vec![thin.clone(), delay("a", 500, "redis")]);
+            let due = board.line(&redis, &app).due(&mut tolls, now, 1_000);
+            assert_eq!(due, now + second + second / 2);
+        }
+        let next = board.line(&redis, &app).due(&mut Vec::new(), now, 1_000);
+        assert_eq!(next, now + 2 * second + second / 2, "booked more than once");
+    }
+
+    #[tokio::test]
+    async fn what_is_over_is_taken_down_and_stays_down_until_its_end_moves() {
+        let board = FaultBoard::new();
+        let until = SystemTime::now() + Duration::from_millis(50);
+        let ending = |until| Fault {
+            until: Some(until),
+            ..delay("a", 100, "redis")
+        };
+        board.post(vec![delay("b", 1, "redis")]);
+        let lasting = board.current()[0].clone();
+        board.post(vec![ending(until), delay("b", 1, "redis")]);
+        let down = async {
+            loop {
+                let change = board.change();
+                if board.current().len() == 1 && SystemTime::now() >= until {
+                    return;
+                }
+                change.await;
+            }
+        };
+        tokio::select! {
+            never = board.watch_ends() => match never {},
+            () = down => {}
+        }
+        assert!(Arc::ptr_eq(&board.current()[0], &lasting));
+        board.post(vec![ending(until), delay("b", 1, "redis")]);
+        assert_eq!(board.current().len(), 1, "posted again although it is over");
+        board.post(vec![
+            ending(until + Duration::from_secs(600)),
+            delay("b", 1, "redis"),
+        ]);
+        assert_eq!(board.current().len(), 2);
     }
 }

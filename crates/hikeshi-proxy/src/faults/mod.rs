@@ -4,6 +4,7 @@
 //! Several may hit the same traffic: delays add, and an abort, a reset or a partition wins over them.
 
 use std::collections::BTreeSet;
+use std::time::SystemTime;
 
 use serde::{Deserialize, Serialize};
 
@@ -11,6 +12,7 @@ mod abort;
 pub mod bandwidth;
 mod board;
 pub mod delay;
+mod end;
 pub mod http_match;
 pub mod loss;
 pub mod patch;
@@ -19,7 +21,7 @@ pub mod replace;
 
 pub(crate) use abort::Aborted;
 pub use bandwidth::Bandwidth;
-pub(crate) use board::{ActiveFault, FaultBoard, Line};
+pub(crate) use board::{ActiveFault, FaultBoard, Line, Toll};
 pub use delay::Delay;
 pub use http_match::HttpMatch;
 pub use loss::Loss;
@@ -27,11 +29,15 @@ pub use patch::Patch;
 pub use percent::Percent;
 pub use replace::Replace;
 
-/// A fault in force. The same id with the same content in the next snapshot goes on undisturbed.
+/// A fault in force. The same id that does the same in the next snapshot goes on undisturbed, whoever joins or leaves
+/// those whom it hits.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Fault {
     /// Unique in the snapshot, e.g. `networkchaos/chirpy/slow-redis`.
     pub id: String,
+    /// When its time is up. The data plane takes it down then by itself, even if nobody tells it to.
+    #[serde(default)]
+    pub until: Option<SystemTime>,
     pub kind: FaultKind,
 }
 
@@ -40,6 +46,32 @@ pub struct Fault {
 pub enum FaultKind {
     Network(NetworkFault),
     Http(Box<HttpFault>),
+}
+
+impl FaultKind {
+    /// Whether both do the same, whomever they do it to.
+    fn does_as(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Network(one), Self::Network(other)) => one.effect == other.effect,
+            (Self::Http(one), Self::Http(other)) => {
+                let HttpFault {
+                    pods: _,
+                    sources: _,
+                    port,
+                    target,
+                    matches,
+                    percent,
+                    action,
+                } = &**one;
+                *port == other.port
+                    && *target == other.target
+                    && *matches == other.matches
+                    && *percent == other.percent
+                    && *action == other.action
+            }
+            _ => false,
+        }
+    }
 }
 
 /// A set of pods by uid.
@@ -120,6 +152,13 @@ pub struct HttpAction {
     pub delay: Option<Delay>,
     pub replace: Option<Replace>,
     pub patch: Option<Patch>,
+}
+
+impl HttpAction {
+    /// Whether the message's own bytes change.
+    pub(crate) fn edits(&self) -> bool {
+        self.replace.is_some() || self.patch.is_some()
+    }
 }
 
 impl Fault {

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::HttpTarget;
-use super::replace::{check_headers, set_uri};
+use super::replace::{check_headers, query_pair, set_uri};
 
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
@@ -33,7 +33,7 @@ impl Patch {
     pub(crate) fn request(&self, parts: &mut http::request::Parts) {
         if !self.queries.is_empty() {
             let mut pairs: Vec<String> = parts.uri.query().map(str::to_string).into_iter().collect();
-            pairs.extend(self.queries.iter().map(|(name, value)| format!("{name}={value}")));
+            pairs.extend(self.queries.iter().map(|(name, value)| query_pair(name, value)));
             let path = parts.uri.path().to_string();
             set_uri(parts, &path, &pairs.join("&"));
         }
@@ -78,7 +78,7 @@ mod tests {
     #[test]
     fn queries_and_headers_are_appended() {
         let patch = Patch {
-            queries: vec![("a".into(), "2".into())],
+            queries: vec![("a".into(), "2 3".into())],
             headers: vec![("set-cookie".into(), "b=2".into())],
             ..Default::default()
         };
@@ -88,7 +88,7 @@ mod tests {
             .unwrap();
         let (mut parts, ()) = request.into_parts();
         patch.request(&mut parts);
-        assert_eq!(parts.uri, "/x?a=1&a=2");
+        assert_eq!(parts.uri, "/x?a=1&a=2%203");
         assert_eq!(parts.headers.get_all("set-cookie").iter().count(), 2);
     }
 }

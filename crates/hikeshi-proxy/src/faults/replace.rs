@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
+use http::header::CONTENT_ENCODING;
 use http::uri::PathAndQuery;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri};
 use serde::{Deserialize, Serialize};
@@ -74,7 +75,7 @@ impl Replace {
             query = set_query(&query, name, value);
         }
         set_uri(parts, &path, &query);
-        set_headers(&mut parts.headers, &self.headers);
+        self.set_headers(&mut parts.headers);
         self.body.clone().map(Bytes::from)
     }
 
@@ -82,8 +83,22 @@ impl Replace {
         if let Some(status) = self.code.and_then(|code| StatusCode::from_u16(code).ok()) {
             parts.status = status;
         }
-        set_headers(&mut parts.headers, &self.headers);
+        self.set_headers(&mut parts.headers);
         self.body.clone().map(Bytes::from)
+    }
+}
+
+impl Replace {
+    fn set_headers(&self, headers: &mut HeaderMap) {
+        if self.body.is_some() {
+            // The old body's, which would make the new one unreadable.
+            headers.remove(CONTENT_ENCODING);
+        }
+        for (name, value) in &self.headers {
+            if let (Ok(name), Ok(value)) = (name.parse::<HeaderName>(), value.parse::<HeaderValue>()) {
+                headers.insert(name, value);
+            }
+        }
     }
 }
 
@@ -105,14 +120,6 @@ pub(super) fn check_headers<'a>(
     Ok(())
 }
 
-fn set_headers(headers: &mut HeaderMap, wanted: &BTreeMap<String, String>) {
-    for (name, value) in wanted {
-        if let (Ok(name), Ok(value)) = (name.parse::<HeaderName>(), value.parse::<HeaderValue>()) {
-            headers.insert(name, value);
-        }
-    }
-}
-
 pub(super) fn set_uri(parts: &mut http::request::Parts, path: &str, query: &str) {
     let text = if query.is_empty() {
         path.to_string()
@@ -130,13 +137,31 @@ pub(super) fn set_uri(parts: &mut http::request::Parts, path: &str, query: &str)
 }
 
 fn set_query(query: &str, name: &str, value: &str) -> String {
-    let mut pairs: Vec<String> = query
+    let new = query_pair(name, value);
+    let of = |pair: &str| pair.split('=').next().unwrap_or_default().to_owned();
+    let mut pairs: Vec<&str> = query
         .split('&')
-        .filter(|pair| !pair.is_empty() && pair.split('=').next() != Some(name))
-        .map(str::to_string)
+        .filter(|pair| !pair.is_empty() && of(pair) != of(&new))
         .collect();
-    pairs.push(format!("{name}={value}"));
+    pairs.push(&new);
     pairs.join("&")
+}
+
+/// `name=value` as a query may hold it (RFC 3986): what would end or divide it is escaped, what is escaped already stays.
+pub(super) fn query_pair(name: &str, value: &str) -> String {
+    let escape = |text: &str, and: &[u8]| {
+        let mut escaped = String::with_capacity(text.len());
+        for byte in text.bytes() {
+            let stays = byte.is_ascii_graphic() && !br##""#&<>"##.contains(&byte) && !and.contains(&byte);
+            if stays {
+                escaped.push(char::from(byte));
+            } else {
+                escaped.push_str(&format!("%{byte:02X}"));
+            }
+        }
+        escaped
+    };
+    format!("{}={}", escape(name, b"="), escape(value, b""))
 }
 
 #[cfg(test)]
@@ -161,6 +186,42 @@ mod tests {
         assert_eq!(parts.uri, "/new?b=1&a=2");
         assert_eq!(parts.headers["x-a"], "b");
         assert_eq!(parts.headers["x-b"], "b");
+    }
+
+    #[test]
+    fn a_query_may_say_anything() {
+        let replace = Replace {
+            queries: [("a".into(), "x y&b=#\u{e9}".into()), ("c".into(), "1=%20".into())].into(),
+            ..Default::default()
+        };
+        let request = http::Request::get("/?a=1&d=2").body(()).unwrap();
+        let (mut parts, ()) = request.into_parts();
+        replace.request(&mut parts);
+        assert_eq!(parts.uri, "/?d=2&a=x%20y%26b=%23%C3%A9&c=1=%20");
+    }
+
+    #[test]
+    fn a_new_body_is_not_encoded_as_the_old_one_was() {
+        let answer = || {
+            let answer = http::Response::builder().header("content-encoding", "gzip");
+            answer.body(()).unwrap().into_parts().0
+        };
+        let mut replace = Replace {
+            body: Some(b"oops".to_vec()),
+            ..Default::default()
+        };
+        let mut parts = answer();
+        replace.response(&mut parts);
+        assert!(!parts.headers.contains_key("content-encoding"));
+        replace.headers.insert("Content-Encoding".into(), "br".into());
+        let mut parts = answer();
+        replace.response(&mut parts);
+        assert_eq!(parts.headers["content-encoding"], "br");
+        replace.body = None;
+        replace.headers.clear();
+        let mut parts = answer();
+        replace.response(&mut parts);
+        assert_eq!(parts.headers["content-encoding"], "gzip");
     }
 
     #[test]

@@ -82,7 +82,9 @@ pub(super) async fn exchange(session: &mut Session, head: RequestHead) -> End {
         )
         .await;
     };
-    let exchange = Exchange::of(session.shared.board.clone(), &faults, &parts, arrival);
+    let place = (&request.edge, request.upstream.backend.port);
+    let board = session.shared.board.clone();
+    let exchange = Exchange::of(board, place, &faults, &parts, arrival);
     let client_method = parts.method.clone();
     if !exchange.touches_request() {
         let flow = forwarded(session, &request.head);

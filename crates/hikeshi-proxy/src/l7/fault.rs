@@ -1,6 +1,7 @@
 //! HTTP faults on one exchange.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::{CONTENT_ENCODING, CONTENT_LENGTH, TRANSFER_ENCODING};
@@ -9,7 +10,8 @@ use http_body_util::{BodyExt, Limited};
 use hyper::body::Body;
 use tokio::time::Instant;
 
-use crate::faults::{Aborted, ActiveFault, FaultBoard, HttpFault, HttpTarget, Patch};
+use crate::connect::Edge;
+use crate::faults::{Aborted, ActiveFault, FaultBoard, HttpAction, HttpTarget, Patch};
 use crate::timer::exact_sleep_until;
 
 /// Bodies longer than this in bytes are not read into memory to be patched; they pass as they are.
@@ -18,9 +20,37 @@ const MOST_TO_PATCH: usize = 8 * 1024 * 1024;
 /// The faults that hit one exchange, chosen by its request.
 pub(super) struct Exchange {
     board: Arc<FaultBoard>,
+    place: Place,
     arrival: Instant,
     on_request: Vec<Arc<ActiveFault>>,
     on_response: Vec<Arc<ActiveFault>>,
+}
+
+/// Between whom an exchange takes place: their uids, and the server's port.
+struct Place {
+    client: Arc<str>,
+    server: Arc<str>,
+    port: u16,
+}
+
+/// A fault that has hit, and how long it asks to hold what it hit.
+struct Hit {
+    fault: Arc<ActiveFault>,
+    length: Duration,
+    to_total: bool,
+}
+
+impl Hit {
+    fn by(fault: Arc<ActiveFault>) -> Self {
+        let delay = fault.http().and_then(|http| http.action.delay.as_ref());
+        let length = delay.map_or(Duration::ZERO, |delay| delay.sample(fault.draw_length()));
+        let to_total = delay.is_some_and(|delay| delay.to_total);
+        Self {
+            fault,
+            length,
+            to_total,
+        }
+    }
 }
 
 /// What becomes of a body.
@@ -49,6 +79,7 @@ impl Exchange {
     /// `faults` are those on this edge. Answers' faults are drawn when the answer is known.
     pub fn of(
         board: Arc<FaultBoard>,
+        (edge, port): (&Edge, u16),
         faults: &[Arc<ActiveFault>],
         parts: &request::Parts,
         arrival: Instant,
@@ -66,8 +97,14 @@ impl Exchange {
                 .is_some_and(|http| http.target == HttpTarget::Request)
         });
         let on_request = on_request.into_iter().filter(|fault| drawn(fault)).collect();
+        let place = Place {
+            client: edge.source.uid.clone(),
+            server: edge.destination.uid.clone(),
+            port,
+        };
         Self {
             board,
+            place,
             arrival,
             on_request,
             on_response,
@@ -84,7 +121,8 @@ impl Exchange {
 
     /// Whether the request's own bytes change.
     pub fn edits_request(&self) -> bool {
-        edits(&self.on_request)
+        let faults = self.on_request.iter().filter_map(|fault| fault.http());
+        faults.map(|fault| &fault.action).any(HttpAction::edits)
     }
 
     pub async fn request<B>(&self, parts: &mut request::Parts, body: B) -> Result<NewBody<B>, Aborted>
@@ -92,12 +130,11 @@ impl Exchange {
         B: Body<Data = Bytes> + Unpin,
         B::Error: std::error::Error + Send + Sync + 'static,
     {
-        let faults = || self.on_request.iter().filter_map(|fault| fault.http());
-        check_abort(faults())?;
-        let due = self.arrival + delay_sum(&self.on_request);
-        hold(&self.board, &self.on_request, due).await;
+        check_abort(&self.on_request)?;
+        let hits = self.on_request.iter().cloned().map(Hit::by).collect();
+        let hits = self.hold(hits, self.arrival).await;
         let mut body = NewBody::Kept(body);
-        for action in faults().map(|fault| &fault.action) {
+        for action in actions(&hits) {
             if let Some(replace) = &action.replace
                 && let Some(bytes) = replace.request(parts)
             {
@@ -113,7 +150,7 @@ impl Exchange {
 
     /// Besides the body, whether the answer's own bytes changed.
     pub async fn response<B>(
-        self,
+        mut self,
         method: &Method,
         parts: &mut response::Parts,
         body: B,
@@ -123,19 +160,17 @@ impl Exchange {
         B::Error: std::error::Error + Send + Sync + 'static,
     {
         let came = Instant::now();
-        let mut hit = self.on_response;
-        hit.retain(|fault| {
+        let mut faults = std::mem::take(&mut self.on_response);
+        faults.retain(|fault| {
             fault
                 .http()
                 .is_some_and(|http| http.matches.response(parts.status, &parts.headers))
                 && drawn(fault)
         });
-        let faults = || hit.iter().filter_map(|fault| fault.http());
-        check_abort(faults())?;
-        let due = (came + delay_sum(&hit)).max(self.arrival + total(&hit));
-        hold(&self.board, &hit, due).await;
+        check_abort(&faults)?;
+        let hits = self.hold(faults.into_iter().map(Hit::by).collect(), came).await;
         let mut body = NewBody::Kept(body);
-        for action in faults().map(|fault| &fault.action) {
+        for action in actions(&hits) {
             if let Some(replace) = &action.replace
                 && let Some(bytes) = replace.response(parts)
             {
@@ -149,16 +184,50 @@ impl Exchange {
                 }
             }
         }
-        Ok((body, edits(&hit)))
+        Ok((body, actions(&hits).any(HttpAction::edits)))
+    }
+
+    /// Waits as long as those ask that stay in force: what is lifted holds nothing any more and does nothing else
+    /// either. Returns who stayed. `came` is when what is held did.
+    async fn hold(&self, mut hits: Vec<Hit>, came: Instant) -> Vec<Hit> {
+        if self.due(&hits, came) <= Instant::now() {
+            return hits;
+        }
+        let mut timer = exact_sleep_until(self.due(&hits, came));
+        loop {
+            // Before the look: a change in between is not missed.
+            let change = self.board.change();
+            let Place { client, server, port } = &self.place;
+            let posted = self.board.http(client, server, *port);
+            hits.retain(|hit| posted.iter().any(|fault| fault.is(&hit.fault)));
+            let due = self.due(&hits, came);
+            if due <= Instant::now() {
+                return hits;
+            }
+            if due != timer.due() {
+                timer = exact_sleep_until(due);
+            }
+            tokio::select! {
+                biased;
+                () = &mut timer => return hits,
+                () = change => {}
+            }
+        }
+    }
+
+    fn due(&self, hits: &[Hit], came: Instant) -> Instant {
+        let lengths = |to_total| {
+            let of_a_kind = hits.iter().filter(move |hit| hit.to_total == to_total);
+            of_a_kind.map(|hit| hit.length)
+        };
+        let total = lengths(true).max().unwrap_or_default();
+        (came + lengths(false).sum::<Duration>()).max(self.arrival + total)
     }
 }
 
-fn edits(faults: &[Arc<ActiveFault>]) -> bool {
-    faults.iter().any(|fault| {
-        fault
-            .http()
-            .is_some_and(|http| http.action.replace.is_some() || http.action.patch.is_some())
-    })
+fn actions(hits: &[Hit]) -> impl Iterator<Item = &HttpAction> {
+    let of_http = hits.iter().filter_map(|hit| hit.fault.http());
+    of_http.map(|fault| &fault.action)
 }
 
 /// One draw per exchange, and only of exchanges that match: the share is exact among those.
@@ -166,55 +235,13 @@ fn drawn(fault: &ActiveFault) -> bool {
     fault.http().is_some_and(|http| http.percent.hits(fault.draw()))
 }
 
-/// Waits until `due`, or until the last of `faults` is lifted: a delay must not outlive what asked for it.
-async fn hold(board: &FaultBoard, faults: &[Arc<ActiveFault>], due: Instant) {
-    if due <= Instant::now() {
-        return;
-    }
-    let mut due = exact_sleep_until(due);
-    loop {
-        // Before the look: a change in between is not missed.
-        let change = board.change();
-        if !is_posted(board, faults) {
-            return;
-        }
-        tokio::select! {
-            biased;
-            () = &mut due => return,
-            () = change => {}
-        }
-    }
-}
-
-/// Whether any of the faults is still in force.
-fn is_posted(board: &FaultBoard, faults: &[Arc<ActiveFault>]) -> bool {
-    let posted = board.current();
-    faults
-        .iter()
-        .any(|fault| posted.iter().any(|other| Arc::ptr_eq(fault, other)))
-}
-
-fn check_abort<'a>(mut faults: impl Iterator<Item = &'a HttpFault>) -> Result<(), Aborted> {
+fn check_abort(faults: &[Arc<ActiveFault>]) -> Result<(), Aborted> {
+    let mut faults = faults.iter().filter_map(|fault| fault.http());
     if faults.any(|fault| fault.action.abort) {
         Err(Aborted)
     } else {
         Ok(())
     }
-}
-
-fn delays(faults: &[Arc<ActiveFault>], to_total: bool) -> impl Iterator<Item = std::time::Duration> + '_ {
-    faults.iter().filter_map(move |fault| {
-        let delay = fault.http()?.action.delay.as_ref()?;
-        (delay.to_total == to_total).then(|| delay.sample(fault.draw_length()))
-    })
-}
-
-fn delay_sum(faults: &[Arc<ActiveFault>]) -> std::time::Duration {
-    delays(faults, false).sum()
-}
-
-fn total(faults: &[Arc<ActiveFault>]) -> std::time::Duration {
-    delays(faults, true).max().unwrap_or_default()
 }
 
 fn made<B>(headers: &mut HeaderMap, bytes: Bytes) -> NewBody<B> {
@@ -258,37 +285,95 @@ fn is_json(headers: &HeaderMap) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
+    use http_body_util::Empty;
+    use tokio::task::JoinHandle;
     use tokio::time::timeout;
 
     use super::*;
-    use crate::faults::{Delay, Fault, FaultKind, Flow, NetworkEffect, NetworkFault, PodSet};
+    use crate::faults::{Delay, Fault, FaultKind, HttpFault, HttpMatch, Percent, PodSet, Replace};
 
-    fn fault(id: &str) -> Fault {
-        let flow = Flow {
-            from: PodSet::Any,
-            to: PodSet::Any,
+    const TEN_MINUTES: Duration = Duration::from_secs(600);
+    const PATIENCE: Duration = Duration::from_secs(30);
+
+    /// Holds what `servers` receive, and adds a header named after it.
+    fn fault(id: &str, length: Duration, servers: &[&str]) -> Fault {
+        let http = HttpFault {
+            pods: PodSet::Pods(servers.iter().map(ToString::to_string).collect()),
+            sources: PodSet::Any,
+            port: None,
+            target: HttpTarget::Request,
+            matches: HttpMatch::default(),
+            percent: Percent::ALL,
+            action: HttpAction {
+                delay: Some(Delay::fixed(length)),
+                replace: Some(Replace {
+                    headers: [(format!("x-{id}"), "1".to_owned())].into(),
+                    ..Default::default()
+                }),
+                ..Default::default()
+            },
         };
         Fault {
             id: id.into(),
-            kind: FaultKind::Network(NetworkFault {
-                flows: vec![flow],
-                effect: NetworkEffect::Delay(Delay::fixed(Duration::from_secs(600))),
-            }),
+            until: None,
+            kind: FaultKind::Http(Box::new(http)),
         }
+    }
+
+    /// A request to `db` that comes now; its headers when it goes on.
+    fn ask(board: &Arc<FaultBoard>) -> JoinHandle<Vec<String>> {
+        let (mut parts, ()) = http::Request::get("/").body(()).unwrap().into_parts();
+        let exchange = Exchange {
+            board: board.clone(),
+            place: Place {
+                client: "app".into(),
+                server: "db".into(),
+                port: 80,
+            },
+            arrival: Instant::now(),
+            on_request: board.http("app", "db", 80),
+            on_response: Vec::new(),
+        };
+        tokio::spawn(async move {
+            let body = Empty::<Bytes>::new();
+            assert!(exchange.request(&mut parts, body).await.is_ok(), "aborted");
+            parts.headers.keys().map(ToString::to_string).collect()
+        })
     }
 
     #[tokio::test]
     async fn what_is_held_goes_on_once_its_last_fault_is_lifted() {
         let board = Arc::new(FaultBoard::new());
-        board.post(vec![fault("a"), fault("b")]);
-        let (holding, faults) = (board.clone(), board.current());
-        let due = Instant::now() + Duration::from_secs(600);
-        let mut held = tokio::spawn(async move { hold(&holding, &faults, due).await });
-        board.post(vec![fault("b")]);
-        assert!(timeout(Duration::from_millis(50), &mut held).await.is_err());
+        let held = |id| fault(id, TEN_MINUTES, &["db"]);
+        board.post(vec![held("a"), held("b")]);
+        let mut request = ask(&board);
+        board.post(vec![held("b")]);
+        assert!(timeout(Duration::from_millis(50), &mut request).await.is_err());
         board.post(Vec::new());
-        timeout(Duration::from_secs(30), held).await.unwrap().unwrap();
+        let headers = timeout(PATIENCE, request).await.unwrap().unwrap();
+        assert!(headers.is_empty(), "what is lifted still edits: {headers:?}");
+    }
+
+    #[tokio::test]
+    async fn a_delay_does_not_outlive_its_fault_when_another_hit_the_same_request() {
+        let board = Arc::new(FaultBoard::new());
+        let short = fault("b", Duration::from_millis(1), &["db"]);
+        board.post(vec![fault("a", TEN_MINUTES, &["db"]), short.clone()]);
+        let request = ask(&board);
+        board.post(vec![short]);
+        let headers = timeout(PATIENCE, request).await.unwrap().unwrap();
+        assert_eq!(headers, ["x-b"]);
+    }
+
+    #[tokio::test]
+    async fn who_joins_or_leaves_the_selection_is_nothing_to_others() {
+        let board = Arc::new(FaultBoard::new());
+        board.post(vec![fault("a", TEN_MINUTES, &["db"])]);
+        let mut request = ask(&board);
+        board.post(vec![fault("a", TEN_MINUTES, &["db", "web"])]);
+        let waited = timeout(Duration::from_millis(50), &mut request).await;
+        assert!(waited.is_err(), "it went on when another pod joined");
+        board.post(vec![fault("a", TEN_MINUTES, &["web"])]);
+        timeout(PATIENCE, request).await.unwrap().unwrap();
     }
 }

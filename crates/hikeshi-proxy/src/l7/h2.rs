@@ -116,11 +116,11 @@ async fn exchange(caller: &Caller, request: Request<Incoming>) -> Result<Respons
         metrics,
     };
 
-    let faults = shared
-        .board
-        .http(&edge.source.uid, &edge.destination.uid, upstream.backend.port);
+    let port = upstream.backend.port;
+    let faults = shared.board.http(&edge.source.uid, &edge.destination.uid, port);
     let (mut parts, body) = request.into_parts();
-    let exchange = (!faults.is_empty()).then(|| Exchange::of(shared.board.clone(), &faults, &parts, arrival));
+    let exchange = (!faults.is_empty())
+        .then(|| Exchange::of(shared.board.clone(), (&edge, port), &faults, &parts, arrival));
     let body = match &exchange {
         Some(exchange) => match exchange.request(&mut parts, body).await {
             Ok(NewBody::Kept(body)) => Either::Left(body),

@@ -231,6 +231,7 @@ pub fn network(id: &str, from: &FakePod, to: PodSet, effect: NetworkEffect) -> F
     }];
     Fault {
         id: id.into(),
+        until: None,
         kind: FaultKind::Network(NetworkFault { flows, effect }),
     }
 }

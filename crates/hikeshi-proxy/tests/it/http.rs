@@ -111,6 +111,7 @@ pub fn fault(
     };
     Fault {
         id: "fault".into(),
+        until: None,
         kind: FaultKind::Http(Box::new(http)),
     }
 }

@@ -1,4 +1,4 @@
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use hikeshi_proxy::AppProtocol;
 use hikeshi_proxy::faults::{Bandwidth, Delay, Loss, NetworkEffect, Percent, PodSet};
@@ -125,6 +125,43 @@ async fn bandwidth_paces_a_sender() {
 }
 
 #[tokio::test]
+async fn what_waits_for_its_turn_is_booked_once_whatever_else_changes() {
+    let mut world = echoing().await;
+    let mut stream = world.app.dial(SERVICE).await;
+    round_trip(&mut stream, b"before").await;
+    let limit = NetworkEffect::Bandwidth(Bandwidth {
+        rate: 50_000,
+        burst: 1_000,
+        queue: Some(1_000_000),
+    });
+    let thin = network("thin", &world.app, PodSet::Any, limit);
+    let slow = network("slow", &world.app, PodSet::Any, delay(Duration::from_millis(1)));
+    world.with_faults(vec![thin.clone()]).await;
+    let begun = Instant::now();
+    let sending = tokio::spawn(async move { round_trip(&mut stream, &[1; 50_000]).await });
+    for _ in 0..10 {
+        world.with_faults(vec![thin.clone(), slow.clone()]).await;
+        world.with_faults(vec![thin.clone()]).await;
+    }
+    // Booked again at every change, its 49 kB would take ten times their second.
+    let lease = async {
+        loop {
+            world.client.heartbeat().await.unwrap();
+            tokio::time::sleep(Duration::from_millis(200)).await;
+        }
+    };
+    let took = tokio::select! {
+        took = sending => took.unwrap(),
+        () = lease => unreachable!("control beats for ever"),
+    };
+    assert!(
+        begun.elapsed() >= Duration::from_millis(900),
+        "not limited: {took:?}"
+    );
+    assert!(took < Duration::from_secs(4), "50 kB took {took:?}");
+}
+
+#[tokio::test]
 async fn a_dropped_control_connection_lifts_every_fault() {
     let mut world = echoing().await;
     let mut stream = world.app.dial(SERVICE).await;
@@ -166,6 +203,28 @@ async fn a_silent_control_loses_its_lease() {
     // The connection stays open, as that of a control that hangs does; this takes the lease's five seconds.
     round_trip(&mut stream, b"held until then").await;
     drop(world.client);
+}
+
+#[tokio::test]
+async fn a_fault_ends_when_its_time_is_up_although_control_lives_on() {
+    let mut world = echoing().await;
+    let mut stream = world.app.dial(SERVICE).await;
+    round_trip(&mut stream, b"before").await;
+    let until = SystemTime::now() + Duration::from_millis(500);
+    let mut cut = network("cut", &world.app, PodSet::Any, NetworkEffect::Partition);
+    cut.until = Some(until);
+    world.with_faults(vec![cut]).await;
+    let lease = async {
+        loop {
+            world.client.heartbeat().await.unwrap();
+            tokio::time::sleep(Duration::from_millis(200)).await;
+        }
+    };
+    tokio::select! {
+        _ = round_trip(&mut stream, b"held until then") => {}
+        () = lease => {}
+    }
+    assert!(SystemTime::now() >= until, "it ended early");
 }
 
 #[tokio::test]

@@ -55,6 +55,23 @@ fn the_finalizer_comes_first() {
 }
 
 #[test]
+fn a_target_that_selects_nobody_is_told() {
+    let target = |app: &str| {
+        let target = json!({"mode": "all", "selector": {"labelSelectors": {"app": app}}});
+        let plan = at(&experiment(json!({"spec": {"target": target}})), &["web-0"], 1);
+        let conditions = plan.status["conditions"].as_array().expect("a list").clone();
+        let found = conditions.into_iter().find(|one| text(one, "type") == "Selected");
+        found.expect("a condition")
+    };
+    let nobody = target("redis");
+    assert_eq!(
+        (text(&nobody, "status"), text(&nobody, "reason")),
+        ("False", "spec.target selects no pod")
+    );
+    assert_eq!(text(&target("web"), "status"), "True");
+}
+
+#[test]
 fn runs_until_its_duration_is_over() {
     let object = experiment(json!({}));
     let running = at(&object, &["web-0", "web-1"], 10);
