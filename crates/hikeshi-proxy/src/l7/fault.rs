@@ -11,7 +11,7 @@ use hyper::body::Body;
 use tokio::time::Instant;
 
 use crate::connect::Edge;
-use crate::faults::{Aborted, ActiveFault, FaultBoard, HttpAction, HttpTarget, Patch};
+use crate::faults::{Aborted, ActiveFault, FaultBoard, HttpAction, HttpFault, HttpTarget, Patch};
 use crate::timer::exact_sleep_until;
 
 /// Bodies longer than this in bytes are not read into memory to be patched; they pass as they are.
