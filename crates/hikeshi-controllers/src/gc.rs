@@ -129,7 +129,13 @@ impl Reconciler for GarbageCollector {
                 .iter()
                 .filter(|found| found.meta.deletion_timestamp.is_none())
             {
-                delete(context, dependent, DeleteParams::foreground()).await?;
+                // What owns nothing has nothing to wait for.
+                let params = if dependents(&context.tables, dependent).is_empty() {
+                    DeleteParams::background()
+                } else {
+                    DeleteParams::foreground()
+                };
+                delete(context, dependent, params).await?;
             }
             if blocking.is_empty() {
                 return remove_finalizer(context, &object, FOREGROUND).await;

@@ -107,6 +107,9 @@ pub struct Experiment {
     pub events: Vec<Note>,
     /// The end has been asked for.
     pub ending: bool,
+    /// Its fault is lifted for now, by the pause annotation; it may come back.
+    #[serde(default)]
+    pub paused: bool,
 }
 
 /// What is asked for when an experiment begins.
@@ -194,6 +197,7 @@ impl Experiment {
             lease_until: None,
             events: Vec::new(),
             ending: false,
+            paused: false,
         }
     }
 
@@ -249,6 +253,16 @@ impl Experiment {
         self.ended_at = Some(now);
     }
 
+    /// Its object never came to be: it is over.
+    pub fn never_created(&mut self, now: Timestamp) {
+        let reason = text(
+            "オブジェクトが作成されませんでした",
+            "its object was never created",
+        );
+        self.conclude(now, Verdict::Void, reason);
+        self.give_up(now);
+    }
+
     /// Adds to its record of events.
     pub fn say(&mut self, at: Timestamp, text: Text) {
         self.events.push(Note { at, text });
@@ -292,10 +306,14 @@ impl Measured {
     }
 }
 
-/// Whether an object's fault is lifted by its pause annotation, or (a Workflow cannot pause) by its abort annotation.
+/// Whether an object's fault is lifted for now by its pause annotation.
 fn is_paused(object: &Value) -> bool {
-    let annotations = &object["metadata"]["annotations"];
-    annotations[PAUSE] == "true" || annotations["workflow.chaos-mesh.org/abort"] == "true"
+    object["metadata"]["annotations"][PAUSE] == "true"
+}
+
+/// Whether a Workflow, which cannot pause, was ended by its abort annotation.
+fn is_aborted(object: &Value) -> bool {
+    object["metadata"]["annotations"]["workflow.chaos-mesh.org/abort"] == "true"
 }
 
 #[cfg(test)]

@@ -15,11 +15,55 @@ use crate::selector::Selector;
 use crate::status::{ApiError, ApiResult, json_response, success};
 use crate::store::View;
 
+/// What becomes of an object's dependents.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+enum Propagation {
+    /// As an earlier deletion has said, else `Background`.
+    #[default]
+    Unsaid,
+    /// They go after it.
+    Background,
+    /// They go before it.
+    Foreground,
+    /// They stay.
+    Orphan,
+}
+
+impl Propagation {
+    fn parse(text: &str) -> ApiResult<Propagation> {
+        match text {
+            "" => Ok(Propagation::Unsaid),
+            "Background" => Ok(Propagation::Background),
+            "Foreground" => Ok(Propagation::Foreground),
+            "Orphan" => Ok(Propagation::Orphan),
+            other => Err(ApiError::bad_request(format!(
+                "invalid propagationPolicy {other:?}: must be Background, Foreground or Orphan"
+            ))),
+        }
+    }
+}
+
+/// Holds an object until the garbage collector has seen its dependents go.
+const FOREGROUND: &str = "foregroundDeletion";
+
+/// Whom the garbage collector watches as an owner: elsewhere nobody would take the finalizer off again.
+fn waits_for_dependents(resource: &Resource) -> bool {
+    match &*resource.group {
+        "apps" => matches!(
+            &*resource.kind,
+            "Deployment" | "ReplicaSet" | "StatefulSet" | "DaemonSet"
+        ),
+        "batch" => matches!(&*resource.kind, "Job" | "CronJob"),
+        "chaos-mesh.org" => matches!(&*resource.kind, "Schedule" | "Workflow" | "WorkflowNode"),
+        _ => false,
+    }
+}
+
 /// DeleteOptions, from the body or the query.
 #[derive(Debug, Default)]
 pub(super) struct Options {
     pub grace_seconds: Option<i64>,
-    orphan: bool,
+    propagation: Propagation,
     uid: Option<String>,
     revision: Option<String>,
     dry_run: bool,
@@ -38,22 +82,29 @@ impl Options {
                 ApiError::bad_request(format!("gracePeriodSeconds: {text:?} is not a whole number"))
             })?),
         };
-        let mut options = Options::from_object(&sent);
+        let mut options = Options::from_object(&sent)?;
         options.grace_seconds = options.grace_seconds.or(query);
-        options.orphan |= call.params.get("propagationPolicy") == "Orphan";
+        if options.propagation == Propagation::Unsaid {
+            options.propagation = Propagation::parse(call.params.get("propagationPolicy"))?;
+        }
         options.dry_run |= call.dry_run()?;
         Ok(options)
     }
 
-    pub fn from_object(sent: &Value) -> Options {
+    pub fn from_object(sent: &Value) -> ApiResult<Options> {
         let text = |key: &str| sent["preconditions"][key].as_str().map(str::to_owned);
-        Options {
+        let said = Propagation::parse(sent["propagationPolicy"].as_str().unwrap_or_default())?;
+        Ok(Options {
             grace_seconds: sent["gracePeriodSeconds"].as_i64(),
-            orphan: sent["propagationPolicy"] == "Orphan" || sent["orphanDependents"] == true,
+            propagation: if sent["orphanDependents"] == true {
+                Propagation::Orphan
+            } else {
+                said
+            },
             uid: text("uid"),
             revision: text("resourceVersion"),
             dry_run: sent["dryRun"].as_array().is_some_and(|d| !d.is_empty()),
-        }
+        })
     }
 }
 
@@ -112,7 +163,9 @@ pub(super) fn delete_object(
         return Err(ApiError::conflict(resource, name));
     }
     let key = resource.store_key();
-    let finalizers = metadata["finalizers"].as_array().is_some_and(|f| !f.is_empty());
+    let had = finalizers_of(metadata);
+    let kept = finalizers_after(resource, had.clone(), options.propagation);
+    let finalizers = !kept.is_empty();
     let grace = if &*resource.kind == "Pod" {
         pod_grace(old, options.grace_seconds)
     } else {
@@ -122,7 +175,7 @@ pub(super) fn delete_object(
     if options.dry_run {
         return Ok((Arc::clone(old), !finalizers && grace == 0));
     }
-    if options.orphan {
+    if options.propagation == Propagation::Orphan {
         orphan_dependents(view, metadata)?;
     }
     if grace == 0 && !finalizers && !is_namespace {
@@ -131,19 +184,24 @@ pub(super) fn delete_object(
     }
     let marked = metadata["deletionTimestamp"].is_string();
     // A second delete may shorten the time, never lengthen it.
-    if marked
-        && metadata["deletionGracePeriodSeconds"]
+    let sooner = !marked
+        || metadata["deletionGracePeriodSeconds"]
             .as_i64()
-            .is_none_or(|left| left <= grace)
-    {
+            .is_some_and(|left| left > grace);
+    if !sooner && kept == had {
         return Ok((Arc::clone(old), false));
     }
     let mut object = (**old).clone();
-    let until = Timestamp::now()
-        .saturating_add(SignedDuration::from_secs(grace))
-        .unwrap_or(Timestamp::MAX);
-    object["metadata"]["deletionTimestamp"] = stamp(until).into();
-    object["metadata"]["deletionGracePeriodSeconds"] = grace.into();
+    if kept != had {
+        object["metadata"]["finalizers"] = kept.into();
+    }
+    if sooner {
+        let until = Timestamp::now()
+            .saturating_add(SignedDuration::from_secs(grace))
+            .unwrap_or(Timestamp::MAX);
+        object["metadata"]["deletionTimestamp"] = stamp(until).into();
+        object["metadata"]["deletionGracePeriodSeconds"] = grace.into();
+    }
     if is_namespace {
         object["status"] = json!({"phase": "Terminating"});
     }
@@ -155,6 +213,25 @@ pub(super) fn delete_object(
         return Ok((stored, gone));
     }
     Ok((stored, false))
+}
+
+fn finalizers_of(metadata: &Value) -> Vec<String> {
+    let names = metadata["finalizers"].as_array().into_iter().flatten();
+    names.filter_map(Value::as_str).map(str::to_owned).collect()
+}
+
+/// What must still happen before an object goes. A later deletion may say otherwise about its dependents.
+fn finalizers_after(resource: &Resource, mut names: Vec<String>, propagation: Propagation) -> Vec<String> {
+    match propagation {
+        Propagation::Unsaid => {}
+        Propagation::Foreground => {
+            if waits_for_dependents(resource) && !names.iter().any(|name| name == FOREGROUND) {
+                names.push(FOREGROUND.to_owned());
+            }
+        }
+        Propagation::Background | Propagation::Orphan => names.retain(|name| name != FOREGROUND),
+    }
+    names
 }
 
 /// How long a pod may take to end; 0 when nothing of it runs. As in Kubernetes, less than nothing means a second.

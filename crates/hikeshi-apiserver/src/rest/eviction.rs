@@ -92,7 +92,7 @@ pub(super) fn evict(app: &App, call: &Call) -> ApiResult<Response> {
         return Err(ApiError::method_not_allowed());
     }
     let eviction = call.object()?;
-    let options = Options::from_object(&eviction["deleteOptions"]);
+    let options = Options::from_object(&eviction["deleteOptions"])?;
     let dry_run = call.dry_run()?
         || eviction["deleteOptions"]["dryRun"]
             .as_array()

@@ -238,6 +238,30 @@ fn pods_end_gracefully_and_namespaces_with_all_they_hold() {
 }
 
 #[test]
+fn a_foreground_deletion_waits_for_the_garbage_collector_and_a_later_one_may_not() {
+    let cluster = Cluster::start();
+    let k = cluster.admin();
+    k.apply(&deployment("web", "web:1"));
+    k.ok(&["delete", "deploy", "web", "--cascade=foreground", "--wait=false"]);
+    let held = k.json(&["get", "deploy", "web"]);
+    assert_eq!(held["metadata"]["finalizers"], json!(["foregroundDeletion"]));
+    assert!(held["metadata"]["deletionTimestamp"].is_string());
+    k.ok(&["delete", "deploy", "web", "--cascade=foreground", "--wait=false"]);
+    assert_eq!(
+        k.json(&["get", "deploy", "web"])["metadata"]["resourceVersion"],
+        held["metadata"]["resourceVersion"],
+        "the same wish again changes nothing"
+    );
+    k.ok(&["delete", "deploy", "web"]);
+    assert_eq!(k.ok(&["get", "deploy", "-o", "name"]), "");
+
+    // Nobody watches ConfigMaps as owners, so nobody could take the finalizer off.
+    k.ok(&["create", "configmap", "plain"]);
+    k.ok(&["delete", "configmap", "plain", "--cascade=foreground"]);
+    assert!(!k.ok(&["get", "configmap", "-o", "name"]).contains("plain"));
+}
+
+#[test]
 fn finalizers_hold_an_object_back() {
     let cluster = Cluster::start();
     let k = cluster.admin();

@@ -13,7 +13,7 @@ const INJECTED: &str = "Injected";
 /// injected.
 pub(super) fn merge(known: &mut Vec<TargetRecord>, objects: &[&Value], now: Timestamp) {
     // A pod may be in several records: it is hit while any of them says so.
-    let mut current: BTreeMap<(String, String), (bool, String)> = BTreeMap::new();
+    let mut current: BTreeMap<(String, String), State> = BTreeMap::new();
     for object in objects {
         for record in records(object) {
             let mut parts = record["id"].as_str().unwrap_or_default().splitn(3, '/');
@@ -33,19 +33,19 @@ pub(super) fn merge(known: &mut Vec<TargetRecord>, objects: &[&Value], now: Time
                 .filter(|event| event["type"] == "Failed" && !injected)
                 .and_then(|event| event["message"].as_str())
                 .unwrap_or_default();
-            let entry = current.entry(key).or_default();
-            entry.0 |= injected;
-            if entry.1.is_empty() {
-                message.clone_into(&mut entry.1);
+            let state = current.entry(key).or_default();
+            state.injected |= injected;
+            state.ever |= injected || record["injectedCount"].as_u64().is_some_and(|count| count > 0);
+            if state.message.is_empty() {
+                message.clone_into(&mut state.message);
             }
         }
     }
     for record in known.iter_mut() {
         let state = current.remove(&(record.pod.clone(), record.container.clone()));
-        let (injected, message) = state.unwrap_or_default();
-        set(record, injected, message, now);
+        set(record, state.unwrap_or_default(), now);
     }
-    for ((pod, container), (injected, message)) in current {
+    for ((pod, container), state) in current {
         let mut record = TargetRecord {
             pod,
             container,
@@ -54,22 +54,32 @@ pub(super) fn merge(known: &mut Vec<TargetRecord>, objects: &[&Value], now: Time
             recovered_at: None,
             message: String::new(),
         };
-        set(&mut record, injected, message, now);
+        set(&mut record, state, now);
         known.push(record);
     }
 }
 
-fn set(record: &mut TargetRecord, injected: bool, message: String, now: Timestamp) {
+/// What the records say of one pod.
+#[derive(Default)]
+struct State {
+    injected: bool,
+    /// Now or at any time: a fault may come and go between two looks.
+    ever: bool,
+    message: String,
+}
+
+fn set(record: &mut TargetRecord, state: State, now: Timestamp) {
     let was = record.phase == INJECTED;
-    if injected && !was {
+    let first = state.ever && record.injected_at.is_none();
+    if first || (state.injected && !was) {
         record.injected_at.get_or_insert(now);
         record.recovered_at = None;
     }
-    if !injected && was {
+    if !state.injected && (was || first) {
         record.recovered_at = Some(now);
     }
-    record.phase = if injected { INJECTED } else { "Not Injected" }.to_owned();
-    record.message = message;
+    record.phase = if state.injected { INJECTED } else { "Not Injected" }.to_owned();
+    record.message = state.message;
 }
 
 /// Whether any pod is hit now.

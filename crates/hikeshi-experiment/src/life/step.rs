@@ -4,9 +4,10 @@ use jiff::Timestamp;
 use serde_json::Value;
 
 use super::{
-    BLIND, Experiment, GRACE, HIT, LEASE, Measured, RECOVERY, RENEW, STEADY, Seen, is_paused, records, text,
+    BLIND, Experiment, GRACE, HIT, LEASE, Measured, RECOVERY, RENEW, STEADY, Seen, is_aborted, is_paused,
+    records, text,
 };
-use crate::annotations::Role;
+use crate::annotations::{LEASE_UNTIL, Role};
 use crate::api::{Phase, Verdict};
 use crate::duration::{words, words_ja};
 use crate::manifest::takes_duration;
@@ -27,7 +28,8 @@ pub enum Action {
 /// Takes one look into account.
 pub fn step(it: &mut Experiment, seen: &Seen) -> Vec<Action> {
     let mut actions = Vec::new();
-    let before = (it.phase, it.verdict, it.hit());
+    let before = turn(it);
+    pause(it, seen);
     measure(it, seen);
     it.take_edges(seen.edges.clone().unwrap_or_default());
     let there = seen.object.as_ref();
@@ -48,10 +50,38 @@ pub fn step(it: &mut Experiment, seen: &Seen) -> Vec<Action> {
     if !end && let Some(object) = there {
         lease(it, object, seen.now, &mut actions);
     }
-    if before != (it.phase, it.verdict, it.hit()) {
+    if before != turn(it) {
         actions.push(Action::Save);
     }
     actions
+}
+
+/// What must not be lost when control dies: figures are measured again, but what has been shown stays shown.
+fn turn(it: &Experiment) -> impl PartialEq + use<> {
+    let broken = it.measured.iter().filter(|measured| measured.broken).count();
+    (
+        it.phase,
+        it.verdict,
+        it.hit(),
+        broken,
+        it.events.len(),
+        it.ending,
+        it.paused,
+    )
+}
+
+/// A pause is no end: whoever takes it back wants the fault, its guards and its hypothesis again.
+fn pause(it: &mut Experiment, seen: &Seen) {
+    let paused = !it.ending && it.phase != Phase::Ended && seen.object.as_ref().is_some_and(is_paused);
+    if paused != it.paused {
+        it.paused = paused;
+        let words = if paused {
+            text("一時停止しました", "paused")
+        } else {
+            text("一時停止が終わりました", "no longer paused")
+        };
+        it.say(seen.now, words);
+    }
 }
 
 /// A kill is done at once and never stops by itself: it knows no duration. Also a schedule's.
@@ -64,13 +94,21 @@ fn is_one_shot(it: &Experiment) -> bool {
     kind == "PodChaos" && matches!(spec["action"].as_str(), Some("pod-kill" | "container-kill"))
 }
 
-/// Whether an object is there, not leaving and not paused.
+/// Whether an object is neither leaving nor paused nor aborted.
 fn is_on(object: &Value) -> bool {
-    object["metadata"]["deletionTimestamp"].is_null() && !is_paused(object)
+    object["metadata"]["deletionTimestamp"].is_null() && !is_paused(object) && !is_aborted(object)
+}
+
+/// Whether an object's fault is over for good, as far as its status says: a paused one is stopped too, but may go on.
+fn is_over(it: &Experiment, object: &Value) -> bool {
+    if it.paused {
+        return !object["metadata"]["deletionTimestamp"].is_null() || is_aborted(object);
+    }
+    !is_on(object) || object["status"]["experiment"]["desiredPhase"] == "Stop"
 }
 
 fn measure(it: &mut Experiment, seen: &Seen) {
-    let on = it.phase == Phase::Running;
+    let on = it.phase == Phase::Running && !it.paused;
     let over = it.phase == Phase::Recovering;
     for (measured, values) in it.measured.iter_mut().zip(&seen.values) {
         let values = values.as_deref().unwrap_or_default();
@@ -146,7 +184,7 @@ fn injecting(it: &mut Experiment, seen: &Seen, actions: &mut Vec<Action>) {
         it.conclude(now, Verdict::Void, reason);
         it.ending = true;
     }
-    if !is_on(object) {
+    if is_over(it, object) {
         it.lifted_at = Some(now);
         it.phase = Phase::Recovering;
     }
@@ -156,7 +194,7 @@ fn running(it: &mut Experiment, seen: &Seen, actions: &mut Vec<Action>) {
     let now = seen.now;
     for index in 0..it.measured.len() {
         let measured = &it.measured[index];
-        if measured.broken || measured.check.role != Role::Hypothesis {
+        if it.paused || measured.broken || measured.check.role != Role::Hypothesis {
             continue;
         }
         if let Some(value) = is_bad(measured, seen.values.get(index)) {
@@ -186,13 +224,11 @@ fn running(it: &mut Experiment, seen: &Seen, actions: &mut Vec<Action>) {
     let over = match &seen.object {
         None => true,
         Some(object) => {
-            let leaving = !is_on(object);
-            let stopped = object["status"]["experiment"]["desiredPhase"] == "Stop";
             let group = matches!(it.kind.as_str(), "Schedule" | "Workflow");
             let finished = group && workflow_is_done(object);
             // What nobody here may delete, but is over all the same: a kill that was watched long enough.
             let watched = once && it.ending && !it.owned;
-            leaving || stopped || finished || watched
+            is_over(it, object) || finished || watched
         }
     };
     if over {
@@ -415,6 +451,10 @@ fn lease(it: &mut Experiment, object: &Value, now: Timestamp, actions: &mut Vec<
     if it.drill || !endless || !matches!(it.phase, Phase::Injecting | Phase::Running) {
         return;
     }
+    // What the object says was written by us, perhaps after this was last written to the history.
+    let said = object["metadata"]["annotations"][LEASE_UNTIL].as_str();
+    let said = said.and_then(|until| until.parse().ok());
+    it.lease_until = it.lease_until.max(said);
     match it.lease_until {
         Some(until) if until < now => {
             let late = now.duration_since(until).as_secs_f64();

@@ -244,6 +244,78 @@ fn a_fault_without_an_end_is_leased_and_not_put_in_again_after_a_long_absence() 
     );
 }
 
+fn paused(phase: &str) -> Option<Value> {
+    let mut object = object(phase, "Stop").unwrap();
+    object["metadata"]["annotations"] = json!({"experiment.chaos-mesh.org/pause": "true"});
+    Some(object)
+}
+
+#[test]
+fn a_pause_is_no_end_and_what_comes_back_is_watched_again() {
+    let mut it = hit(vec![hypothesis(), guard()], &[0.1, 0.1]);
+    let actions = step(&mut it, &seen(10, paused("Not Injected"), &[0.9, 0.1]));
+    assert_eq!((it.phase, it.paused), (Phase::Running, true));
+    assert!(actions.contains(&Action::Save) && !actions.contains(&Action::End));
+    step(&mut it, &seen(20, object("Injected", "Run"), &[0.1, 0.1]));
+    assert_eq!((it.phase, it.paused), (Phase::Running, false));
+    assert!(!it.measured[0].broken, "no fault was on");
+    let actions = step(&mut it, &seen(30, object("Injected", "Run"), &[0.1, 9.0]));
+    assert!(actions.contains(&Action::End), "its guard is on again");
+    assert_eq!(it.verdict, Some(Verdict::Stopped));
+}
+
+#[test]
+fn a_paused_fault_without_an_end_keeps_its_lease() {
+    let mut it = experiment(vec![], json!({}));
+    assert!(it.before(at(0), &[], Some(2)));
+    step(&mut it, &seen(1, object("Injected", "Run"), &[]));
+    for second in 2..200 {
+        let actions = step(&mut it, &seen(second, paused("Not Injected"), &[]));
+        assert!(!actions.contains(&Action::End), "second {second}");
+    }
+    let until = it.lease_until.unwrap();
+    assert!(until > at(200));
+    // Control dies; what the history knows of the lease is older than what the object says.
+    it.lease_until = Some(at(60));
+    let mut there = object("Injected", "Run").unwrap();
+    there["metadata"]["annotations"] = json!({"hikeshi.dev/lease-until": until.to_string()});
+    let actions = step(&mut it, &seen(201, Some(there), &[]));
+    assert!(!actions.contains(&Action::End), "{actions:?}");
+}
+
+#[test]
+fn what_was_shown_is_written_at_once() {
+    let mut it = hit(vec![hypothesis()], &[0.1]);
+    let actions = step(&mut it, &seen(10, object("Injected", "Run"), &[0.9]));
+    assert!(it.measured[0].broken && actions.contains(&Action::Save));
+    let actions = step(&mut it, &seen(11, object("Injected", "Run"), &[0.9]));
+    assert!(!actions.contains(&Action::Save), "{actions:?}");
+}
+
+#[test]
+fn a_fault_that_came_and_went_between_two_looks_was_a_hit() {
+    let mut it = experiment(vec![], json!({"duration": "500ms"}));
+    assert!(it.before(at(0), &[], Some(2)));
+    let mut gone = object("Not Injected", "Stop").unwrap();
+    gone["status"]["experiment"]["containerRecords"][0]["injectedCount"] = json!(1);
+    step(&mut it, &seen(1, Some(gone.clone()), &[]));
+    assert_eq!((it.phase, it.hit()), (Phase::Running, 1));
+    step(&mut it, &seen(2, Some(gone), &[]));
+    assert_eq!(it.phase, Phase::Recovering);
+}
+
+#[test]
+fn what_ends_without_having_hit_anybody_is_over() {
+    let mut it = experiment(vec![], json!({"duration": "10s"}));
+    it.owned = false;
+    assert!(it.before(at(0), &[], Some(2)));
+    let empty = json!({"kind": "HTTPChaos", "metadata": {"name": "http-delay"}, "spec": {},
+        "status": {"experiment": {"desiredPhase": "Stop"}}});
+    step(&mut it, &seen(11, Some(empty.clone()), &[]));
+    step(&mut it, &seen(20, Some(empty), &[]));
+    assert_eq!((it.phase, it.verdict), (Phase::Ended, Some(Verdict::Void)));
+}
+
 #[test]
 fn a_kill_is_watched_and_its_pods_must_come_back() {
     for action in ["pod-kill", "container-kill"] {
@@ -293,6 +365,7 @@ fn what_others_schedule_recovers_although_its_kills_stay_done() {
     };
     step(&mut it, &look(1, "false"));
     assert_eq!(it.phase, Phase::Running);
+    it.stop(at(9), "pika7");
     for second in [10, 11, 12, 20] {
         step(&mut it, &look(second, "true"));
     }

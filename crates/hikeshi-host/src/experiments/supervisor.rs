@@ -16,6 +16,8 @@ use super::{DRILL_NAMESPACE, Experiments, cluster, measure};
 const EVERY: Duration = Duration::from_secs(1);
 /// How long what was created a moment ago may take to be seen.
 const ARRIVES: Duration = Duration::from_secs(10);
+/// How long the creation of an object may take: one that is found later is ended.
+const UNBORN: Duration = Duration::from_secs(60);
 /// Figures of before are read so long before the object appeared.
 const BEFORE: Duration = Duration::from_secs(1);
 
@@ -61,7 +63,9 @@ impl Experiments {
                 continue;
             }
             let ours = object["metadata"]["annotations"][annotations::EXPERIMENT].as_str();
-            if let Some(mut known) = ours.and_then(|id| book.all.get(id)).cloned() {
+            // One that has its uid is another object: this is an exported copy of it, applied again.
+            let unborn = |known: &&Experiment| known.uid.is_none();
+            if let Some(mut known) = ours.and_then(|id| book.all.get(id)).filter(unborn).cloned() {
                 // Control died between creating it and writing its uid down.
                 known.uid = Some(uid.to_owned());
                 if known.phase == Phase::Ended {
@@ -114,11 +118,23 @@ impl Experiments {
     /// One look at one experiment.
     async fn look(&self, id: &str, objects: &[Value], cluster: Option<&Cluster>) {
         let (uid, kind, checks, created, met, edges) = {
-            let book = self.book.lock().await;
+            let mut book = self.book.lock().await;
             let Some(experiment) = book.all.get(id) else {
                 return;
             };
-            let Some(uid) = experiment.uid.clone() else { return };
+            let Some(uid) = experiment.uid.clone() else {
+                // Control died before it was created, or the creation never came to an end.
+                let old = Timestamp::now()
+                    .duration_since(experiment.created_at)
+                    .unsigned_abs()
+                    > UNBORN;
+                if old && self.chaos.is_complete(&experiment.kind) {
+                    let mut experiment = experiment.clone();
+                    experiment.never_created(Timestamp::now());
+                    book.put(experiment);
+                }
+                return;
+            };
             let checks: Vec<_> = experiment.measured.iter().map(|m| m.check.clone()).collect();
             let met = book.met.contains(&uid);
             let edges = experiment.window(Timestamp::now()).map(|seconds| {
@@ -236,7 +252,8 @@ fn plain(object: &Value) -> Value {
 /// The experiment's object as far as calls about it need it.
 fn named(experiment: &Experiment) -> Value {
     serde_json::json!({"kind": experiment.kind,
-        "metadata": {"namespace": experiment.namespace, "name": experiment.name}})
+        "metadata": {"namespace": experiment.namespace, "name": experiment.name},
+        "spec": {"type": experiment.object["spec"]["type"]}})
 }
 
 #[cfg(test)]
