@@ -23,10 +23,10 @@ pub fn run(workspace: &Workspace, args: &[String]) -> Result<()> {
         "-p",
         "hikeshi-apiserver",
         "--example",
-        "bench",
+        "bench_get",
     ];
     workspace::run("cargo build", workspace.cargo().args(build))?;
-    let bench = workspace.built("release/examples", "bench");
+    let bench = workspace.built("release/examples", "bench_get");
     workspace::run(
         "bench get",
         workspace.command(&bench).arg("get").arg(&kubectl).arg(rounds),
