@@ -9,7 +9,9 @@ use kube::api::{ApiResource, DeleteParams, DynamicObject, ObjectMeta, Patch, Pat
 use kube::core::GroupVersionKind;
 use serde_json::json;
 
-use crate::runtime::{Context, Error, Key, Metadata, Outcome, Reconciler, Tables, Wiring};
+use crate::runtime::{
+    Context, Error, Key, Metadata, Outcome, Reconciler, Tables, Wiring, chaos_api_resource,
+};
 
 const FOREGROUND: &str = "foregroundDeletion";
 const ORPHAN: &str = "orphan";
@@ -206,8 +208,8 @@ fn cluster_scoped(kind: &str) -> bool {
 
 fn resource_of(gvk: &GroupVersionKind) -> ApiResource {
     match gvk.kind.as_str() {
-        // Chaos Mesh's plurals are its singulars.
-        kind if gvk.group == "chaos-mesh.org" => ApiResource::from_gvk_with_plural(gvk, &kind.to_lowercase()),
+        // Some of Chaos Mesh's plurals are its singulars.
+        kind if gvk.group == "chaos-mesh.org" => chaos_api_resource(kind),
         _ => ApiResource::from_gvk(gvk),
     }
 }

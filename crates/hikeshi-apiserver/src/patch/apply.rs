@@ -54,7 +54,8 @@ pub(crate) fn apply(
                 .retain(|key, _| matches!(key.as_str(), "name" | "namespace" | "resourceVersion" | "uid"));
         }
     }
-    if let Some(metadata) = applied["metadata"].as_object_mut() {
+    // Asked for by `get_mut`: indexing would put a null there, which would stand for "no metadata".
+    if let Some(metadata) = applied.get_mut("metadata").and_then(Value::as_object_mut) {
         metadata.remove("managedFields");
     }
     tell_apart(&applied, shape)?;

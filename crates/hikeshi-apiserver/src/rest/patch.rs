@@ -8,12 +8,15 @@ use super::write::{
     Saving, accept, admit_change, answer, create_object, current, manager, replace_object, stamp,
 };
 use crate::app::App;
+use crate::authz::{Attributes, refusal};
 use crate::convert::from_stored;
 use crate::managed::{Shape, Writer};
 use crate::patch::apply::Part;
 use crate::patch::{self, PatchKind};
+use crate::rbac::Policy;
 use crate::request::Call;
 use crate::status::{ApiError, ApiResult};
+use crate::store::View;
 use crate::validate::FieldValidation;
 
 pub(super) fn patch(app: &App, call: &Call, status: bool) -> ApiResult<Response> {
@@ -98,6 +101,15 @@ fn apply(
     {
         return Err(ApiError::bad_request("metadata.managedFields must be nil"));
     }
+    if let Some(name) = body["metadata"]["name"]
+        .as_str()
+        .filter(|name| *name != call.name())
+    {
+        return Err(ApiError::bad_request(format!(
+            "the name of the object ({name}) does not match the name on the URL ({})",
+            call.name()
+        )));
+    }
     // The configuration alone must be well-formed, before what lives there is mixed in.
     let mut checked = body.clone();
     checked["metadata"]["name"] = call.name().into();
@@ -127,12 +139,42 @@ fn apply(
         Ok(match &old {
             Some(old) => (200, replace_object(view, resource, old, new, saving)?, warnings),
             None if status => return Err(ApiError::not_found(resource, call.name())),
-            None => (
-                201,
-                create_object(view, resource, call.ns(), new, saving)?,
-                warnings,
-            ),
+            None => {
+                may_create(view, call, body)?;
+                (
+                    201,
+                    create_object(view, resource, call.ns(), new, saving)?,
+                    warnings,
+                )
+            }
         })
     })?;
     answer(call, code, &stored, &warnings)
+}
+
+/// An apply that finds nothing is a creation: it needs that right, and must not bring back what its writer knew as
+/// another object.
+fn may_create(view: &View, call: &Call, body: &Value) -> ApiResult<()> {
+    let resource = &call.resource;
+    let known = |field: &str| {
+        body["metadata"][field]
+            .as_str()
+            .is_some_and(|text| !text.is_empty())
+    };
+    if known("uid") || known("resourceVersion") {
+        return Err(ApiError::conflict(resource, call.name()));
+    }
+    let question = Attributes {
+        verb: "create",
+        group: &resource.group,
+        resource: &resource.plural,
+        namespace: call.namespace.as_deref(),
+        name: Some(call.name()),
+        namespaced: resource.namespaced,
+        ..Attributes::default()
+    };
+    if call.trusted || Policy::of(view).allows(&call.user, &question) {
+        return Ok(());
+    }
+    Err(ApiError::forbidden(refusal(&call.user, &question)))
 }

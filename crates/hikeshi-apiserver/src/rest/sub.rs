@@ -52,7 +52,9 @@ pub(super) fn scale(app: &App, call: &Call) -> ApiResult<Response> {
                     .map_err(|e| ApiError::bad_request(format!("error decoding patch: {e}")))?;
                 match PatchKind::of(call.content_type()) {
                     Some(PatchKind::Json) => patch::json(&shown, body)?,
-                    Some(_) if body.is_object() => patch::merge(&shown, &body),
+                    Some(PatchKind::Merge | PatchKind::Strategic) if body.is_object() => {
+                        patch::merge(&shown, &body)
+                    }
                     _ => {
                         return Err(ApiError::unsupported_media(
                             "application/json-patch+json, application/merge-patch+json",

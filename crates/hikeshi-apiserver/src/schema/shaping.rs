@@ -75,6 +75,9 @@ fn fill_named(properties: &Value, map: &mut Map<String, Value>) {
             if missing {
                 map.insert(name.clone(), default.clone());
             }
+        } else if map.get(name).is_some_and(Value::is_null) && !flag(schema, "nullable") {
+            // A client that writes out its empty fields means that there is none.
+            map.remove(name);
         }
         if let Some(value) = map.get_mut(name) {
             fill(schema, value);

@@ -141,6 +141,16 @@ fn definition(schema: Value) -> Value {
 }
 
 #[test]
+fn a_null_that_is_not_allowed_stands_for_nothing() {
+    let schema = json!({"type": "object", "properties": {"note": {"type": "string"},
+        "kept": {"type": "string", "nullable": true}}});
+    let mut object = json!({"note": null, "kept": null});
+    fill(&schema, &mut object);
+    assert_eq!(object, json!({"kept": null}));
+    assert!(causes(&schema, &object).is_empty());
+}
+
+#[test]
 fn a_definition_that_cannot_be_checked_is_refused_by_its_field() {
     assert_eq!(definition::causes(&definition(pump())), []);
     let fields = |schema: Value| -> Vec<String> {

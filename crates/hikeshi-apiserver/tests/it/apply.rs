@@ -67,3 +67,26 @@ fn what_kubectl_changed_by_other_means_conflicts_too() {
     assert!(said.contains(words), "{said}");
     assert_eq!(admin.json(&["get", "deployment", "web"])["spec"]["replicas"], 5);
 }
+
+#[test]
+fn who_may_only_patch_creates_nothing_by_applying() {
+    let cluster = Cluster::start();
+    let admin = cluster.admin();
+    let role = [
+        "create",
+        "role",
+        "patcher",
+        "--verb=get,patch",
+        "--resource=configmaps",
+    ];
+    admin.ok(&role);
+    admin.ok(&["create", "rolebinding", "patcher", "--role=patcher", "--user=ann"]);
+    let ann = cluster.user("ann", &["people"]);
+    let map = json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "m", "namespace": "chirpy"}, "data": {"a": "1"}});
+    let apply = || ann.with_input(&["apply", "--server-side", "-f", "-"], &map.to_string());
+    let said = text(&apply().stderr);
+    assert!(said.contains("cannot create resource \"configmaps\""), "{said}");
+    admin.ok(&["create", "configmap", "m"]);
+    let done = apply();
+    assert!(done.status.success(), "{}", text(&done.stderr));
+}

@@ -12,7 +12,7 @@ pub(crate) use events::EventType;
 pub(crate) use manager::{Manager, Reconciler, Wiring};
 pub(crate) use queue::Queue;
 pub(crate) use table::Table;
-pub(crate) use tables::{Metadata, Tables};
+pub(crate) use tables::{Metadata, Tables, chaos_api_resource};
 
 use std::time::Duration;
 

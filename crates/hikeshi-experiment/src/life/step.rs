@@ -104,7 +104,18 @@ fn is_over(it: &Experiment, object: &Value) -> bool {
     if it.paused {
         return !object["metadata"]["deletionTimestamp"].is_null() || is_aborted(object);
     }
-    !is_on(object) || object["status"]["experiment"]["desiredPhase"] == "Stop"
+    // The annotation may have gone a moment before the controller takes the pause back.
+    let still_paused = condition(object, "Paused");
+    !is_on(object) || (object["status"]["experiment"]["desiredPhase"] == "Stop" && !still_paused)
+}
+
+/// Whether a condition of an object is True.
+fn condition(object: &Value, name: &str) -> bool {
+    object["status"]["conditions"]
+        .as_array()
+        .into_iter()
+        .flatten()
+        .any(|condition| condition["type"] == name && condition["status"] == "True")
 }
 
 fn measure(it: &mut Experiment, seen: &Seen) {
@@ -225,7 +236,7 @@ fn running(it: &mut Experiment, seen: &Seen, actions: &mut Vec<Action>) {
         None => true,
         Some(object) => {
             let group = matches!(it.kind.as_str(), "Schedule" | "Workflow");
-            let finished = group && workflow_is_done(object);
+            let finished = group && condition(object, "Accomplished");
             // What nobody here may delete, but is over all the same: a kill that was watched long enough.
             let watched = once && it.ending && !it.owned;
             is_over(it, object) || finished || watched
@@ -243,14 +254,6 @@ fn running(it: &mut Experiment, seen: &Seen, actions: &mut Vec<Action>) {
             ),
         );
     }
-}
-
-fn workflow_is_done(object: &Value) -> bool {
-    object["status"]["conditions"]
-        .as_array()
-        .into_iter()
-        .flatten()
-        .any(|condition| condition["type"] == "Accomplished" && condition["status"] == "True")
 }
 
 /// Ends the experiment when a guard trips, or cannot be measured any more.

@@ -256,6 +256,9 @@ fn a_pause_is_no_end_and_what_comes_back_is_watched_again() {
     let actions = step(&mut it, &seen(10, paused("Not Injected"), &[0.9, 0.1]));
     assert_eq!((it.phase, it.paused), (Phase::Running, true));
     assert!(actions.contains(&Action::Save) && !actions.contains(&Action::End));
+    let mut going_on = object("Not Injected", "Stop").unwrap();
+    going_on["status"]["conditions"] = json!([{"type": "Paused", "status": "True"}]);
+    step(&mut it, &seen(19, Some(going_on), &[0.1, 0.1]));
     step(&mut it, &seen(20, object("Injected", "Run"), &[0.1, 0.1]));
     assert_eq!((it.phase, it.paused), (Phase::Running, false));
     assert!(!it.measured[0].broken, "no fault was on");

@@ -111,7 +111,7 @@ pub fn prepare(pod: &Pod, pod_dir: &Path, sources: &Sources<'_>) -> Result<Vec<B
     Ok(binds)
 }
 
-/// Writes changed ConfigMaps, Secrets and labels into the volumes of a running pod.
+/// Writes changed ConfigMaps, Secrets, labels and tokens into the volumes of a running pod.
 pub fn refresh(pod: &Pod, pod_dir: &Path, sources: &Sources<'_>) -> Result<(), VolumeError> {
     for volume in pod
         .spec
@@ -122,6 +122,10 @@ pub fn refresh(pod: &Pod, pod_dir: &Path, sources: &Sources<'_>) -> Result<(), V
         if let Some(files) = contents(pod, volume, sources)? {
             publish(&folder_of(pod_dir, volume)?, &files).map_err(|source| io_error(&volume.name, source))?;
         }
+    }
+    let token = pod_dir.join("volumes").join(TOKEN_VOLUME);
+    if token.is_dir() {
+        publish(&token, &token_files(pod, sources)).map_err(|source| io_error(TOKEN_VOLUME, source))?;
     }
     Ok(())
 }

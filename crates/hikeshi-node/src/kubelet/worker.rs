@@ -91,6 +91,8 @@ impl Worker {
     pub async fn run(mut self, mut pods: watch::Receiver<Option<Arc<Pod>>>, shutdown: CancellationToken) {
         self.over = pods::is_over(&self.pod);
         self.adopt().await;
+        // What an earlier control published may be what this one no longer accepts.
+        self.refresh_volumes();
         let mut config = self.kubelet.config_changes();
         let mut held = self.kubelet.holds();
         loop {

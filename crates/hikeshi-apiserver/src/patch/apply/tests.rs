@@ -44,6 +44,22 @@ fn what_a_manager_leaves_out_is_removed() {
 }
 
 #[test]
+fn an_apply_that_speaks_of_no_metadata_leaves_it_alone() {
+    let mut live = applied(&Value::Null, &deployment(json!([])), "me");
+    live["metadata"]["finalizers"] = json!(["a.example/x"]);
+    for metadata in [None, Some(Value::Null)] {
+        let mut said = json!({"apiVersion": "apps/v1", "kind": "Deployment", "spec": {"replicas": 3}});
+        if let Some(metadata) = metadata {
+            said["metadata"] = metadata;
+        }
+        let out = applied(&live, &said, "you");
+        assert_eq!(out["metadata"]["labels"], json!({"a": "1"}));
+        assert_eq!(out["metadata"]["finalizers"], json!(["a.example/x"]));
+        assert_eq!(out["spec"]["replicas"], 3);
+    }
+}
+
+#[test]
 fn what_others_own_stays_though_left_out() {
     let first = applied(
         &Value::Null,
