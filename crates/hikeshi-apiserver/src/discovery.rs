@@ -11,6 +11,12 @@ use crate::registry::Resource;
 use crate::rest::METRIC_GROUPS;
 use crate::status::json_response;
 
+/// Metrics have names of Prometheus', not of ours: one entry stands for all. Without any, kubectl would not keep what it
+/// has discovered, and ask again at every command.
+const METRIC_OF: &str = "namespaces";
+const METRIC: &str = "metrics";
+const METRIC_KIND: &str = "MetricValueList";
+
 /// Groups in registry order, each with its versions (the preferred first).
 fn groups(resources: &[Arc<Resource>]) -> Vec<(String, Vec<String>)> {
     let mut groups: Vec<(String, Vec<String>)> = Vec::new();
@@ -115,6 +121,12 @@ fn resource_list(group: &str, version: &str, resources: &[Arc<Resource>]) -> Val
             list.push(entry);
         }
     }
+    if METRIC_GROUPS.contains(&(group, version)) {
+        list.push(
+            json!({"name": format!("{METRIC_OF}/{METRIC}"), "singularName": "", "namespaced": true,
+            "kind": METRIC_KIND, "verbs": ["get"]}),
+        );
+    }
     let gv = if group.is_empty() {
         version.to_owned()
     } else {
@@ -136,10 +148,22 @@ fn aggregate(core: bool, version: &str, resources: &[Arc<Resource>], headers: &H
                 .iter()
                 .map(|v| {
                     let mine = resources.iter().filter(|r| r.group == *name && r.version == *v);
-                    json!({"version": v, "freshness": "Current", "resources": mine.map(|r| entry(r)).collect::<Vec<_>>()})
+                    let mut listed: Vec<Value> = mine.map(|r| entry(r)).collect();
+                    if METRIC_GROUPS.contains(&(name.as_str(), v.as_str())) {
+                        let any = json!({"subresource": METRIC, "verbs": ["get"],
+                            "responseKind": {"group": name, "version": v, "kind": METRIC_KIND}});
+                        listed.push(
+                            json!({"resource": METRIC_OF, "scope": "Namespaced", "subresources": [any]}),
+                        );
+                    }
+                    json!({"version": v, "freshness": "Current", "resources": listed})
                 })
                 .collect();
-            let metadata = if name.is_empty() { json!({}) } else { json!({"name": name}) };
+            let metadata = if name.is_empty() {
+                json!({})
+            } else {
+                json!({"name": name})
+            };
             json!({"metadata": metadata, "versions": versions})
         })
         .collect();
