@@ -1,5 +1,7 @@
 //! Collecting problems while reading a spec.
 
+use std::fmt::Display;
+
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
@@ -49,17 +51,22 @@ impl Check {
             Ok(read) => Some(read),
             // The tables let through what the type does not take; it is refused all the same.
             Err(error) => {
-                let path = error.path().to_string();
-                let field = if path == "." {
-                    at.to_owned()
-                } else {
-                    format!("{at}.{path}")
-                };
-                let words = error.into_inner().to_string();
-                self.add(field, Words::new(format!("読めません: {words}"), words));
+                self.misread(at, error);
                 None
             }
         }
+    }
+
+    /// What is at `at` is not of its type.
+    pub fn misread(&mut self, at: &str, error: serde_path_to_error::Error<impl Display>) {
+        let path = error.path().to_string();
+        let field = if path == "." {
+            at.to_owned()
+        } else {
+            format!("{at}.{path}")
+        };
+        let words = error.into_inner().to_string();
+        self.add(field, Words::new(format!("読めません: {words}"), words));
     }
 
     /// A value that has a problem of its own is one with this field.

@@ -292,14 +292,7 @@ fn own_field(kind: &str) -> Vec<&'static str> {
 /// A part of Kubernetes' own that must be of its type: what cannot be read would never be carried out.
 fn typed<T: serde::de::DeserializeOwned>(check: &mut Check, at: &str, value: &Value) {
     if let Err(error) = serde_path_to_error::deserialize::<_, T>(value) {
-        let path = error.path().to_string();
-        let field = if path == "." {
-            at.to_owned()
-        } else {
-            format!("{at}.{path}")
-        };
-        let words = error.into_inner().to_string();
-        check.add(field, Words::new(format!("読めません: {words}"), words));
+        check.misread(at, error);
     }
 }
 

@@ -127,15 +127,17 @@ impl Reconciler for GarbageCollector {
         }
         if finalizing(&object.meta, FOREGROUND) {
             let blocking = dependents(&context.tables, &object);
+            let owners = owners(&context.tables);
             for dependent in blocking
                 .iter()
                 .filter(|found| found.meta.deletion_timestamp.is_none())
             {
                 // What owns nothing has nothing to wait for.
-                let params = if dependents(&context.tables, dependent).is_empty() {
-                    DeleteParams::background()
-                } else {
+                let uid = dependent.meta.uid.as_deref().unwrap_or_default();
+                let params = if owners.contains(uid) {
                     DeleteParams::foreground()
+                } else {
+                    DeleteParams::background()
                 };
                 delete(context, dependent, params).await?;
             }
@@ -219,6 +221,15 @@ fn dependents(tables: &Tables, object: &Metadata) -> Vec<Metadata> {
     let mut found = tables.metadata();
     found.retain(|candidate| has_owner(&candidate.meta, uid));
     found
+}
+
+/// The uids of all that own something.
+fn owners(tables: &Tables) -> HashSet<String> {
+    let all = tables.metadata();
+    let references = all
+        .iter()
+        .flat_map(|found| found.meta.owner_references.iter().flatten());
+    references.map(|owner| owner.uid.clone()).collect()
 }
 
 fn api(context: &Context, object: &Metadata) -> Api<DynamicObject> {

@@ -67,7 +67,7 @@ pub enum HostError {
 /// Runs one drill at a time.
 pub struct Host {
     pub(crate) drills: PathBuf,
-    pub(crate) library: Library,
+    pub(crate) scenarios: Library,
     pub(crate) cujs: Cujs,
     pub(crate) shell: Shell,
     pub(crate) upstream: UpstreamOf,
@@ -123,7 +123,7 @@ impl Host {
         let experiments = Arc::new(experiments);
         let host = Arc::new(Self {
             drills,
-            library,
+            scenarios: library,
             cujs,
             shell,
             upstream,
@@ -178,7 +178,7 @@ impl Host {
         if let Some(session) = self.running() {
             return Err(HostError::Busy(session.id().to_owned()));
         }
-        let loaded = Arc::new(self.library.load(scenario)?);
+        let loaded = Arc::new(self.scenarios.load(scenario)?);
         let id = new_id(scenario);
         let log = DrillLog::create(&self.drills, &id)?;
         let system = loaded.scenario.system.clone();
@@ -207,7 +207,7 @@ impl Host {
         else {
             return Ok(None);
         };
-        let loaded = Arc::new(self.library.load(&entry.scenario)?);
+        let loaded = Arc::new(self.scenarios.load(&entry.scenario)?);
         let (log, events) = DrillLog::open(&self.drills, &entry.id)?;
         let session = Arc::new(Session::new(loaded, log, events, self.heard.clone()));
         self.set(session.clone());

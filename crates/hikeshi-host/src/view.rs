@@ -68,10 +68,10 @@ impl Host {
                 id: drill.to_owned(),
                 events: session.events_after(0),
                 scenario: session.scenario.scenario.clone(),
-                map: self.library.map(&session.scenario.scenario.system).ok()?,
+                map: self.scenarios.map(&session.scenario.scenario.system).ok()?,
             });
         }
-        Told::read(&self.drills, &self.library, drill).ok()
+        Told::read(&self.drills, &self.scenarios, drill).ok()
     }
 
     fn ended(&self, drill: &str) -> Option<Told> {
@@ -130,7 +130,7 @@ impl DrillHost for Host {
             .into_iter()
             .map(|entry| {
                 let title = self
-                    .library
+                    .scenarios
                     .load(&entry.scenario)
                     .map(|loaded| text(&loaded.scenario.title));
                 let state = match self.session().filter(|session| session.id() == entry.id) {

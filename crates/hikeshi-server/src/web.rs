@@ -4,7 +4,6 @@
 mod app_origin;
 mod connection;
 mod console;
-mod door;
 mod error;
 mod experiments;
 mod hooks;
@@ -19,7 +18,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use axum::extract::{DefaultBodyLimit, Request, State};
-use axum::http::{HeaderValue, header};
+use axum::http::{HeaderMap, HeaderValue, header};
 use axum::middleware::Next;
 use axum::response::Response;
 use axum::routing::{any, get, post};
@@ -30,7 +29,7 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use crate::api::{AlertFact, DrillHost, Lang};
-use door::{Door, Limits};
+use hikeshi_door::{Door, Limits};
 pub use session::Invites;
 pub use tls::TlsConfig;
 
@@ -227,6 +226,15 @@ fn router(app: Arc<App>) -> Router {
         .with_state(app)
 }
 
+/// What every page here is served with, ours and others'.
+fn for_any_page(headers: &mut HeaderMap) {
+    headers.insert(
+        header::X_CONTENT_TYPE_OPTIONS,
+        HeaderValue::from_static("nosniff"),
+    );
+    headers.insert(header::REFERRER_POLICY, HeaderValue::from_static("same-origin"));
+}
+
 async fn own_headers(State(app): State<Arc<App>>, request: Request, next: Next) -> Response {
     let system = app_origin::origin(&app, request.headers(), request.uri(), app.app_port).unwrap_or_default();
     let mut response = next.run(request).await;
@@ -238,11 +246,7 @@ async fn own_headers(State(app): State<Arc<App>>, request: Request, next: Next) 
     if let Ok(policy) = HeaderValue::from_str(&policy) {
         headers.insert(header::CONTENT_SECURITY_POLICY, policy);
     }
-    headers.insert(
-        header::X_CONTENT_TYPE_OPTIONS,
-        HeaderValue::from_static("nosniff"),
-    );
-    headers.insert(header::REFERRER_POLICY, HeaderValue::from_static("same-origin"));
+    for_any_page(headers);
     headers.insert(
         "cross-origin-opener-policy",
         HeaderValue::from_static("same-origin"),
@@ -257,10 +261,6 @@ async fn own_headers(State(app): State<Arc<App>>, request: Request, next: Next) 
 async fn framed_headers(mut response: Response) -> Response {
     let headers = response.headers_mut();
     headers.insert(header::X_FRAME_OPTIONS, HeaderValue::from_static("SAMEORIGIN"));
-    headers.insert(
-        header::X_CONTENT_TYPE_OPTIONS,
-        HeaderValue::from_static("nosniff"),
-    );
-    headers.insert(header::REFERRER_POLICY, HeaderValue::from_static("same-origin"));
+    for_any_page(headers);
     response
 }

@@ -21,8 +21,20 @@ const LAYERS: &[(&str, &[&str])] = &[
         "hikeshi-experiment",
         &["hikeshi-chaos", "hikeshi-scenario", "hikeshi-slo"],
     ),
+    // below the engines: what both servers that people reach are made with
+    ("hikeshi-door", &[]),
     // engines
-    ("hikeshi-apiserver", PURE),
+    (
+        "hikeshi-apiserver",
+        &[
+            "hikeshi-door",
+            "hikeshi-chaos",
+            "hikeshi-scenario",
+            "hikeshi-slo",
+            "hikeshi-drill",
+            "hikeshi-experiment",
+        ],
+    ),
     ("hikeshi-controllers", PURE),
     ("hikeshi-proxy", PURE),
     (
@@ -37,7 +49,17 @@ const LAYERS: &[(&str, &[&str])] = &[
     ),
     ("hikeshi-load", PURE),
     // wiring
-    ("hikeshi-server", PURE),
+    (
+        "hikeshi-server",
+        &[
+            "hikeshi-door",
+            "hikeshi-chaos",
+            "hikeshi-scenario",
+            "hikeshi-slo",
+            "hikeshi-drill",
+            "hikeshi-experiment",
+        ],
+    ),
     (
         "hikeshi-host",
         &[

@@ -247,4 +247,4 @@ fn capped(mut entries: Vec<Entry>) -> Vec<Entry> {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -2,6 +2,7 @@
 
 use serde_json::{Map, Value, json};
 
+use crate::patch::strategic;
 use crate::registry::Resource;
 
 /// How the node at some place of an object behaves.
@@ -123,28 +124,18 @@ fn atomic_map(parent: &str, name: &str) -> bool {
 /// Kubernetes' lists whose elements are owned one by one; all others change as a whole.
 fn named_list<'a>(parent: &str, name: &str, samples: &[&Value]) -> List<'a> {
     let keyed = |keys: &[&'static str]| List::Keyed(keys.iter().map(|key| (*key, None)).collect());
-    let port = |key| List::Keyed(vec![(key, None), ("protocol", Some(json!("TCP")))]);
     match name {
-        "finalizers" => List::Set,
-        "ports" if samples.iter().any(|item| item.get("containerPort").is_some()) => port("containerPort"),
-        // Of a Service; a NetworkPolicy's and an EndpointSlice's are one value.
-        "ports" if parent == "spec" => port("port"),
-        "containers"
-        | "initContainers"
-        | "ephemeralContainers"
-        | "env"
-        | "volumes"
-        | "imagePullSecrets"
-        | "secrets"
-        | "resourceClaims"
-        | "schedulingGates" => keyed(&["name"]),
-        "volumeMounts" => keyed(&["mountPath"]),
-        "volumeDevices" => keyed(&["devicePath"]),
-        "hostAliases" | "podIPs" => keyed(&["ip"]),
-        "conditions" => keyed(&["type"]),
-        "ownerReferences" => keyed(&["uid"]),
+        _ if strategic::is_set(name) => List::Set,
+        // Where owning is finer, or coarser, than merging.
+        "addresses" => List::Atomic,
         "topologySpreadConstraints" => keyed(&["topologyKey", "whenUnsatisfiable"]),
-        _ => List::Atomic,
+        _ => match strategic::merge_key(parent, name, samples) {
+            Some(port) if name == "ports" => {
+                List::Keyed(vec![(port, None), ("protocol", Some(json!("TCP")))])
+            }
+            Some(key) => keyed(&[key]),
+            None => List::Atomic,
+        },
     }
 }
 

@@ -2,9 +2,9 @@ use serde_json::{Value, json};
 
 use super::*;
 
-const BUILT_IN: Shape<'static> = Shape::Named { parent: "", name: "" };
+pub(crate) const BUILT_IN: Shape<'static> = Shape::Named { parent: "", name: "" };
 
-fn by(manager: &str) -> Writer<'_> {
+pub(crate) fn by(manager: &str) -> Writer<'_> {
     Writer {
         manager,
         api_version: "apps/v1",

@@ -10,7 +10,7 @@ use http::Method;
 use serde_json::{Value, json};
 
 use super::delete::{Options, delete_object};
-use super::sub::current;
+use super::write::current;
 use crate::app::App;
 use crate::request::Call;
 use crate::selector::object_selector_matches;

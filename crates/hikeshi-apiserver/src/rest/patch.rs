@@ -1,16 +1,15 @@
 //! patch: the three kinds that change what is there, and server-side apply.
 
 use axum::response::Response;
-use jiff::Timestamp;
 use serde_json::Value;
 
 use super::write::{
-    Saving, accept, admit_change, answer, create_object, current, manager, replace_object, stamp,
+    Author, Saving, accept, admit_change, answer, create_object, current, named_as, replace_object,
 };
 use crate::app::App;
 use crate::authz::{Attributes, refusal};
 use crate::convert::from_stored;
-use crate::managed::{Shape, Writer};
+use crate::managed::Shape;
 use crate::patch::apply::Part;
 use crate::patch::{self, PatchKind};
 use crate::rbac::Policy;
@@ -50,17 +49,11 @@ pub(super) fn patch(app: &App, call: &Call, status: bool) -> ApiResult<Response>
             "PatchOptions.meta.k8s.io \"\" is invalid: force: Forbidden: may not be specified for non-apply patch",
         ));
     }
-    let (manager, now) = (manager(call), stamp(Timestamp::now()));
-    let api_version = resource.api_version();
+    let author = Author::of(call);
     let saving = Saving {
         status,
         dry_run,
-        writer: Some(Writer {
-            manager: &manager,
-            api_version: &api_version,
-            subresource: call.sub.as_deref(),
-            now: &now,
-        }),
+        writer: Some(author.writer()),
     };
     let (stored, warnings) = app.store.write(|view| -> ApiResult<_> {
         let old = current(view, call)?;
@@ -101,26 +94,12 @@ fn apply(
     {
         return Err(ApiError::bad_request("metadata.managedFields must be nil"));
     }
-    if let Some(name) = body["metadata"]["name"]
-        .as_str()
-        .filter(|name| *name != call.name())
-    {
-        return Err(ApiError::bad_request(format!(
-            "the name of the object ({name}) does not match the name on the URL ({})",
-            call.name()
-        )));
-    }
+    named_as(body, call.name())?;
     // The configuration alone must be well-formed, before what lives there is mixed in.
     let mut checked = body.clone();
     checked["metadata"]["name"] = call.name().into();
     accept(resource, call.ns(), checked, mode)?;
-    let (now, api_version) = (stamp(Timestamp::now()), resource.api_version());
-    let writer = Writer {
-        manager,
-        api_version: &api_version,
-        subresource: call.sub.as_deref(),
-        now: &now,
-    };
+    let author = Author::named(call, manager.to_owned());
     let (shape, part) = (Shape::of(resource), Part::of(resource.status, status));
     let force = call.params.flag("force");
     let saving = Saving {
@@ -132,7 +111,7 @@ fn apply(
         let old = view.get(&resource.store_key(), call.ns(), call.name()).cloned();
         let shown = old.as_ref().map(|old| from_stored(resource, old));
         let live = shown.as_deref().unwrap_or(&Value::Null);
-        let mut new = patch::apply::apply(live, body, shape, part, &writer, force)?;
+        let mut new = patch::apply::apply(live, body, shape, part, &author.writer(), force)?;
         new["metadata"]["name"] = call.name().into();
         let (new, warnings) = accept(resource, call.ns(), new, mode)?;
         admit_change(view, call, old.as_deref(), &new)?;

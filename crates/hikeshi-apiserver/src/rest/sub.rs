@@ -1,28 +1,17 @@
 //! The subresources that write: scale, binding.
 
-use std::sync::Arc;
-
 use axum::response::Response;
 use http::Method;
 use k8s_openapi::api::autoscaling::v1::Scale;
 use serde_json::{Value, json};
 
-use super::write::{Saving, manager, replace_object, stamp};
+use super::write::{Author, Saving, current, replace_object, stamp};
 use crate::app::App;
-use crate::managed::Writer;
 use crate::patch::{self, PatchKind};
 use crate::request::Call;
 use crate::status::{ApiError, ApiResult, json_response};
-use crate::store::View;
 use crate::tables::selector_text;
 use crate::validate::{self, FieldValidation};
-
-pub(super) fn current(view: &View, call: &Call) -> ApiResult<Arc<Value>> {
-    let found = view.get(&call.resource.store_key(), call.ns(), call.name());
-    found
-        .cloned()
-        .ok_or_else(|| ApiError::not_found(&call.resource, call.name()))
-}
 
 /// `autoscaling/v1` Scale of a Deployment, ReplicaSet or StatefulSet.
 pub(super) fn scale(app: &App, call: &Call) -> ApiResult<Response> {
@@ -30,17 +19,11 @@ pub(super) fn scale(app: &App, call: &Call) -> ApiResult<Response> {
         let object = app.store.read(|view| current(view, call))?;
         return Ok(json_response(200, &scale_of(&object)));
     }
-    let (manager, now) = (manager(call), stamp(jiff::Timestamp::now()));
-    let api_version = call.resource.api_version();
+    let author = Author::of(call);
     let saving = Saving {
         status: false,
         dry_run: call.dry_run()?,
-        writer: Some(Writer {
-            manager: &manager,
-            api_version: &api_version,
-            subresource: Some("scale"),
-            now: &now,
-        }),
+        writer: Some(author.writer()),
     };
     let stored = app.store.write(|view| {
         let old = current(view, call)?;

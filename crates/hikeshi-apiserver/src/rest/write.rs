@@ -38,8 +38,40 @@ pub(crate) struct Saving<'a> {
     pub writer: Option<Writer<'a>>,
 }
 
+/// Who a call's changes are told of in `managedFields`.
+pub(super) struct Author<'a> {
+    manager: String,
+    api_version: String,
+    subresource: Option<&'a str>,
+    now: String,
+}
+
+impl<'a> Author<'a> {
+    pub fn of(call: &'a Call) -> Self {
+        Self::named(call, manager(call))
+    }
+
+    pub fn named(call: &'a Call, manager: String) -> Self {
+        Author {
+            manager,
+            api_version: call.resource.api_version(),
+            subresource: call.sub.as_deref(),
+            now: stamp(Timestamp::now()),
+        }
+    }
+
+    pub fn writer(&self) -> Writer<'_> {
+        Writer {
+            manager: &self.manager,
+            api_version: &self.api_version,
+            subresource: self.subresource,
+            now: &self.now,
+        }
+    }
+}
+
 /// Whose the fields are that a call changes: the manager it names, else the program it comes from, else its user.
-pub(super) fn manager(call: &Call) -> String {
+fn manager(call: &Call) -> String {
     let agent = call.headers.get(http::header::USER_AGENT);
     let agent = agent.and_then(|value| value.to_str().ok()).unwrap_or_default();
     let program = agent.split('/').next().unwrap_or_default();
@@ -54,17 +86,11 @@ pub(super) fn manager(call: &Call) -> String {
 
 pub(super) fn create(app: &App, call: &Call) -> ApiResult<Response> {
     let mode = FieldValidation::parse(call.params.get("fieldValidation"))?;
-    let (manager, now) = (manager(call), stamp(Timestamp::now()));
-    let api_version = call.resource.api_version();
+    let author = Author::of(call);
     let saving = Saving {
         status: false,
         dry_run: call.dry_run()?,
-        writer: Some(Writer {
-            manager: &manager,
-            api_version: &api_version,
-            subresource: None,
-            now: &now,
-        }),
+        writer: Some(author.writer()),
     };
     let (object, warnings) = accept(&call.resource, call.ns(), call.object()?, mode)?;
     admit_host_paths(call, None, &object)?;
@@ -270,17 +296,11 @@ pub(super) fn update(app: &App, call: &Call, status: bool) -> ApiResult<Response
     let resource = &call.resource;
     let mode = FieldValidation::parse(call.params.get("fieldValidation"))?;
     let (new, warnings) = accept(resource, call.ns(), call.object()?, mode)?;
-    let (manager, now) = (manager(call), stamp(Timestamp::now()));
-    let api_version = resource.api_version();
+    let author = Author::of(call);
     let saving = Saving {
         status,
         dry_run: call.dry_run()?,
-        writer: Some(Writer {
-            manager: &manager,
-            api_version: &api_version,
-            subresource: call.sub.as_deref(),
-            now: &now,
-        }),
+        writer: Some(author.writer()),
     };
     let stored = app.store.write(|view| {
         let old = current(view, call)?;
@@ -297,6 +317,16 @@ pub(super) fn current(view: &View, call: &Call) -> ApiResult<Arc<Value>> {
         .ok_or_else(|| ApiError::not_found(&call.resource, call.name()))
 }
 
+/// Refuses an object that calls itself otherwise than its URL does.
+pub(super) fn named_as(object: &Value, name: &str) -> ApiResult<()> {
+    match object["metadata"]["name"].as_str() {
+        Some(given) if given != name => Err(ApiError::bad_request(format!(
+            "the name of the object ({given:?}) does not match the name on the URL ({name:?})"
+        ))),
+        _ => Ok(()),
+    }
+}
+
 /// Replaces a stored object (both in stored form).
 pub(super) fn replace_object(
     view: &mut View,
@@ -309,12 +339,7 @@ pub(super) fn replace_object(
     let before = &old["metadata"];
     let name = before["name"].as_str().unwrap_or_default();
     let namespace = before["namespace"].as_str().unwrap_or_default();
-    if new["metadata"]["name"].as_str().is_some_and(|n| n != name) {
-        let given = &new["metadata"]["name"];
-        let message =
-            format!("the name of the object ({given}) does not match the name on the URL (\"{name}\")");
-        return Err(ApiError::bad_request(message));
-    }
+    named_as(&new, name)?;
     let conflicts = |field: &str| {
         new["metadata"][field]
             .as_str()

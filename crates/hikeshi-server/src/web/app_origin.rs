@@ -15,7 +15,7 @@ use tokio::net::TcpListener;
 
 use super::error::refuse;
 use super::session::{self, Session};
-use super::{App, proxy};
+use super::{App, for_any_page, proxy};
 
 /// Where the page is for people when the war room is at `web`: the next port, which one can open in a firewall
 /// beforehand, else a free one.
@@ -52,11 +52,7 @@ pub(super) async fn lead(State(app): State<Arc<App>>, Session(_): Session, reque
 
 /// The origin of a port of ours, by the host name of a request.
 pub(super) fn origin(app: &App, headers: &HeaderMap, uri: &Uri, port: u16) -> Option<String> {
-    // HTTP/2 has no Host header; its authority is in the URI.
-    let authority: http::uri::Authority = match headers.get(header::HOST) {
-        Some(host) => host.to_str().ok()?.parse().ok()?,
-        None => uri.authority()?.clone(),
-    };
+    let authority: http::uri::Authority = session::host(headers, uri)?.parse().ok()?;
     let scheme = if app.tls { "https" } else { "http" };
     Some(format!("{scheme}://{}:{port}", authority.host()))
 }
@@ -72,12 +68,6 @@ async fn headers(State(app): State<Arc<App>>, request: Request, next: Next) -> R
             .headers_mut()
             .append(header::CONTENT_SECURITY_POLICY, policy);
     }
-    response.headers_mut().insert(
-        header::X_CONTENT_TYPE_OPTIONS,
-        HeaderValue::from_static("nosniff"),
-    );
-    response
-        .headers_mut()
-        .insert(header::REFERRER_POLICY, HeaderValue::from_static("same-origin"));
+    for_any_page(response.headers_mut());
     response
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use axum::extract::{FromRequestParts, Request, State};
 use axum::http::request::Parts;
-use axum::http::{HeaderMap, Method, StatusCode, header};
+use axum::http::{HeaderMap, Method, StatusCode, Uri, header};
 use axum::middleware::Next;
 use axum::response::Response;
 use base64::Engine;
@@ -171,14 +171,20 @@ pub(super) async fn same_origin(State(app): State<Arc<App>>, request: Request, n
     }
 }
 
-fn from_here(request: &Request, tls: bool) -> bool {
-    let headers = request.headers();
-    // HTTP/2 has no Host header; its authority is in the URI.
-    let host = headers
+/// The host and port that a request was sent to. HTTP/2 has no Host header; its authority is in the URI.
+pub(super) fn host<'a>(headers: &'a HeaderMap, uri: &'a Uri) -> Option<&'a str> {
+    headers
         .get(header::HOST)
-        .and_then(|h| h.to_str().ok())
-        .or_else(|| request.uri().authority().map(http::uri::Authority::as_str));
-    let origin = headers.get(header::ORIGIN).and_then(|o| o.to_str().ok());
+        .and_then(|host| host.to_str().ok())
+        .or_else(|| uri.authority().map(http::uri::Authority::as_str))
+}
+
+fn from_here(request: &Request, tls: bool) -> bool {
+    let host = host(request.headers(), request.uri());
+    let origin = request
+        .headers()
+        .get(header::ORIGIN)
+        .and_then(|o| o.to_str().ok());
     let scheme = if tls { "https://" } else { "http://" };
     match (host, origin.and_then(|o| o.strip_prefix(scheme))) {
         (Some(host), Some(origin)) => host.eq_ignore_ascii_case(origin),

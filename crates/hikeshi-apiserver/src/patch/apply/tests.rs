@@ -1,21 +1,11 @@
 use serde_json::{Value, json};
 
 use super::*;
-
-const BUILT_IN: Shape<'static> = Shape::Named { parent: "", name: "" };
+use crate::managed::tests::{BUILT_IN, by};
 
 fn deployment(env: Value) -> Value {
     json!({"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "web", "labels": {"a": "1"}},
         "spec": {"template": {"spec": {"containers": [{"name": "web", "image": "web:1", "env": env}]}}}})
-}
-
-fn by(manager: &str) -> Writer<'_> {
-    Writer {
-        manager,
-        api_version: "apps/v1",
-        subresource: None,
-        now: "2026-01-01T00:00:00Z",
-    }
 }
 
 fn tried(live: &Value, applied: &Value, manager: &str, force: bool) -> ApiResult<Value> {

@@ -1,4 +1,4 @@
-//! The door: how many connections there are at once, and how long one may be silent.
+//! How many connections there are at once.
 
 use std::future::pending;
 use std::net::SocketAddr;
@@ -6,17 +6,19 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 /// What one client may take from the others.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Limits {
+pub struct Limits {
     /// Connections at once; the next one waits until one ends.
     pub connections: usize,
     /// From the handshake to the end of the first request's head, over either HTTP.
     pub first: Duration,
     /// Over HTTP/1.1, from an answer to the end of the next request's head.
     pub idle: Duration,
+    /// Requests at once on one HTTP/2 connection.
+    pub streams: u32,
 }
 
 impl Default for Limits {
@@ -25,18 +27,20 @@ impl Default for Limits {
             connections: 2048,
             first: Duration::from_secs(10),
             idle: Duration::from_secs(75),
+            // hyper's own.
+            streams: 200,
         }
     }
 }
 
 /// A listener with so many places.
-pub(super) struct Door {
+pub struct Door {
     listener: TcpListener,
     places: Arc<Semaphore>,
 }
 
 /// A connection's place, until dropped.
-pub(super) type Place = OwnedSemaphorePermit;
+pub type Place = OwnedSemaphorePermit;
 
 impl Door {
     pub fn new(listener: TcpListener, limits: Limits) -> Door {
@@ -62,13 +66,6 @@ impl Door {
                 }
             }
         }
-    }
-}
-
-/// Returns when `limit` has passed without a first request.
-pub(super) async fn silence(asked: &Notify, limit: Duration) {
-    if tokio::time::timeout(limit, asked.notified()).await.is_ok() {
-        pending().await
     }
 }
 
