@@ -18,7 +18,7 @@ mod records;
 mod step;
 mod told;
 
-pub use edges::EdgeFlow;
+pub use edges::{EdgeFlow, Side, Window};
 pub use step::{Action, step};
 
 /// Over how long before the start figures are looked at, in seconds.
@@ -138,8 +138,8 @@ pub struct Seen {
     pub children: Vec<Value>,
     /// Per check, in order: its series; none when it could not be asked.
     pub values: Vec<Option<Vec<f64>>>,
-    /// The edges' requests over [`Experiment::window`]; none when they were not asked for, or could not be.
-    pub edges: Option<Vec<EdgeFlow>>,
+    /// The edges' requests over each of [`Experiment::windows`].
+    pub edges: Vec<(Side, Vec<EdgeFlow>)>,
     /// Ready pods of the selector; none when it could not be asked.
     pub ready: Option<usize>,
 }

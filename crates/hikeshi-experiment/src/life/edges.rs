@@ -1,12 +1,15 @@
 //! What the target's edges carried before the fault, under it, and after it.
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 
 use super::{Experiment, Phase};
 use crate::api::{EdgeFigures, Flow};
+use crate::manifest::takes_duration;
 
 /// Shorter windows hold too few samples to tell a rate.
 const SHORTEST: f64 = 3.0;
+/// A scrape's counters may be younger than its time by as long as it may take, and a status older than what it tells.
+const LATE: SignedDuration = SignedDuration::from_secs(1);
 /// Longer ones cost Prometheus more than they tell.
 const LONGEST: f64 = 3_600.0;
 
@@ -18,16 +21,61 @@ pub struct EdgeFlow {
     pub flow: Flow,
 }
 
+/// Which of an experiment's figures a window is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Side {
+    During,
+    After,
+}
+
+/// A stretch of time over which the edges are asked about.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Window {
+    pub side: Side,
+    pub seconds: f64,
+    pub until: Timestamp,
+}
+
 impl Experiment {
-    /// Over how many seconds up to now the edges tell of the phase that is on; none: of no phase that is compared.
-    pub fn window(&self, now: Timestamp) -> Option<f64> {
-        let since = match self.phase {
-            Phase::Running => self.started_at?,
-            Phase::Recovering => self.lifted_at?,
-            _ => return None,
+    /// The stretches of which the edges tell something now. The one under the fault ends before the fault did: what is
+    /// seen of its end comes later than the end itself, and the requests of between went unharmed.
+    pub fn windows(&self, now: Timestamp) -> Vec<Window> {
+        let lifted = self.lifted_at.unwrap_or(now);
+        let end = now.min(self.harmed_until());
+        let [during, after] = match self.phase {
+            Phase::Running => [self.started_at.map(|start| (start, end)), None],
+            Phase::Recovering => [
+                self.started_at.map(|start| (start, end.min(lifted))),
+                Some((lifted, now)),
+            ],
+            _ => [None, None],
         };
-        let seconds = now.duration_since(since).as_secs_f64();
-        (seconds >= SHORTEST && !self.workloads.is_empty()).then(|| seconds.min(LONGEST))
+        let sides = [(Side::During, during), (Side::After, after)];
+        let window = |(side, span): (Side, Option<(Timestamp, Timestamp)>)| {
+            let (since, until) = span?;
+            let seconds = until.duration_since(since).as_secs_f64();
+            (seconds >= SHORTEST && !self.workloads.is_empty()).then(|| Window {
+                side,
+                seconds: seconds.min(LONGEST),
+                until,
+            })
+        };
+        sides.into_iter().filter_map(window).collect()
+    }
+
+    /// Up to when every request surely met the fault, as far as it is known.
+    fn harmed_until(&self) -> Timestamp {
+        let own = self.limit_s.filter(|_| takes_duration(&self.object));
+        let own = own.and_then(|limit| {
+            self.created_at
+                .checked_add(SignedDuration::try_from_secs_f64(limit).ok()?)
+                .ok()
+        });
+        let recovered = self.records.iter().filter_map(|record| record.recovered_at);
+        let first = own.into_iter().chain(recovered).min();
+        first
+            .and_then(|end| end.checked_sub(LATE).ok())
+            .unwrap_or(Timestamp::MAX)
     }
 
     /// Whether a NetworkChaos: then what the pods ask of others counts, too.
@@ -50,13 +98,15 @@ impl Experiment {
         }
     }
 
-    /// Takes the edges of the phase that is on.
-    pub(super) fn take_edges(&mut self, edges: Vec<EdgeFlow>) {
-        match self.phase {
-            Phase::Running => self.note_edges(edges, |figures| &mut figures.during),
-            Phase::Recovering => self.note_edges(edges, |figures| &mut figures.after),
-            _ => {}
-        }
+    /// Takes what was measured over one of [`Experiment::windows`].
+    pub(super) fn take_edges(&mut self, side: Side, edges: Vec<EdgeFlow>) {
+        self.note_edges(
+            edges,
+            match side {
+                Side::During => |figures| &mut figures.during,
+                Side::After => |figures| &mut figures.after,
+            },
+        );
     }
 
     fn note_edges(&mut self, edges: Vec<EdgeFlow>, place: fn(&mut EdgeFigures) -> &mut Option<Flow>) {

@@ -33,7 +33,14 @@ pub(super) fn merge(known: &mut Vec<TargetRecord>, objects: &[&Value], now: Time
                 .filter(|event| event["type"] == "Failed" && !injected)
                 .and_then(|event| event["message"].as_str())
                 .unwrap_or_default();
+            let recovered = record["events"]
+                .as_array()
+                .into_iter()
+                .flatten()
+                .rfind(|event| event["type"] == "Succeeded" && event["operation"] == "Recover")
+                .and_then(|event| event["timestamp"].as_str()?.parse().ok());
             let state = current.entry(key).or_default();
+            state.recovered = state.recovered.max(recovered);
             state.injected |= injected;
             state.ever |= injected || record["injectedCount"].as_u64().is_some_and(|count| count > 0);
             if state.message.is_empty() {
@@ -65,6 +72,8 @@ struct State {
     injected: bool,
     /// Now or at any time: a fault may come and go between two looks.
     ever: bool,
+    /// When it was last recovered, to the second.
+    recovered: Option<Timestamp>,
     message: String,
 }
 
@@ -76,7 +85,9 @@ fn set(record: &mut TargetRecord, state: State, now: Timestamp) {
         record.recovered_at = None;
     }
     if !state.injected && (was || first) {
-        record.recovered_at = Some(now);
+        // To the second it may seem to be over before it was seen to begin.
+        let seen = record.injected_at.unwrap_or(now);
+        record.recovered_at = Some(state.recovered.map_or(now, |at| at.clamp(seen.min(now), now)));
     }
     record.phase = if state.injected { INJECTED } else { "Not Injected" }.to_owned();
     record.message = state.message;

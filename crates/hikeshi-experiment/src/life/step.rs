@@ -31,7 +31,9 @@ pub fn step(it: &mut Experiment, seen: &Seen) -> Vec<Action> {
     let before = turn(it);
     pause(it, seen);
     measure(it, seen);
-    it.take_edges(seen.edges.clone().unwrap_or_default());
+    for (side, edges) in &seen.edges {
+        it.take_edges(*side, edges.clone());
+    }
     let there = seen.object.as_ref();
     let objects: Vec<&Value> = there.into_iter().chain(&seen.children).collect();
     // A pod that was killed stays hit, however its record ends.

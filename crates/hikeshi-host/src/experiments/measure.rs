@@ -100,13 +100,13 @@ pub(super) async fn routes(prometheus: &Prometheus) -> Vec<EdgeRate> {
         .collect()
 }
 
-/// What the edges of `workloads` carried in the `seconds` up to a moment (none: now).
+/// What the edges of `workloads` carried in the `seconds` up to a moment.
 pub(super) async fn edges(
     prometheus: &Prometheus,
     workloads: &BTreeSet<String>,
     sources_too: bool,
     seconds: f64,
-    at: Option<Timestamp>,
+    at: Timestamp,
 ) -> Vec<EdgeFlow> {
     // A Kubernetes name has no sign with a meaning in a regular expression but the dot, which matches itself.
     let names = workloads.iter().map(String::as_str).collect::<Vec<_>>().join("|");
@@ -130,6 +130,7 @@ pub(super) async fn edges(
         "",
         "source, destination, le",
     );
+    let at = Some(at);
     let quantile = |q: f64| format!("histogram_quantile({q}, {buckets})");
     let (p50, p99) = (quantile(0.5), quantile(0.99));
     let (requests, errors, p50, p99) = tokio::join!(
@@ -188,13 +189,7 @@ pub(super) async fn past(prometheus: &Prometheus, experiment: &mut Experiment, s
     let sources_too = experiment.touches_sources();
     let (points, edges) = tokio::join!(
         join_all(points),
-        edges(
-            prometheus,
-            &experiment.workloads,
-            sources_too,
-            BEFORE,
-            Some(start)
-        )
+        edges(prometheus, &experiment.workloads, sources_too, BEFORE, start)
     );
     experiment.past(edges, points);
 }

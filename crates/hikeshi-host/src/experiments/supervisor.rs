@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use futures::future::join_all;
 use hikeshi_experiment::api::Phase;
 use hikeshi_experiment::life::{Action, Asked, Seen, step};
 use hikeshi_experiment::manifest::checks_of;
@@ -137,10 +138,11 @@ impl Experiments {
             };
             let checks: Vec<_> = experiment.measured.iter().map(|m| m.check.clone()).collect();
             let met = book.met.contains(&uid);
-            let edges = experiment.window(Timestamp::now()).map(|seconds| {
-                let sources_too = experiment.touches_sources();
-                (experiment.workloads.clone(), sources_too, seconds)
-            });
+            let edges = (
+                experiment.workloads.clone(),
+                experiment.touches_sources(),
+                experiment.windows(Timestamp::now()),
+            );
             (
                 uid,
                 experiment.kind.clone(),
@@ -155,10 +157,12 @@ impl Experiments {
         if object.is_none() && (!self.chaos.is_complete(&kind) || (!met && young)) {
             return;
         }
-        let flows = async {
-            let (workloads, sources_too, seconds) = edges?;
-            Some(measure::edges(&self.prometheus, &workloads, sources_too, seconds, None).await)
-        };
+        let (workloads, sources_too, windows) = edges;
+        let flows = join_all(windows.into_iter().map(async |window| {
+            let (seconds, until) = (window.seconds, window.until);
+            let flows = measure::edges(&self.prometheus, &workloads, sources_too, seconds, until).await;
+            (window.side, flows)
+        }));
         let (values, edges) = tokio::join!(measure::values(&self.prometheus, checks.iter(), None), flows);
         let mut book = self.book.lock().await;
         let Some(mut experiment) = book.all.get(id).cloned() else {

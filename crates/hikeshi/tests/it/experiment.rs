@@ -281,7 +281,7 @@ fn the_traffic_that_would_be_hit_is_told_before_it_starts(home: &Home) {
 
 async fn it_is_refuted_with_figures_and_recovery(home: &Home, admin: &Kubectl) {
     let hypothesis = format!("{P} < 0.9");
-    let manifest = talk("http-delay", &[("hypothesis", &hypothesis)], "  duration: 9s\n");
+    let manifest = talk("http-delay", &[("hypothesis", &hypothesis)], "  duration: 12s\n");
     let (code, detail) = run(home, "refuted.yaml", &manifest);
     assert_eq!(
         (code, detail["verdict"].as_str()),
