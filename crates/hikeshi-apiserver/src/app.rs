@@ -25,6 +25,7 @@ use crate::registry::{self, Resource};
 use crate::request::{Address, Call, Params, body, granted_verb, verb};
 use crate::status::{ApiError, ApiResult, json_response};
 use crate::store::{DEFINITIONS, Store, View};
+use crate::tables::Rows;
 use crate::token::{Bearer, Named};
 use crate::{discovery, openapi, rest, sd};
 
@@ -46,6 +47,8 @@ pub(crate) struct App {
     pub policy: Mutex<(u64, Arc<Policy>)>,
     /// The kinds, with the revision they were read at.
     pub kinds: Mutex<(u64, Arc<Vec<Arc<Resource>>>)>,
+    /// What lists have shown of objects before.
+    pub rows: Rows,
     pub audit: mpsc::UnboundedSender<AuditEvent>,
     /// The namespace of the system under drill.
     pub home: String,

@@ -23,6 +23,7 @@ use crate::kubelet::Kubelet;
 use crate::metric_source::MetricSource;
 use crate::pki::{Pki, PkiError, cert_subject};
 use crate::store::{Store, StoreError};
+use crate::tables::Rows;
 
 /// An informer per kind and namespace may watch over one connection.
 const STREAMS: u32 = 1000;
@@ -94,6 +95,7 @@ pub async fn serve(
         // No revision is 0, so the first question reads them.
         policy: Mutex::default(),
         kinds: Mutex::default(),
+        rows: Rows::default(),
         store,
         pki: config.pki,
         kubelet,

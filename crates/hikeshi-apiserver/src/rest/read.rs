@@ -58,7 +58,8 @@ pub(super) fn list(app: &App, call: &Call) -> ApiResult<Response> {
     Ok(match Form::of(&call.headers) {
         Form::Table => {
             let include = Include::parse(call.params.get("includeObject"));
-            json_response(200, &Table::of(resource, objects, piece.metadata, include, true))
+            let table = Table::of_list(resource, &piece.objects, piece.metadata, include, &app.rows);
+            json_response(200, &table)
         }
         Form::Partial => {
             let list = List {

@@ -1,9 +1,9 @@
 //! Tables of the core group.
 
-use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use super::{Narrow, Printer, Wide, age_of, int, items, join, name, pairs, since, text_or};
+use super::cell::Cell;
+use super::{Narrow, Printer, Wide, age_of, int, items, join, name, pairs, text_or};
 use crate::registry::Resource;
 
 static PODS: Printer = Printer {
@@ -30,7 +30,7 @@ static SERVICES: Printer = Printer {
         ("Age", Narrow),
         ("Selector", Wide),
     ],
-    cells: |o, now| {
+    cells: |o| {
         let spec = &o["spec"];
         let external = text_or(&spec["externalName"], "<none>");
         vec![
@@ -39,20 +39,16 @@ static SERVICES: Printer = Printer {
             text_or(&spec["clusterIP"], "<none>").into(),
             external.into(),
             ports(&spec["ports"]).into(),
-            age_of(o, now),
+            age_of(o),
             pairs(&spec["selector"]).into(),
         ]
     },
 };
 static CONFIG_MAPS: Printer = Printer {
     columns: &[("Name", Narrow), ("Data", Narrow), ("Age", Narrow)],
-    cells: |o, now| {
+    cells: |o| {
         let count = |key: &str| o[key].as_object().map_or(0, serde_json::Map::len);
-        vec![
-            name(o),
-            (count("data") + count("binaryData")).into(),
-            age_of(o, now),
-        ]
+        vec![name(o), (count("data") + count("binaryData")).into(), age_of(o)]
     },
 };
 static SECRETS: Printer = Printer {
@@ -62,13 +58,13 @@ static SECRETS: Printer = Printer {
         ("Data", Narrow),
         ("Age", Narrow),
     ],
-    cells: |o, now| {
+    cells: |o| {
         let count = o["data"].as_object().map_or(0, serde_json::Map::len);
         vec![
             name(o),
             text_or(&o["type"], "Opaque").into(),
             count.into(),
-            age_of(o, now),
+            age_of(o),
         ]
     },
 };
@@ -89,11 +85,11 @@ static EVENTS: Printer = Printer {
 };
 static NAMESPACES: Printer = Printer {
     columns: &[("Name", Narrow), ("Status", Narrow), ("Age", Narrow)],
-    cells: |o, now| {
+    cells: |o| {
         vec![
             name(o),
             text_or(&o["status"]["phase"], "Active").into(),
-            age_of(o, now),
+            age_of(o),
         ]
     },
 };
@@ -114,7 +110,7 @@ static NODES: Printer = Printer {
 };
 static SERVICE_ACCOUNTS: Printer = Printer {
     columns: &[("Name", Narrow), ("Secrets", Narrow), ("Age", Narrow)],
-    cells: |o, now| vec![name(o), items(&o["secrets"]).count().into(), age_of(o, now)],
+    cells: |o| vec![name(o), items(&o["secrets"]).count().into(), age_of(o)],
 };
 static CLAIMS: Printer = Printer {
     columns: &[
@@ -128,7 +124,7 @@ static CLAIMS: Printer = Printer {
         ("Age", Narrow),
         ("VolumeMode", Wide),
     ],
-    cells: |o, now| {
+    cells: |o| {
         let (spec, status) = (&o["spec"], &o["status"]);
         vec![
             name(o),
@@ -138,7 +134,7 @@ static CLAIMS: Printer = Printer {
             access(&status["accessModes"]).into(),
             text_or(&spec["storageClassName"], "").into(),
             "<unset>".into(),
-            age_of(o, now),
+            age_of(o),
             text_or(&spec["volumeMode"], "Filesystem").into(),
         ]
     },
@@ -154,7 +150,7 @@ static VOLUMES: Printer = Printer {
         ("StorageClass", Narrow),
         ("Age", Narrow),
     ],
-    cells: |o, now| {
+    cells: |o| {
         let spec = &o["spec"];
         let claim = match spec["claimRef"]["name"].as_str() {
             Some(name) => format!("{}/{name}", text_or(&spec["claimRef"]["namespace"], "")),
@@ -168,13 +164,13 @@ static VOLUMES: Printer = Printer {
             text_or(&o["status"]["phase"], "").into(),
             claim.into(),
             text_or(&spec["storageClassName"], "").into(),
-            age_of(o, now),
+            age_of(o),
         ]
     },
 };
 static ENDPOINTS: Printer = Printer {
     columns: &[("Name", Narrow), ("Endpoints", Narrow), ("Age", Narrow)],
-    cells: |o, now| {
+    cells: |o| {
         let all: Vec<String> = items(&o["subsets"])
             .flat_map(|s| {
                 items(&s["addresses"]).flat_map(move |a| {
@@ -182,7 +178,7 @@ static ENDPOINTS: Printer = Printer {
                 })
             })
             .collect();
-        vec![name(o), shortened(&all).into(), age_of(o, now)]
+        vec![name(o), shortened(&all).into(), age_of(o)]
     },
 };
 
@@ -244,7 +240,7 @@ fn ports(ports: &Value) -> String {
     }
 }
 
-fn pod(pod: &Value, now: Timestamp) -> Vec<Value> {
+fn pod(pod: &Value) -> Vec<Cell> {
     let (spec, status) = (&pod["spec"], &pod["status"]);
     let statuses = &status["containerStatuses"];
     let ready = items(statuses).filter(|c| c["ready"] == true).count();
@@ -252,9 +248,9 @@ fn pod(pod: &Value, now: Timestamp) -> Vec<Value> {
     let last = items(statuses)
         .filter_map(|c| c["lastState"]["terminated"]["finishedAt"].as_str())
         .max();
-    let restarts = match last {
-        Some(last) if restarts > 0 => format!("{restarts} ({} ago)", since(&Value::from(last), now)).into(),
-        _ => Value::from(restarts.to_string()),
+    let restarts = match last.and_then(|last| last.parse().ok()) {
+        Some(last) if restarts > 0 => Cell::Counted(restarts, last),
+        _ => restarts.to_string().into(),
     };
     let gates = items(&spec["readinessGates"]).count();
     vec![
@@ -262,7 +258,7 @@ fn pod(pod: &Value, now: Timestamp) -> Vec<Value> {
         format!("{ready}/{}", items(&spec["containers"]).count()).into(),
         pod_reason(pod).into(),
         restarts,
-        age_of(pod, now),
+        age_of(pod),
         text_or(&status["podIP"], "<none>").into(),
         text_or(&spec["nodeName"], "<none>").into(),
         text_or(&status["nominatedNodeName"], "<none>").into(),
@@ -334,7 +330,7 @@ fn pod_reason(pod: &Value) -> String {
     reason
 }
 
-fn event(event: &Value, now: Timestamp) -> Vec<Value> {
+fn event(event: &Value) -> Vec<Cell> {
     let either = |a: &str, b: &str| {
         if event[a].is_null() {
             event[b].clone()
@@ -365,7 +361,7 @@ fn event(event: &Value, now: Timestamp) -> Vec<Value> {
         .or(event["deprecatedSource"]["component"].as_str());
     let message = either("message", "note");
     vec![
-        since(last, now).into(),
+        Cell::since(last),
         text_or(&event["type"], "").into(),
         text_or(&event["reason"], "").into(),
         format!(
@@ -379,13 +375,13 @@ fn event(event: &Value, now: Timestamp) -> Vec<Value> {
             .unwrap_or_else(|| text_or(&event["reportingComponent"], ""))
             .into(),
         text_or(&message, "").trim().into(),
-        since(first.unwrap_or(last), now).into(),
+        Cell::since(first.unwrap_or(last)),
         count.as_i64().unwrap_or(1).to_string().into(),
         name(event),
     ]
 }
 
-fn node(node: &Value, now: Timestamp) -> Vec<Value> {
+fn node(node: &Value) -> Vec<Cell> {
     let (spec, status) = (&node["spec"], &node["status"]);
     let ready = items(&status["conditions"])
         .find(|c| c["type"] == "Ready")
@@ -409,14 +405,14 @@ fn node(node: &Value, now: Timestamp) -> Vec<Value> {
         let found = items(&status["addresses"])
             .find(|a| a["type"] == kind)
             .map(|a| text_or(&a["address"], "<none>"));
-        Value::from(found.unwrap_or("<none>"))
+        Cell::from(found.unwrap_or("<none>"))
     };
-    let info = |key: &str| Value::from(text_or(&status["nodeInfo"][key], "<unknown>"));
+    let info = |key: &str| Cell::from(text_or(&status["nodeInfo"][key], "<unknown>"));
     vec![
         name(node),
         state.into(),
         join(roles.iter()).into(),
-        age_of(node, now),
+        age_of(node),
         info("kubeletVersion"),
         address("InternalIP"),
         address("ExternalIP"),

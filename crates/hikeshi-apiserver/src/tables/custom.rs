@@ -1,9 +1,9 @@
 //! Columns that a CustomResourceDefinition asks for (`additionalPrinterColumns`).
 
-use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use super::{age_of, name, since};
+use super::cell::Cell;
+use super::{age_of, name};
 
 /// A column of a custom kind.
 #[derive(Debug, Clone, PartialEq)]
@@ -106,7 +106,7 @@ pub(super) fn columns(custom: &[CustomColumn]) -> Vec<Value> {
         .collect()
 }
 
-pub(super) fn cells(custom: &[CustomColumn], object: &Value, now: Timestamp) -> Vec<Value> {
+pub(super) fn cells(custom: &[CustomColumn], object: &Value) -> Vec<Cell> {
     let cell = |column: &CustomColumn| {
         if column.path
             == [
@@ -114,16 +114,16 @@ pub(super) fn cells(custom: &[CustomColumn], object: &Value, now: Timestamp) -> 
                 Step::Field("creationTimestamp".into()),
             ]
         {
-            return age_of(object, now);
+            return age_of(object);
         }
         match (look(object, &column.path), &*column.kind) {
-            (None, _) | (Some(Value::Null), _) => Value::Null,
-            (Some(time), "date") => since(time, now).into(),
+            (None, _) | (Some(Value::Null), _) => Value::Null.into(),
+            (Some(time), "date") => Cell::since(time),
             (Some(plain @ (Value::Number(_) | Value::Bool(_))), "integer" | "number" | "boolean") => {
-                plain.clone()
+                plain.clone().into()
             }
-            (Some(Value::String(text)), _) => json!(text),
-            (Some(other), _) => json!(other.to_string()),
+            (Some(Value::String(text)), _) => text.as_str().into(),
+            (Some(other), _) => other.to_string().into(),
         }
     };
     std::iter::once(name(object))
@@ -146,19 +146,13 @@ mod tests {
         let columns = read(&version);
         let object = json!({"metadata": {"name": "p", "annotations": {"a.b/c": "n"}}, "spec": {"litres": 40, "hoses": ["red"]},
             "status": {"conditions": [{"type": "Old", "status": "False"}, {"type": "Ready", "status": "True"}]}});
-        let row = cells(&columns, &object, Timestamp::UNIX_EPOCH);
+        let row = cells(&columns, &object);
         assert_eq!(
             row[..5],
-            [json!("p"), json!(40), json!("True"), json!("red"), json!("n")]
+            ["p".into(), 40_i64.into(), "True".into(), "red".into(), "n".into()]
         );
         assert_eq!(super::columns(&columns)[4]["priority"], 1);
-        assert_eq!(
-            cells(
-                &columns,
-                &json!({"metadata": {"name": "q"}}),
-                Timestamp::UNIX_EPOCH
-            )[1],
-            Value::Null
-        );
+        let empty = json!({"metadata": {"name": "q"}});
+        assert_eq!(cells(&columns, &empty)[1], Value::Null.into());
     }
 }

@@ -1,14 +1,21 @@
 //! What `kubectl get` prints: columns and cells of each kind.
 
+mod cell;
 mod core;
 pub(crate) mod custom;
+mod kept;
 mod other;
 mod workloads;
+
+use std::sync::Arc;
 
 use jiff::Timestamp;
 use serde::ser::{Serialize, SerializeMap, Serializer};
 use serde_json::{Value, json};
 
+use self::cell::{At, Cell};
+use self::kept::Kept;
+pub(crate) use self::kept::Rows;
 use crate::registry::Resource;
 
 /// A column: its name, and whether only `-o wide` shows it.
@@ -24,12 +31,12 @@ use Width::{Narrow, Wide};
 /// The columns of a kind and the function that fills them.
 struct Printer {
     columns: &'static [Column],
-    cells: fn(&Value, Timestamp) -> Vec<Value>,
+    cells: fn(&Value) -> Vec<Cell>,
 }
 
 const PLAIN: Printer = Printer {
     columns: &[("Name", Narrow), ("Age", Narrow)],
-    cells: |object, now| vec![name(object), age_of(object, now)],
+    cells: |object| vec![name(object), age_of(object)],
 };
 
 fn printer(resource: &Resource) -> &'static Printer {
@@ -69,11 +76,18 @@ pub(crate) struct Table<'a> {
     rows: Vec<Row<'a>>,
 }
 
-#[derive(Debug, serde::Serialize)]
+#[derive(Debug)]
 struct Row<'a> {
-    cells: Vec<Value>,
-    #[serde(skip_serializing_if = "Option::is_none")]
+    cells: Cells,
+    /// The moment at which ages are told.
+    now: Timestamp,
     object: Option<Shown<'a>>,
+}
+
+#[derive(Debug)]
+enum Cells {
+    Own(Vec<Cell>),
+    Kept(Arc<Kept>),
 }
 
 #[derive(Debug, serde::Serialize)]
@@ -81,6 +95,22 @@ struct Row<'a> {
 enum Shown<'a> {
     Whole(&'a Value),
     Metadata(Partial<'a>),
+}
+
+impl Serialize for Row<'_> {
+    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        let mut row = to.serialize_map(None)?;
+        match &self.cells {
+            Cells::Own(cells) => row.serialize_entry("cells", &At(cells, self.now))?,
+            Cells::Kept(kept) => row.serialize_entry("cells", &At(&kept.cells, self.now))?,
+        }
+        match (&self.object, &self.cells) {
+            (Some(Shown::Metadata(_)), Cells::Kept(kept)) => row.serialize_entry("object", &kept.metadata)?,
+            (Some(object), _) => row.serialize_entry("object", object)?,
+            (None, _) => {}
+        }
+        row.end()
+    }
 }
 
 impl<'a> Table<'a> {
@@ -93,12 +123,50 @@ impl<'a> Table<'a> {
         head: bool,
     ) -> Table<'a> {
         let printer = printer(resource);
+        let cells = |object: &Value| match &*resource.columns {
+            [] => (printer.cells)(object),
+            own => custom::cells(own, object),
+        };
+        let rows = objects.map(|object| (object, Cells::Own(cells(object))));
+        Table::with(resource, rows, metadata, include, head)
+    }
+
+    /// A list's table, in which rows of objects that were listed before are not made again.
+    pub fn of_list(
+        resource: &Resource,
+        objects: &'a [Arc<Value>],
+        metadata: Value,
+        include: Include,
+        known: &Rows,
+    ) -> Table<'a> {
+        let kept = Some(&*resource.columns).filter(|own| own.is_empty());
+        let Some(kept) = kept.and_then(|_| known.of(resource, objects)) else {
+            return Table::of(
+                resource,
+                objects.iter().map(|object| &**object),
+                metadata,
+                include,
+                true,
+            );
+        };
+        let rows = objects
+            .iter()
+            .map(|object| &**object)
+            .zip(kept.into_iter().map(Cells::Kept));
+        Table::with(resource, rows, metadata, include, true)
+    }
+
+    fn with(
+        resource: &Resource,
+        rows: impl Iterator<Item = (&'a Value, Cells)>,
+        metadata: Value,
+        include: Include,
+        head: bool,
+    ) -> Table<'a> {
         let now = Timestamp::now();
-        let row = |object: &'a Value| Row {
-            cells: match &*resource.columns {
-                [] => (printer.cells)(object, now),
-                own => custom::cells(own, object, now),
-            },
+        let row = |(object, cells): (&'a Value, Cells)| Row {
+            cells,
+            now,
             object: match include {
                 Include::Object => Some(Shown::Whole(object)),
                 Include::Metadata => Some(Shown::Metadata(Partial(object))),
@@ -111,10 +179,10 @@ impl<'a> Table<'a> {
             metadata,
             column_definitions: match (head, &*resource.columns) {
                 (false, _) => Vec::new(),
-                (true, []) => printer.columns.iter().map(column).collect(),
+                (true, []) => printer(resource).columns.iter().map(column).collect(),
                 (true, own) => custom::columns(own),
             },
-            rows: objects.map(row).collect(),
+            rows: rows.map(row).collect(),
         }
     }
 }
@@ -163,44 +231,12 @@ fn column((name, width): &Column) -> Value {
         "description": "", "priority": i32::from(*width == Wide)})
 }
 
-fn name(object: &Value) -> Value {
-    object["metadata"]["name"].clone()
+fn name(object: &Value) -> Cell {
+    object["metadata"]["name"].clone().into()
 }
 
-fn age_of(object: &Value, now: Timestamp) -> Value {
-    since(&object["metadata"]["creationTimestamp"], now).into()
-}
-
-/// The time since an RFC 3339 stamp in kubectl's words.
-fn since(stamp: &Value, now: Timestamp) -> String {
-    match stamp.as_str().and_then(|s| s.parse::<Timestamp>().ok()) {
-        Some(then) => human_duration(now.duration_since(then).as_secs()),
-        None => "<unknown>".into(),
-    }
-}
-
-/// `k8s.io/apimachinery/pkg/util/duration.HumanDuration`
-fn human_duration(seconds: i64) -> String {
-    let (m, h, d) = (seconds / 60, seconds / 3600, seconds / 86400);
-    let two = |big: i64, unit: char, small: i64, sub: char| {
-        if small == 0 {
-            format!("{big}{unit}")
-        } else {
-            format!("{big}{unit}{small}{sub}")
-        }
-    };
-    match seconds {
-        s if s < 0 => "0s".into(),
-        s if s < 120 => format!("{s}s"),
-        s if m < 10 => two(m, 'm', s % 60, 's'),
-        _ if m < 180 => format!("{m}m"),
-        _ if h < 8 => two(h, 'h', m % 60, 'm'),
-        _ if h < 48 => format!("{h}h"),
-        _ if d < 8 => two(d, 'd', h % 24, 'h'),
-        _ if d < 730 => format!("{d}d"),
-        _ if d < 365 * 8 => two(d / 365, 'y', d % 365, 'd'),
-        _ => format!("{}y", d / 365),
-    }
+fn age_of(object: &Value) -> Cell {
+    Cell::since(&object["metadata"]["creationTimestamp"])
 }
 
 fn int(value: &Value) -> i64 {
@@ -270,36 +306,10 @@ mod tests {
     use crate::registry::{built_in, find};
 
     #[test]
-    fn ages_read_like_kubectl() {
-        let cases = [
-            (-5, "0s"),
-            (0, "0s"),
-            (119, "119s"),
-            (120, "2m"),
-            (125, "2m5s"),
-            (599, "9m59s"),
-            (600, "10m"),
-            (10_799, "179m"),
-            (10_800, "3h"),
-            (11_160, "3h6m"),
-            (28_800, "8h"),
-            (172_799, "47h"),
-            (172_800, "2d"),
-            (176_400, "2d1h"),
-            (691_200, "8d"),
-            (63_072_000, "2y"),
-            (315_360_000, "10y"),
-        ];
-        for (seconds, text) in cases {
-            assert_eq!(human_duration(seconds), text, "{seconds}");
-        }
-    }
-
-    #[test]
     fn every_printer_fills_its_columns_even_from_nothing() {
         for resource in built_in() {
             let printer = printer(resource);
-            let cells = (printer.cells)(&json!({"metadata": {"name": "x"}}), Timestamp::now());
+            let cells = (printer.cells)(&json!({"metadata": {"name": "x"}}));
             assert_eq!(cells.len(), printer.columns.len(), "{}", resource.key());
         }
     }

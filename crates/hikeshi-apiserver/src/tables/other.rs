@@ -2,6 +2,7 @@
 
 use serde_json::Value;
 
+use super::cell::Cell;
 use super::core::shortened;
 use super::{Narrow, Printer, Wide, age_of, int, items, join, name, selector_text, text_or};
 use crate::registry::Resource;
@@ -16,7 +17,7 @@ static AUTOSCALERS: Printer = Printer {
         ("Replicas", Narrow),
         ("Age", Narrow),
     ],
-    cells: |o, now| {
+    cells: |o| {
         let spec = &o["spec"];
         let target = &spec["scaleTargetRef"];
         vec![
@@ -31,7 +32,7 @@ static AUTOSCALERS: Printer = Printer {
             spec["minReplicas"].as_i64().unwrap_or(1).to_string().into(),
             int(&spec["maxReplicas"]).into(),
             int(&o["status"]["currentReplicas"]).into(),
-            age_of(o, now),
+            age_of(o),
         ]
     },
 };
@@ -43,7 +44,7 @@ static BUDGETS: Printer = Printer {
         ("Allowed Disruptions", Narrow),
         ("Age", Narrow),
     ],
-    cells: |o, now| {
+    cells: |o| {
         let amount = |key: &str| match &o["spec"][key] {
             Value::Null => "N/A".to_owned(),
             Value::String(s) => s.clone(),
@@ -54,7 +55,7 @@ static BUDGETS: Printer = Printer {
             amount("minAvailable").into(),
             amount("maxUnavailable").into(),
             int(&o["status"]["disruptionsAllowed"]).to_string().into(),
-            age_of(o, now),
+            age_of(o),
         ]
     },
 };
@@ -66,7 +67,7 @@ static SLICES: Printer = Printer {
         ("Endpoints", Narrow),
         ("Age", Narrow),
     ],
-    cells: |o, now| {
+    cells: |o| {
         let ports: Vec<String> = items(&o["ports"]).map(|p| int(&p["port"]).to_string()).collect();
         let addresses: Vec<String> = items(&o["endpoints"])
             .flat_map(|e| items(&e["addresses"]))
@@ -84,7 +85,7 @@ static SLICES: Printer = Printer {
             text_or(&o["addressType"], "").into(),
             unset(&ports).into(),
             unset(&addresses).into(),
-            age_of(o, now),
+            age_of(o),
         ]
     },
 };
@@ -97,7 +98,7 @@ static INGRESSES: Printer = Printer {
         ("Ports", Narrow),
         ("Age", Narrow),
     ],
-    cells: |o, now| {
+    cells: |o| {
         let spec = &o["spec"];
         let hosts = join(items(&spec["rules"]).map(|r| &r["host"]));
         let ports = if items(&spec["tls"]).next().is_some() {
@@ -116,17 +117,17 @@ static INGRESSES: Printer = Printer {
             },
             address.unwrap_or_default().into(),
             ports.into(),
-            age_of(o, now),
+            age_of(o),
         ]
     },
 };
 static POLICIES: Printer = Printer {
     columns: &[("Name", Narrow), ("Pod-Selector", Narrow), ("Age", Narrow)],
-    cells: |o, now| {
+    cells: |o| {
         vec![
             name(o),
             selector_text(&o["spec"]["podSelector"]).into(),
-            age_of(o, now),
+            age_of(o),
         ]
     },
 };
@@ -137,9 +138,9 @@ static QUOTAS: Printer = Printer {
         ("Limit", Narrow),
         ("Age", Narrow),
     ],
-    cells: |o, now| {
+    cells: |o| {
         let status = &o["status"];
-        let part = |limits: bool| -> Value {
+        let part = |limits: bool| -> Cell {
             let hard = status["hard"].as_object().into_iter().flatten();
             let items = hard.filter(|(name, _)| name.starts_with("limits.") == limits);
             let items = items.map(|(name, hard)| {
@@ -148,12 +149,12 @@ static QUOTAS: Printer = Printer {
             });
             items.collect::<Vec<_>>().join(", ").into()
         };
-        vec![name(o), part(false), part(true), age_of(o, now)]
+        vec![name(o), part(false), part(true), age_of(o)]
     },
 };
 static ROLES: Printer = Printer {
     columns: &[("Name", Narrow), ("Created At", Narrow)],
-    cells: |o, _| vec![name(o), o["metadata"]["creationTimestamp"].clone()],
+    cells: |o| vec![name(o), o["metadata"]["creationTimestamp"].clone().into()],
 };
 static BINDINGS: Printer = Printer {
     columns: &[
@@ -164,8 +165,8 @@ static BINDINGS: Printer = Printer {
         ("Groups", Wide),
         ("ServiceAccounts", Wide),
     ],
-    cells: |o, now| {
-        let subjects = |kind: &str| -> Value {
+    cells: |o| {
+        let subjects = |kind: &str| -> Cell {
             let all = items(&o["subjects"]).filter(|s| s["kind"] == kind);
             let names = all.map(|s| {
                 let name = text_or(&s["name"], "");
@@ -180,7 +181,7 @@ static BINDINGS: Printer = Printer {
         vec![
             name(o),
             format!("{}/{}", text_or(&role["kind"], ""), text_or(&role["name"], "")).into(),
-            age_of(o, now),
+            age_of(o),
             subjects("User"),
             subjects("Group"),
             subjects("ServiceAccount"),
@@ -189,11 +190,11 @@ static BINDINGS: Printer = Printer {
 };
 static LEASES: Printer = Printer {
     columns: &[("Name", Narrow), ("Holder", Narrow), ("Age", Narrow)],
-    cells: |o, now| {
+    cells: |o| {
         vec![
             name(o),
             text_or(&o["spec"]["holderIdentity"], "").into(),
-            age_of(o, now),
+            age_of(o),
         ]
     },
 };
@@ -206,14 +207,14 @@ static STORAGE_CLASSES: Printer = Printer {
         ("AllowVolumeExpansion", Narrow),
         ("Age", Narrow),
     ],
-    cells: |o, now| {
+    cells: |o| {
         vec![
             name(o),
             text_or(&o["provisioner"], "").into(),
             text_or(&o["reclaimPolicy"], "Delete").into(),
             text_or(&o["volumeBindingMode"], "Immediate").into(),
             (o["allowVolumeExpansion"] == true).to_string().into(),
-            age_of(o, now),
+            age_of(o),
         ]
     },
 };
@@ -225,19 +226,19 @@ static PRIORITY_CLASSES: Printer = Printer {
         ("Age", Narrow),
         ("PreemptionPolicy", Wide),
     ],
-    cells: |o, now| {
+    cells: |o| {
         vec![
             name(o),
             int(&o["value"]).to_string().into(),
             (o["globalDefault"] == true).to_string().into(),
-            age_of(o, now),
+            age_of(o),
             text_or(&o["preemptionPolicy"], "PreemptLowerPriority").into(),
         ]
     },
 };
 static DEFINITIONS: Printer = Printer {
     columns: &[("Name", Narrow), ("Created At", Narrow)],
-    cells: |o, _| vec![name(o), text_or(&o["metadata"]["creationTimestamp"], "").into()],
+    cells: |o| vec![name(o), text_or(&o["metadata"]["creationTimestamp"], "").into()],
 };
 
 pub(super) fn printer(resource: &Resource) -> Option<&'static Printer> {

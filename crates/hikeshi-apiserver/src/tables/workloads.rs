@@ -2,7 +2,8 @@
 
 use serde_json::Value;
 
-use super::{Narrow, Printer, Wide, age_of, int, items, join, name, selector_text, since, text_or};
+use super::cell::{Cell, passed};
+use super::{Narrow, Printer, Wide, age_of, int, items, join, name, selector_text, text_or};
 use crate::registry::Resource;
 
 static DEPLOYMENTS: Printer = Printer {
@@ -16,14 +17,14 @@ static DEPLOYMENTS: Printer = Printer {
         ("Images", Wide),
         ("Selector", Wide),
     ],
-    cells: |o, now| {
+    cells: |o| {
         let status = &o["status"];
         vec![
             name(o),
             ready(o).into(),
             int(&status["updatedReplicas"]).into(),
             int(&status["availableReplicas"]).into(),
-            age_of(o, now),
+            age_of(o),
             containers(o).into(),
             images(o).into(),
             selector_text(&o["spec"]["selector"]).into(),
@@ -41,14 +42,14 @@ static REPLICA_SETS: Printer = Printer {
         ("Images", Wide),
         ("Selector", Wide),
     ],
-    cells: |o, now| {
+    cells: |o| {
         let status = &o["status"];
         vec![
             name(o),
             int(&o["spec"]["replicas"]).into(),
             int(&status["replicas"]).into(),
             int(&status["readyReplicas"]).into(),
-            age_of(o, now),
+            age_of(o),
             containers(o).into(),
             images(o).into(),
             selector_text(&o["spec"]["selector"]).into(),
@@ -63,11 +64,11 @@ static STATEFUL_SETS: Printer = Printer {
         ("Containers", Wide),
         ("Images", Wide),
     ],
-    cells: |o, now| {
+    cells: |o| {
         vec![
             name(o),
             ready(o).into(),
-            age_of(o, now),
+            age_of(o),
             containers(o).into(),
             images(o).into(),
         ]
@@ -87,8 +88,8 @@ static DAEMON_SETS: Printer = Printer {
         ("Images", Wide),
         ("Selector", Wide),
     ],
-    cells: |o, now| {
-        let n = |key: &str| Value::from(int(&o["status"][key]));
+    cells: |o| {
+        let n = |key: &str| Cell::from(int(&o["status"][key]));
         vec![
             name(o),
             n("desiredNumberScheduled"),
@@ -97,7 +98,7 @@ static DAEMON_SETS: Printer = Printer {
             n("updatedNumberScheduled"),
             n("numberAvailable"),
             super::pairs(&o["spec"]["template"]["spec"]["nodeSelector"]).into(),
-            age_of(o, now),
+            age_of(o),
             containers(o).into(),
             images(o).into(),
             selector_text(&o["spec"]["selector"]).into(),
@@ -115,7 +116,7 @@ static JOBS: Printer = Printer {
         ("Images", Wide),
         ("Selector", Wide),
     ],
-    cells: |o, now| {
+    cells: |o| {
         let status = &o["status"];
         let holds =
             |kind: &str| items(&status["conditions"]).any(|c| c["type"] == kind && c["status"] == "True");
@@ -130,20 +131,19 @@ static JOBS: Printer = Printer {
         } else {
             "Running"
         };
-        let duration = match (status["startTime"].is_string(), status["completionTime"].as_str()) {
-            (false, _) => String::new(),
-            (true, Some(end)) => end
-                .parse()
-                .map_or_else(|_| String::new(), |end| since(&status["startTime"], end)),
-            (true, None) => since(&status["startTime"], now),
+        let time = |of: &Value| of.as_str().and_then(|time| time.parse().ok());
+        let duration = match (time(&status["startTime"]), time(&status["completionTime"])) {
+            (None, _) => "".into(),
+            (Some(start), Some(end)) => passed(start, end).into(),
+            (Some(start), None) => Cell::Since(start),
         };
         let wanted = o["spec"]["completions"].as_i64().unwrap_or(1);
         vec![
             name(o),
             state.into(),
             format!("{}/{wanted}", int(&status["succeeded"])).into(),
-            duration.into(),
-            age_of(o, now),
+            duration,
+            age_of(o),
             containers(o).into(),
             images(o).into(),
             selector_text(&o["spec"]["selector"]).into(),
@@ -160,7 +160,7 @@ static CRON_JOBS: Printer = Printer {
         ("Last Schedule", Narrow),
         ("Age", Narrow),
     ],
-    cells: |o, now| {
+    cells: |o| {
         let last = &o["status"]["lastScheduleTime"];
         let suspend = if o["spec"]["suspend"] == true {
             "True"
@@ -174,11 +174,11 @@ static CRON_JOBS: Printer = Printer {
             suspend.into(),
             items(&o["status"]["active"]).count().to_string().into(),
             if last.is_string() {
-                since(last, now).into()
+                Cell::since(last)
             } else {
                 "<none>".into()
             },
-            age_of(o, now),
+            age_of(o),
         ]
     },
 };
@@ -189,7 +189,7 @@ static REVISIONS: Printer = Printer {
         ("Revision", Narrow),
         ("Age", Narrow),
     ],
-    cells: |o, now| {
+    cells: |o| {
         let owner = items(&o["metadata"]["ownerReferences"]).find(|r| r["controller"] == true);
         let owner = owner.map_or_else(
             || "<none>".to_owned(),
@@ -208,7 +208,7 @@ static REVISIONS: Printer = Printer {
             name(o),
             owner.into(),
             int(&o["revision"]).to_string().into(),
-            age_of(o, now),
+            age_of(o),
         ]
     },
 };

@@ -6,9 +6,11 @@
     reason = "a command line's output is its interface"
 )]
 
+mod memory;
+
 use std::error::Error;
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -27,8 +29,7 @@ use tokio::net::TcpStream;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-const USAGE: &str =
-    "usage: bench get KUBECTL ROUNDS   time kubectl get against 1,000 pods; prints a table of medians";
+const USAGE: &str = "usage: bench get KUBECTL ROUNDS   time kubectl get against 1,000 pods, beside the same answers from memory; prints medians";
 const PODS: usize = 1000;
 const NAMESPACE: &str = "bench";
 /// What is measured; the first is kubectl alone, without a server.
@@ -67,31 +68,53 @@ fn get(kubectl: &str, rounds: &str) -> Result<()> {
         .build()?;
     let shutdown = CancellationToken::new();
     let (audit, mut asked) = mpsc::unbounded_channel();
-    let kubeconfig = runtime.block_on(start(dir.path(), audit, shutdown.clone()))?;
+    let (kubeconfig, client) = runtime.block_on(start(dir.path(), audit, shutdown.clone()))?;
+    let memory = runtime.block_on(memory::serve(client))?;
     while asked.try_recv().is_ok() {}
+    let servers = [
+        Server {
+            name: "own",
+            home: dir.path().join("own"),
+            args: vec!["--kubeconfig".into(), kubeconfig],
+        },
+        Server {
+            name: "memory",
+            home: dir.path().join("memory"),
+            args: vec!["--server".into(), memory, "--namespace".into(), NAMESPACE.into()],
+        },
+    ];
 
-    let mut times: Vec<Vec<Duration>> = vec![Vec::new(); COMMANDS.len()];
+    let mut times = vec![[Vec::new(), Vec::new()]; COMMANDS.len()];
     let mut requests: Vec<Vec<usize>> = vec![Vec::new(); COMMANDS.len()];
-    // The first round fills kubectl's cache of kinds and is not counted.
+    // The first round fills kubectl's cache of kinds, and the memory, and is not counted.
     for round in 0..=rounds {
         for (place, args) in COMMANDS.iter().enumerate() {
-            let taken = run(kubectl, &kubeconfig, dir.path(), args)?;
-            let sent = std::iter::from_fn(|| asked.try_recv().ok()).count();
-            requests[place].push(sent);
-            if round > 0 {
-                times[place].push(taken);
+            for (server, times) in servers.iter().zip(&mut times[place]) {
+                let taken = run(kubectl, server, args)?;
+                let sent = std::iter::from_fn(|| asked.try_recv().ok()).count();
+                if server.name == "own" {
+                    requests[place].push(sent);
+                }
+                if round > 0 {
+                    times.push(taken);
+                }
             }
         }
     }
-    let medians: Vec<f64> = times.iter_mut().map(|times| median_millis(times)).collect();
-    println!("| kubectl | ms | ratio | requests, first | requests, later |");
-    println!("|---|---|---|---|---|");
-    for ((args, millis), requests) in COMMANDS.iter().zip(&medians).zip(&requests) {
+    let medians: Vec<[f64; 2]> = times
+        .iter_mut()
+        .map(|both| both.each_mut().map(|times| median_millis(times)))
+        .collect();
+    let start = medians[0][0];
+    println!("| kubectl | ms | x start | from memory, ms | x start | requests, first | requests, later |");
+    println!("|---|---|---|---|---|---|---|");
+    for ((args, [own, memory]), requests) in COMMANDS.iter().zip(&medians).zip(&requests) {
         let (first, later) = (requests.first().unwrap_or(&0), requests.last().unwrap_or(&0));
-        let ratio = millis / medians[0];
         println!(
-            "| {} | {millis:.1} | {ratio:.2} | {first} | {later} |",
-            args.join(" ")
+            "| {} | {own:.1} | {:.2} | {memory:.1} | {:.2} | {first} | {later} |",
+            args.join(" "),
+            own / start,
+            memory / start,
         );
     }
     shutdown.cancel();
@@ -106,13 +129,22 @@ fn median_millis(times: &mut [Duration]) -> f64 {
         .map_or(0.0, |time| time.as_secs_f64() * 1e3)
 }
 
+/// Whom kubectl asks.
+struct Server {
+    name: &'static str,
+    /// Where kubectl keeps what it has discovered.
+    home: PathBuf,
+    args: Vec<String>,
+}
+
 /// How long one kubectl takes, from its start to its end.
-fn run(kubectl: &str, kubeconfig: &str, home: &Path, args: &[&str]) -> Result<Duration> {
+fn run(kubectl: &str, server: &Server, args: &[&str]) -> Result<Duration> {
     let mut command = Command::new(kubectl);
     command
         .args(args)
-        .env("KUBECONFIG", kubeconfig)
-        .env("HOME", home)
+        .args(&server.args)
+        .env_remove("KUBECONFIG")
+        .env("HOME", &server.home)
         .stdin(Stdio::null());
     let started = Instant::now();
     let output = command.output()?;
@@ -128,12 +160,12 @@ fn run(kubectl: &str, kubeconfig: &str, home: &Path, args: &[&str]) -> Result<Du
     .into())
 }
 
-/// Starts a server with all its pods; the path of a kubeconfig.
+/// Starts a server with all its pods; the path of a kubeconfig, and a client of the server.
 async fn start(
     dir: &Path,
     audit: mpsc::UnboundedSender<AuditEvent>,
     shutdown: CancellationToken,
-) -> Result<String> {
+) -> Result<(String, kube::Client)> {
     let pki = Arc::new(Pki::load_or_create(&dir.join("pki"))?);
     let config = ApiServerConfig {
         store_dir: dir.join("store"),
@@ -154,11 +186,11 @@ async fn start(
     let namespace = serde_json::from_value(json!({"metadata": {"name": NAMESPACE}}))?;
     let namespaces: Api<k8s_openapi::api::core::v1::Namespace> = Api::all(client.clone());
     namespaces.create(&PostParams::default(), &namespace).await?;
-    let pods: Api<Pod> = Api::namespaced(client, NAMESPACE);
+    let pods: Api<Pod> = Api::namespaced(client.clone(), NAMESPACE);
     stream::iter((0..PODS).map(Ok))
         .try_for_each_concurrent(16, |number| create(&pods, number))
         .await?;
-    Ok(path.display().to_string())
+    Ok((path.display().to_string(), client))
 }
 
 /// A pod as a Deployment's is, with all that its kubelet says of it.
