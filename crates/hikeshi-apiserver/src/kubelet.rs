@@ -31,6 +31,10 @@ pub trait Kubelet: Send + Sync + 'static {
         stdin: mpsc::Receiver<Bytes>,
     ) -> Result<(), KubeletError>;
 
+    /// Shows a container's terminal from now on, and types on it, until the container ends. A refusal: it has none.
+    async fn attach_terminal(&self, pod: &Value, container: &str, io: TerminalIo)
+    -> Result<(), KubeletError>;
+
     /// A connection to `127.0.0.1:PORT` inside the pod's own network namespace. A refusal names what happened in the
     /// words of connect(2), such as `connection refused`.
     async fn connect(&self, pod: &Value, port: u16) -> Result<TcpStream, KubeletError>;
@@ -71,6 +75,16 @@ pub struct ExecIo {
     pub stdin: Option<mpsc::Receiver<Bytes>>,
     pub stdout: mpsc::Sender<Bytes>,
     pub stderr: mpsc::Sender<Bytes>,
+    /// (columns, rows)
+    pub resize: Option<mpsc::Receiver<(u16, u16)>>,
+}
+
+/// The streams of who looks at a container's terminal.
+#[derive(Debug)]
+pub struct TerminalIo {
+    /// Absent: they only look.
+    pub stdin: Option<mpsc::Receiver<Bytes>>,
+    pub stdout: mpsc::Sender<Bytes>,
     /// (columns, rows)
     pub resize: Option<mpsc::Receiver<(u16, u16)>>,
 }

@@ -33,7 +33,7 @@ mod validate;
 
 pub use audit::AuditEvent;
 pub use kubelet::{
-    ContainerUsage, ExecIo, ExecOptions, Kubelet, KubeletError, LogOptions, NodeUsage, PodUsage,
+    ContainerUsage, ExecIo, ExecOptions, Kubelet, KubeletError, LogOptions, NodeUsage, PodUsage, TerminalIo,
 };
 pub use metric_source::{MetricSample, MetricSource, MetricSourceError};
 pub use pki::{ClientIdentity, Pki, PkiError};

@@ -20,7 +20,7 @@ use bytes::Bytes;
 use futures::stream::{self, BoxStream, StreamExt, TryStreamExt};
 use hikeshi_apiserver::{
     ApiServerConfig, AuditEvent, ExecIo, ExecOptions, Kubelet, KubeletError, LogOptions, NodeUsage, Pki,
-    PodUsage, serve,
+    PodUsage, TerminalIo, serve,
 };
 use k8s_openapi::api::core::v1::Pod;
 use kube::api::{Api, Patch, PatchParams, PostParams};
@@ -251,6 +251,15 @@ impl Kubelet for NoKubelet {
         _: &Value,
         _: &str,
         _: mpsc::Receiver<Bytes>,
+    ) -> std::result::Result<(), KubeletError> {
+        Err(nowhere())
+    }
+
+    async fn attach_terminal(
+        &self,
+        _: &Value,
+        _: &str,
+        _: TerminalIo,
     ) -> std::result::Result<(), KubeletError> {
         Err(nowhere())
     }

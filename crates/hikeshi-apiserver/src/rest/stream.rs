@@ -18,7 +18,7 @@ use serde_json::{Value, json};
 use tokio::sync::mpsc;
 
 use crate::app::App;
-use crate::kubelet::{ExecIo, ExecOptions, KubeletError, LogOptions};
+use crate::kubelet::{ExecIo, ExecOptions, KubeletError, LogOptions, TerminalIo};
 use crate::request::Call;
 use crate::status::{ApiError, ApiResult};
 
@@ -275,13 +275,24 @@ fn outcome(result: Result<i32, KubeletError>) -> Value {
     }
 }
 
-/// What a container's spec says of its standard input: whether it has one, and whether the first attaching is the last.
-fn standard_input(pod: &Value, container: &str) -> (bool, bool) {
+/// What a container's spec says of its streams.
+struct Spoken {
+    stdin: bool,
+    /// The first to attach is the last.
+    once: bool,
+    tty: bool,
+}
+
+fn spoken(pod: &Value, container: &str) -> Spoken {
     let spec = &pod["spec"];
     let lists = ["containers", "initContainers"].map(|list| spec[list].as_array().into_iter().flatten());
     let found = lists.into_iter().flatten().find(|c| c["name"] == container);
     let flag = |name: &str| found.is_some_and(|c| c[name] == true);
-    (flag("stdin"), flag("stdinOnce"))
+    Spoken {
+        stdin: flag("stdin"),
+        once: flag("stdinOnce"),
+        tty: flag("tty"),
+    }
 }
 
 /// Attaches to a container: its output from now on, and its standard input where it has one.
@@ -289,31 +300,39 @@ pub(super) async fn attach(app: &App, call: &Call, parts: Parts) -> ApiResult<Re
     let pod = pod(app, call)?;
     let container = container(&pod, call.params.get("container"))?;
     let wants_stdin = call.params.flag("stdin");
-    let (has_stdin, once) = standard_input(&pod, &container);
-    if wants_stdin && !has_stdin {
+    let spoken = spoken(&pod, &container);
+    if wants_stdin && !spoken.stdin {
         return Err(ApiError::bad_request(format!(
             "container {container} did not allocate a standard input: its spec does not say stdin: true"
         )));
     }
-    if wants_stdin && call.params.flag("tty") {
+    if call.params.flag("tty") && !spoken.tty {
         return Err(ApiError::bad_request(format!(
-            "container {container} did not allocate a terminal: containers have none here; \
-             make it with -i alone, or use kubectl exec -it"
+            "container {container} did not allocate a terminal: its spec does not say tty: true"
         )));
     }
     let upgrade = upgrade(parts).await?;
     let (kubelet, shutdown) = (Arc::clone(&app.kubelet), app.shutdown.clone());
     Ok(upgrade.on_upgrade(move |socket| async move {
         let (stdin_send, stdin) = mpsc::channel(64);
+        let (resize_send, resize) = mpsc::channel(8);
         let (stdout, stdout_receive) = mpsc::channel(64);
         let (stderr, stderr_receive) = mpsc::channel::<Bytes>(1);
         drop(stderr);
         let run = async move {
+            if spoken.tty {
+                let io = TerminalIo {
+                    stdin: wants_stdin.then_some(stdin),
+                    stdout,
+                    resize: Some(resize),
+                };
+                return kubelet.attach_terminal(&pod, &container, io).await.map(|()| 0);
+            }
             let options = LogOptions {
                 container: container.clone(),
                 follow: true,
                 // A container made for one person (`kubectl run -i`) waits for them: they see it from its beginning.
-                tail_lines: (!(wants_stdin && once)).then_some(0),
+                tail_lines: (!(wants_stdin && spoken.once)).then_some(0),
                 ..LogOptions::default()
             };
             let mut lines = kubelet.logs(&pod, options).await?;
@@ -329,7 +348,7 @@ pub(super) async fn attach(app: &App, call: &Call, parts: Parts) -> ApiResult<Re
         };
         let input = Input {
             stdin: wants_stdin.then_some(stdin_send),
-            resize: None,
+            resize: Some(resize_send),
         };
         tokio::select! {
             () = converse(socket, run, input, stdout_receive, stderr_receive) => {}

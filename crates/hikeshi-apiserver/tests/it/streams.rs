@@ -131,6 +131,15 @@ fn attach_feeds_a_container_that_has_a_standard_input() {
 }
 
 #[test]
+fn attach_shows_a_terminal_to_who_only_looks() {
+    let cluster = Cluster::start();
+    let k = cluster.admin();
+    k.apply(&serde_json::json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "web-1"}, "spec": {"nodeName": "node-1",
+        "containers": [{"name": "shell", "image": "web:1", "stdin": true, "tty": true}]}}));
+    assert_eq!(k.ok(&["attach", "web-1"]), "$ ");
+}
+
+#[test]
 fn cp_carries_files_both_ways() {
     let cluster = Cluster::start();
     let k = cluster.admin();

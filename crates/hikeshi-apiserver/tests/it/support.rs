@@ -12,7 +12,7 @@ use futures::StreamExt;
 use futures::stream::{self, BoxStream};
 use hikeshi_apiserver::{
     ApiServerConfig, ApiServerHandle, AuditEvent, ContainerUsage, ExecIo, ExecOptions, Kubelet, KubeletError,
-    LogOptions, NodeUsage, Pki, PodUsage, serve,
+    LogOptions, NodeUsage, Pki, PodUsage, TerminalIo, serve,
 };
 use jiff::Timestamp;
 use serde_json::{Value, json};
@@ -393,6 +393,30 @@ impl Kubelet for FakeKubelet {
             }
             typed.send_modify(|(_, ended)| *ended = true);
         });
+        Ok(())
+    }
+
+    /// Echoes a line, as a terminal would, and how large it is.
+    async fn attach_terminal(
+        &self,
+        _pod: &Value,
+        _container: &str,
+        io: TerminalIo,
+    ) -> Result<(), KubeletError> {
+        let say = async |text: String| io.stdout.send(text.into()).await.is_ok();
+        say("$ ".into()).await;
+        let (Some(mut stdin), Some(mut resize)) = (io.stdin, io.resize) else {
+            return Ok(());
+        };
+        if let Some((columns, rows)) = resize.recv().await {
+            say(format!("{columns}x{rows}\r\n")).await;
+        }
+        while let Some(bytes) = stdin.recv().await {
+            say(format!("{}\r\n", String::from_utf8_lossy(&bytes).trim())).await;
+            if bytes.contains(&b'\n') || bytes.contains(&b'\r') {
+                break;
+            }
+        }
         Ok(())
     }
 

@@ -54,6 +54,10 @@ impl api::Kubelet for Machine {
         none()
     }
 
+    async fn attach_terminal(&self, _: &Value, _: &str, _: api::TerminalIo) -> Result<(), api::KubeletError> {
+        none()
+    }
+
     async fn connect(&self, _: &Value, _: u16) -> Result<tokio::net::TcpStream, api::KubeletError> {
         none()
     }

@@ -128,6 +128,30 @@ pub async fn attach(pod_dir: &Path, container: &str, input: mpsc::Receiver<Bytes
     Ok(())
 }
 
+/// Shows a container's terminal and types on it, until the container has ended or nobody looks any more.
+pub async fn attach_terminal(
+    pod_dir: &Path,
+    container: &str,
+    stdin: Option<mpsc::Receiver<Bytes>>,
+    stdout: mpsc::Sender<Bytes>,
+    resize: Option<mpsc::Receiver<(u16, u16)>>,
+) -> Result<(), ExecError> {
+    let request = Request::Terminal {
+        container: container.to_owned(),
+    };
+    let passed = InitClient::connect(pod_dir)?.command(&request).await?;
+    let [terminal, shown] =
+        <[OwnedFd; 2]>::try_from(passed).map_err(|_| io::Error::other("the init passed no terminal"))?;
+    let terminal = watched(terminal)?;
+    let shown = pipe::Receiver::from_owned_fd(shown)?;
+    tokio::select! {
+        () = copy(shown, stdout) => {}
+        () = typed(&terminal, stdin) => {}
+        () = sized(&terminal, resize) => {}
+    }
+    Ok(())
+}
+
 async fn copy(mut pipe: pipe::Receiver, sink: mpsc::Sender<Bytes>) {
     let mut buffer = vec![0; 32 * 1024];
     while let Ok(count) = pipe.read(&mut buffer).await {
@@ -143,9 +167,7 @@ async fn on_terminal(
     terminal: OwnedFd,
     streams: Streams,
 ) -> Result<i32, ExecError> {
-    fcntl(&terminal, FcntlArg::F_SETFL(OFlag::O_NONBLOCK)).map_err(io::Error::from)?;
-    // SAFETY: an OwnedFd names one open descriptor until it is dropped, and is dropped with the AsyncFd.
-    let terminal = unsafe { AsyncFd::register(terminal) }.map_err(|error| error.into_parts().1)?;
+    let terminal = watched(terminal)?;
     let Streams {
         stdin,
         stdout,
@@ -174,45 +196,11 @@ async fn on_terminal(
             }
         }
     };
-    let input = async {
-        let Some(mut stdin) = stdin else {
-            return std::future::pending().await;
-        };
-        while let Some(mut bytes) = stdin.recv().await {
-            while !bytes.is_empty() {
-                let Ok(mut guard) = terminal.writable().await else {
-                    return;
-                };
-                match guard.try_io(|fd| nix::unistd::write(fd, &bytes).map_err(io::Error::from)) {
-                    Ok(Ok(count)) => bytes = bytes.slice(count..),
-                    Ok(Err(_)) => return,
-                    Err(_would_block) => {}
-                }
-            }
-        }
-        std::future::pending().await
-    };
-    let sizes = async {
-        let Some(mut resize) = resize else {
-            return std::future::pending().await;
-        };
-        while let Some((columns, rows)) = resize.recv().await {
-            let size = libc::winsize {
-                ws_row: rows,
-                ws_col: columns,
-                ws_xpixel: 0,
-                ws_ypixel: 0,
-            };
-            // SAFETY: TIOCSWINSZ reads one winsize.
-            unsafe { libc::ioctl(terminal.get_ref().as_raw_fd(), libc::TIOCSWINSZ, &raw const size) };
-        }
-        std::future::pending().await
-    };
     // The output ends when the programs have left; input and sizes never end by themselves.
     tokio::select! {
         () = output => {}
-        () = input => {}
-        () = sizes => {}
+        () = typed(&terminal, stdin) => {}
+        () = sized(&terminal, resize) => {}
     }
     // A hang-up for programs that stay although their user has gone.
     drop(terminal);
@@ -220,6 +208,51 @@ async fn on_terminal(
         .call::<ExecExit>(&Request::ExecWait { id: started.id })
         .await?
         .exit_code)
+}
+
+/// A terminal's master side, to wait on.
+fn watched(terminal: OwnedFd) -> Result<AsyncFd<OwnedFd>, ExecError> {
+    fcntl(&terminal, FcntlArg::F_SETFL(OFlag::O_NONBLOCK)).map_err(io::Error::from)?;
+    // SAFETY: an OwnedFd names one open descriptor until it is dropped, and is dropped with the AsyncFd.
+    Ok(unsafe { AsyncFd::register(terminal) }.map_err(|error| error.into_parts().1)?)
+}
+
+/// Types what comes; ends only when the terminal does.
+async fn typed(terminal: &AsyncFd<OwnedFd>, stdin: Option<mpsc::Receiver<Bytes>>) {
+    let Some(mut stdin) = stdin else {
+        return std::future::pending().await;
+    };
+    while let Some(mut bytes) = stdin.recv().await {
+        while !bytes.is_empty() {
+            let Ok(mut guard) = terminal.writable().await else {
+                return;
+            };
+            match guard.try_io(|fd| nix::unistd::write(fd, &bytes).map_err(io::Error::from)) {
+                Ok(Ok(count)) => bytes = bytes.slice(count..),
+                Ok(Err(_)) => return,
+                Err(_would_block) => {}
+            }
+        }
+    }
+    std::future::pending().await
+}
+
+/// Gives the terminal the sizes that come; never ends.
+async fn sized(terminal: &AsyncFd<OwnedFd>, resize: Option<mpsc::Receiver<(u16, u16)>>) {
+    let Some(mut resize) = resize else {
+        return std::future::pending().await;
+    };
+    while let Some((columns, rows)) = resize.recv().await {
+        let size = libc::winsize {
+            ws_row: rows,
+            ws_col: columns,
+            ws_xpixel: 0,
+            ws_ypixel: 0,
+        };
+        // SAFETY: TIOCSWINSZ reads one winsize.
+        unsafe { libc::ioctl(terminal.get_ref().as_raw_fd(), libc::TIOCSWINSZ, &raw const size) };
+    }
+    std::future::pending().await
 }
 
 /// Runs a command without input; its exit code and the first 10 KiB of its output. Killed after `limit`.

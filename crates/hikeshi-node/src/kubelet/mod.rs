@@ -410,6 +410,21 @@ impl Kubelet {
         exec::attach(&self.pod_dir(uid), container, stdin).await
     }
 
+    /// Shows a container's terminal from now on, and types on it, until the container ends.
+    ///
+    /// # Errors
+    /// The container is not running, or has no terminal.
+    pub async fn attach_terminal(
+        &self,
+        uid: &str,
+        container: &str,
+        stdin: Option<mpsc::Receiver<Bytes>>,
+        stdout: mpsc::Sender<Bytes>,
+        resize: Option<mpsc::Receiver<(u16, u16)>>,
+    ) -> Result<(), ExecError> {
+        exec::attach_terminal(&self.pod_dir(uid), container, stdin, stdout, resize).await
+    }
+
     /// A connection to `127.0.0.1:port` inside the pod's network namespace.
     ///
     /// # Errors

@@ -120,6 +120,9 @@ impl Worker {
         base.insert("KUBERNETES_SERVICE_HOST".to_owned(), "127.96.0.1".to_owned());
         base.insert("KUBERNETES_SERVICE_PORT".to_owned(), "443".to_owned());
         base.extend(kubelet.clock(&self.dir, &reference, &name));
+        if container.tty == Some(true) {
+            base.insert("TERM".to_owned(), "xterm".to_owned());
+        }
         let env = match env::environment(&pod, container, base, &kubelet.caches) {
             Ok(env) => env,
             Err(error) => return self.misconfigured(&name, &error.to_string()),
@@ -131,6 +134,7 @@ impl Worker {
                 .map(|word| env::expand(word, &env))
                 .collect()
         };
+        let tty = container.tty == Some(true);
         let argv = image.argv(
             &expanded(container.command.as_ref()),
             &expanded(container.args.as_ref()),
@@ -152,6 +156,7 @@ impl Worker {
                 (Some(true), _) => Stdin::Open,
                 _ => Stdin::Closed,
             },
+            tty,
         };
         if let Err(error) = exec::remember(&self.dir, &request) {
             tracing::warn!(pod = self.name(), %error, "exec will not know this container's environment");

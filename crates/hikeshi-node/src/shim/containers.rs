@@ -4,11 +4,12 @@ use std::cell::RefCell;
 use std::collections::HashMap;
 use std::fs::File;
 use std::io::Write;
-use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
+use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::sys::signal::{Signal, kill};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::Pid;
@@ -42,11 +43,58 @@ struct Container {
     logs: Vec<LogPipe>,
     /// Where its standard input is written, and whether the first who attaches takes it away.
     stdin: Option<(OwnedFd, bool)>,
+    /// The master side of its terminal.
+    terminal: Option<OwnedFd>,
 }
 
 struct Exec {
     id: u64,
     exit: Option<(i32, Instant)>,
+}
+
+/// What a new container reads and writes: its own ends, and ours.
+struct Streams {
+    inner: [OwnedFd; 3],
+    stdin: Option<OwnedFd>,
+    terminal: Option<OwnedFd>,
+    logs: Vec<LogPipe>,
+}
+
+impl Streams {
+    fn open(
+        request: &StartRequest,
+        null: BorrowedFd<'_>,
+        log: &Rc<RefCell<LogFile>>,
+    ) -> std::io::Result<Self> {
+        if request.tty {
+            let (master, slave) = open_terminal()?;
+            fcntl(&master, FcntlArg::F_SETFL(OFlag::O_RDWR | OFlag::O_NONBLOCK))?;
+            return Ok(Self {
+                inner: [slave.try_clone()?, slave.try_clone()?, slave],
+                stdin: None,
+                logs: vec![LogPipe::of_terminal(master.try_clone()?, log.clone())],
+                terminal: Some(master),
+            });
+        }
+        let (out_read, out_write) = output_pipe()?;
+        let (err_read, err_write) = output_pipe()?;
+        let (input, stdin) = match request.stdin {
+            Stdin::Closed => (null.try_clone_to_owned()?, None),
+            Stdin::Open | Stdin::Once => {
+                let (read, write) = std::io::pipe()?;
+                (read.into(), Some(write.into()))
+            }
+        };
+        Ok(Self {
+            inner: [input, out_write, err_write],
+            stdin,
+            terminal: None,
+            logs: vec![
+                LogPipe::new(out_read, "stdout", log.clone()),
+                LogPipe::new(err_read, "stderr", log.clone()),
+            ],
+        })
+    }
 }
 
 /// All that runs in the pod.
@@ -105,22 +153,8 @@ impl Containers {
         let command = Command::new(&request.argv, &env, &request.cwd)?;
         let log = LogFile::open(self.pod_folder.as_fd(), name, request.restart)?;
         let log = Rc::new(RefCell::new(log));
-        let (out_read, out_write) = output_pipe()?;
-        let (err_read, err_write) = output_pipe()?;
-        let input = match request.stdin {
-            Stdin::Closed => None,
-            Stdin::Open | Stdin::Once => Some(std::io::pipe()?),
-        };
-        let process = command.spawn(
-            [
-                input
-                    .as_ref()
-                    .map_or(self.null.as_raw_fd(), |(read, _)| read.as_raw_fd()),
-                out_write.as_raw_fd(),
-                err_write.as_raw_fd(),
-            ],
-            false,
-        )?;
+        let streams = Streams::open(request, self.null.as_fd(), &log)?;
+        let process = command.spawn(streams.inner.each_ref().map(AsRawFd::as_raw_fd), request.tty)?;
         let pid = self.keep(process);
         let index = index.unwrap_or(self.list.len());
         self.tree.name(index, name);
@@ -141,11 +175,9 @@ impl Containers {
             next_look: Instant::now(),
             paused: false,
             oom_killed: false,
-            logs: vec![
-                LogPipe::new(out_read, "stdout", log.clone()),
-                LogPipe::new(err_read, "stderr", log),
-            ],
-            stdin: input.map(|(_, write)| (write.into(), request.stdin == Stdin::Once)),
+            logs: streams.logs,
+            stdin: streams.stdin.map(|write| (write, request.stdin == Stdin::Once)),
+            terminal: streams.terminal,
         };
         match self.list.get_mut(index) {
             Some(slot) => *slot = container,
@@ -213,6 +245,17 @@ impl Containers {
                 Ok(other)
             }
         }
+    }
+
+    /// A container's terminal, and a pipe of what it shows.
+    pub fn terminal(&mut self, name: &str) -> std::io::Result<[OwnedFd; 2]> {
+        let none = || std::io::Error::other(format!("container {name} has no terminal, or has ended"));
+        let container = self.list.iter_mut().find(|container| container.name == name);
+        let container = container.ok_or_else(none)?;
+        let (Some(terminal), Some(log)) = (&container.terminal, container.logs.first_mut()) else {
+            return Err(none());
+        };
+        Ok([terminal.try_clone()?, log.watch()?])
     }
 
     fn keep(&mut self, process: Process) -> i32 {
@@ -379,6 +422,7 @@ impl Containers {
         });
         container.throttle = None;
         container.stdin = None;
+        container.terminal = None;
         self.generation += 1;
         let (name, restart) = (container.name.clone(), container.restart);
         let why = if oom_killed {

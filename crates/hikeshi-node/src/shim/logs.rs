@@ -9,7 +9,7 @@ use std::rc::Rc;
 use jiff::Timestamp;
 use nix::fcntl::{OFlag, openat, renameat};
 use nix::sys::stat::{Mode, mkdirat};
-use nix::unistd::{UnlinkatFlags, unlinkat};
+use nix::unistd::{UnlinkatFlags, pipe2, unlinkat};
 
 /// Longest line in bytes; more is written in parts marked `P`.
 pub const MAX_LINE: usize = 16 * 1024;
@@ -88,6 +88,10 @@ pub struct LogPipe {
     stream: &'static str,
     partial: Vec<u8>,
     log: Rc<RefCell<LogFile>>,
+    /// Who also gets what comes, as it comes.
+    watchers: Vec<File>,
+    /// A terminal's end of what nobody has watched yet: a prompt is there before who will answer it.
+    unseen: Option<Vec<u8>>,
 }
 
 impl LogPipe {
@@ -98,7 +102,27 @@ impl LogPipe {
             stream,
             partial: Vec::new(),
             log,
+            watchers: Vec::new(),
+            unseen: None,
         }
+    }
+
+    /// The master side of a terminal, which must be non-blocking.
+    pub fn of_terminal(master: OwnedFd, log: Rc<RefCell<LogFile>>) -> Self {
+        Self {
+            unseen: Some(Vec::new()),
+            ..Self::new(master, "stdout", log)
+        }
+    }
+
+    /// A pipe of what comes from now on; before it, what nobody has seen, or the unfinished line.
+    pub fn watch(&mut self) -> io::Result<OwnedFd> {
+        let (read, write) = pipe2(OFlag::O_CLOEXEC | OFlag::O_NONBLOCK)?;
+        let mut write = File::from(write);
+        write.write_all(self.unseen.as_ref().unwrap_or(&self.partial))?;
+        self.unseen = None;
+        self.watchers.push(write);
+        Ok(read)
     }
 
     pub fn raw(&self) -> RawFd {
@@ -118,7 +142,11 @@ impl LogPipe {
                 Ok(count) => self.write(&buffer[..count]),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return true,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(_) => return false,
+                // EIO: the last program has left the terminal.
+                Err(_) => {
+                    self.finish();
+                    return false;
+                }
             }
         }
         true
@@ -157,6 +185,15 @@ impl LogPipe {
             entry(&mut out, now, self.stream, mark, line)
         });
         self.log.borrow_mut().write(&out);
+        if let Some(unseen) = &mut self.unseen {
+            unseen.extend_from_slice(bytes);
+            unseen.drain(..unseen.len().saturating_sub(MAX_LINE));
+        }
+        // The container waits for nobody: who has gone is forgotten, who is behind misses something.
+        self.watchers.retain_mut(|watcher| match watcher.write(bytes) {
+            Ok(_) => true,
+            Err(error) => error.kind() == io::ErrorKind::WouldBlock,
+        });
     }
 }
 
@@ -248,6 +285,54 @@ mod tests {
             (read("0.log"), read("0.log.1")),
             ("five\n".into(), "longer than a file\n".into())
         );
+    }
+
+    #[test]
+    fn who_watches_sees_an_unfinished_line_and_whatever_comes() {
+        let root = tempfile::tempdir().unwrap();
+        let log = Rc::new(RefCell::new(in_folder(root.path(), 0)));
+        let (read, mut write) = io::pipe().unwrap();
+        let mut pipe = LogPipe::new(read.into(), "stdout", log);
+        let mut through = |pipe: &mut LogPipe, text: &str| {
+            write.write_all(text.as_bytes()).unwrap();
+            let mut buffer = [0; 64];
+            let count = pipe.pipe.read(&mut buffer).unwrap();
+            pipe.write(&buffer[..count]);
+        };
+        through(&mut pipe, "old\n$ ");
+        let mut seen = File::from(pipe.watch().unwrap());
+        drop(pipe.watch().unwrap());
+        through(&mut pipe, "ls");
+        assert_eq!(pipe.watchers.len(), 1, "who has gone is forgotten");
+        drop(pipe);
+        let mut text = String::new();
+        seen.read_to_string(&mut text).unwrap();
+        assert_eq!(text, "$ ls");
+    }
+
+    #[test]
+    fn the_first_to_look_at_a_terminal_sees_the_end_of_what_it_has_shown() {
+        let root = tempfile::tempdir().unwrap();
+        let log = Rc::new(RefCell::new(in_folder(root.path(), 0)));
+        let mut pipe = LogPipe::of_terminal(File::open("/dev/null").unwrap().into(), log);
+        pipe.write(&[b'.'; MAX_LINE]);
+        pipe.write(b"motd\n$ ");
+        let (mut first, mut second) = (pipe.watch().unwrap(), pipe.watch().unwrap());
+        drop(pipe);
+        let text = |end: &mut OwnedFd| {
+            let mut text = String::new();
+            File::from(end.try_clone().unwrap())
+                .read_to_string(&mut text)
+                .unwrap();
+            text
+        };
+        let seen = text(&mut first);
+        assert!(
+            seen.len() == MAX_LINE && seen.ends_with("motd\n$ "),
+            "{}",
+            seen.len()
+        );
+        assert_eq!(text(&mut second), "$ ");
     }
 
     #[test]

@@ -89,6 +89,9 @@ pub enum Request {
     Kill { container: String },
     /// Reply: one descriptor, where a container's standard input is written.
     Stdin { container: String },
+    /// Reply: two descriptors of a container's terminal: its master side, to write to and to size, and a pipe of what it
+    /// shows from now on, the unfinished line first. Whoever reads too slowly misses some of it.
+    Terminal { container: String },
     /// Reply: [`StatusReply`].
     Status,
     /// As `status`, but answered only when the generation is no longer `seen`.
@@ -121,6 +124,9 @@ pub struct StartRequest {
     pub limits: Limits,
     #[serde(default)]
     pub stdin: Stdin,
+    /// Its three streams are one terminal; `stdin` says nothing then.
+    #[serde(default)]
+    pub tty: bool,
 }
 
 /// Where a container's standard input comes from.

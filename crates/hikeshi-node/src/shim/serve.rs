@@ -260,6 +260,10 @@ impl Server {
                 Ok(fd) => Outcome::Reply(json!({"ok": true}), vec![fd]),
                 Err(error) => failure(&error.to_string()),
             },
+            Request::Terminal { container } => match self.containers.terminal(&container) {
+                Ok(both) => Outcome::Reply(json!({"ok": true}), both.into()),
+                Err(error) => failure(&error.to_string()),
+            },
             Request::Status => ok(self.containers.status()),
             Request::Watch { seen } if seen != self.containers.generation => ok(self.containers.status()),
             Request::Watch { seen } => {

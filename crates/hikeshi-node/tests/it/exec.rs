@@ -4,6 +4,9 @@ use std::io::{Read, Write};
 use hikeshi_node::shim::InitClient;
 use hikeshi_node::shim::protocol::*;
 
+use tokio::io::AsyncReadExt;
+use tokio::net::unix::pipe;
+
 use crate::support::{World, environment, within, words};
 
 #[tokio::test]
@@ -51,6 +54,36 @@ async fn a_container_reads_what_is_written_to_its_standard_input() {
     pod.start("closed", &["cat"]).await;
     assert_eq!(pod.ended("closed").await.code, 0);
     pod.stdin("closed").await.unwrap_err();
+}
+
+#[tokio::test]
+async fn a_container_on_a_terminal_is_watched_and_typed_to() {
+    let world = World::new();
+    let mut pod = world.pod("one").await;
+    let script = "test -t 0 && test -t 1 && test -t 2 || exit 3; stty -echo; printf 'name? '; read name; stty size; echo hello $name";
+    pod.start_on_terminal("shell", &["sh", "-c", script]).await;
+    let (mut keys, mut shown) = pod.terminal("shell").await.unwrap();
+    let mut screen = String::new();
+    while !screen.contains("name? ") {
+        screen.push_str(&next(&mut shown).await);
+    }
+    // Whoever looks later sees the line that waits for an answer.
+    let (_, mut second) = pod.terminal("shell").await.unwrap();
+    assert_eq!(next(&mut second).await, "name? ");
+    keys.write_all(b"hikeshi\n").unwrap();
+    assert_eq!(pod.ended("shell").await.code, 0);
+    while !screen.contains("hello hikeshi") {
+        screen.push_str(&next(&mut shown).await);
+    }
+    assert_eq!(pod.log("shell", 0).last().unwrap(), "hello hikeshi");
+    pod.terminal("shell").await.unwrap_err();
+}
+
+/// What comes next through a pipe that does not block.
+async fn next(pipe: &mut pipe::Receiver) -> String {
+    let mut buffer = vec![0; 4096];
+    let count = within(pipe.read(&mut buffer)).await;
+    String::from_utf8_lossy(&buffer[..count.unwrap()]).into_owned()
 }
 
 #[tokio::test]

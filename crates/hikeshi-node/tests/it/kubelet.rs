@@ -52,6 +52,14 @@ impl api::Kubelet for NoKubelet {
         })
     }
 
+    async fn attach_terminal(&self, _: &Value, _: &str, _: api::TerminalIo) -> Result<(), api::KubeletError> {
+        Err(api::KubeletError {
+            code: 503,
+            reason: "ServiceUnavailable".into(),
+            message: "no kubelet".into(),
+        })
+    }
+
     async fn connect(&self, _: &Value, _: u16) -> Result<tokio::net::TcpStream, api::KubeletError> {
         Err(api::KubeletError {
             code: 503,

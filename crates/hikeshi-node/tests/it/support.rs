@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::future::Future;
 use std::io;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 use hikeshi_node::shim::launch::{LaunchError, give_to_pods, is_alive, launch};
 use hikeshi_node::shim::protocol::*;
 use hikeshi_node::shim::{InitClient, InitError};
+use tokio::net::unix::pipe;
 
 pub const DEADLINE: Duration = Duration::from_secs(30);
 
@@ -130,6 +131,7 @@ fn request(container: &str, argv: &[&str], restart: u32, limits: Limits) -> Star
         restart,
         limits,
         stdin: Stdin::Closed,
+        tty: false,
     }
 }
 
@@ -165,6 +167,22 @@ impl Pod {
         };
         let mut passed = self.init.command(&request).await?;
         Ok(File::from(passed.pop().unwrap()))
+    }
+
+    /// A container whose streams are a terminal.
+    pub async fn start_on_terminal(&mut self, container: &str, argv: &[&str]) {
+        let mut request = request(container, argv, 0, Limits::default());
+        request.tty = true;
+        let _: Started = self.init.call(&Request::Start(request)).await.unwrap();
+    }
+
+    /// A container's terminal: where one types, and what it shows.
+    pub async fn terminal(&mut self, container: &str) -> Result<(File, pipe::Receiver), InitError> {
+        let request = Request::Terminal {
+            container: container.into(),
+        };
+        let [keys, shown] = <[OwnedFd; 2]>::try_from(self.init.command(&request).await?).unwrap();
+        Ok((File::from(keys), pipe::Receiver::from_owned_fd(shown).unwrap()))
     }
 
     /// Waits until the container has ended.

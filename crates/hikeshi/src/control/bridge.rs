@@ -110,6 +110,18 @@ impl api::Kubelet for LateKubelet {
         attached.await.map_err(refused)
     }
 
+    async fn attach_terminal(
+        &self,
+        pod: &Value,
+        container: &str,
+        io: api::TerminalIo,
+    ) -> Result<(), api::KubeletError> {
+        let kubelet = self.get()?;
+        let uid = name_of(pod).uid;
+        let attached = kubelet.attach_terminal(uid, container, io.stdin, io.stdout, io.resize);
+        attached.await.map_err(refused)
+    }
+
     async fn connect(&self, pod: &Value, port: u16) -> Result<tokio::net::TcpStream, api::KubeletError> {
         self.get()?.connect(name_of(pod).uid, port).await.map_err(refused)
     }
