@@ -102,7 +102,7 @@ pub(crate) fn untolerated<'a>(pod: &Pod, node: &'a Node) -> Option<&'a Taint> {
         .find(|taint| !tolerations.iter().any(|toleration| tolerates(toleration, taint)))
 }
 
-fn term_matches(term: &NodeSelectorTerm, node: &Node) -> bool {
+pub(super) fn term_matches(term: &NodeSelectorTerm, node: &Node) -> bool {
     let label = |key: &str| node.metadata.labels.as_ref()?.get(key).map(String::as_str);
     let (labels, fields) = (term.match_expressions.as_deref(), term.match_fields.as_deref());
     if labels.unwrap_or(&[]).is_empty() && fields.unwrap_or(&[]).is_empty() {

@@ -3,6 +3,7 @@
 pub(crate) mod fit;
 mod plan;
 mod spread;
+mod wishes;
 
 use std::time::Duration;
 

@@ -7,6 +7,7 @@ use k8s_openapi::api::core::v1::{Node, Pod};
 
 use super::fit::{Amounts, allocatable, attracted, repelled, requests, selects, untolerated};
 use super::spread;
+use super::wishes::against;
 use crate::object::{controller_uid, name_of};
 use crate::pods::{is_active, is_finished};
 
@@ -151,14 +152,14 @@ pub(super) fn decide(pod: &Pod, nodes: &[Arc<Node>], pods: &[Arc<Pod>], homes: &
     )
 }
 
-/// Lower is better: fewest pods of the same owner on the node, then in its zone, then the least requested share of
+/// Lower is better: what the pod wishes for, then fewest pods of the same owner on the node, then in its zone, then the least requested share of
 /// the node (in thousandths), then fewest pods.
 fn score(
     pod: &Pod,
     node: &Node,
     free: &Amounts,
     placed: &[(Arc<Pod>, Arc<Node>)],
-) -> (usize, usize, i128, usize) {
+) -> (i64, usize, usize, i128, usize) {
     const ZONE: &str = "topology.kubernetes.io/zone";
     let owner = controller_uid(&pod.metadata);
     let kin: Vec<_> = placed
@@ -178,6 +179,7 @@ fn score(
         })
         .sum();
     (
+        against(pod, node, placed),
         kin.iter().filter(|(_, at)| here(at)).count(),
         kin.iter()
             .filter(|(_, at)| super::fit::same_domain(node, at, ZONE))
@@ -340,6 +342,31 @@ mod tests {
             chosen(decide(&pod("x", "rs", &json!({})), &three()[..1], &shy)),
             "0/1 nodes are available: 1 node(s) didn't satisfy existing pods anti-affinity rules."
         );
+    }
+
+    #[test]
+    fn wishes_weigh_and_forbid_nothing() {
+        let term = |key: &str| json!({"topologyKey": key, "labelSelector": {"matchLabels": {"app": "web"}}});
+        let apart =
+            |weight: i32| json!([{"weight": weight, "podAffinityTerm": term("kubernetes.io/hostname")}]);
+        let preferred = "preferredDuringSchedulingIgnoredDuringExecution";
+        let rule = json!({"spec": {"affinity": {"podAntiAffinity": {preferred: apart(100)}}}});
+        let all: Vec<_> = ["a", "b", "c", "c"]
+            .iter()
+            .enumerate()
+            .map(|(n, at)| placed(&n.to_string(), at))
+            .collect();
+        // Of another owner: only the wish keeps them apart.
+        assert_eq!(
+            chosen(decide(&pod("x", "other", &rule), &three(), &all[..1])),
+            "b"
+        );
+        assert_eq!(chosen(decide(&pod("x", "other", &rule), &three(), &all)), "a");
+        let near = json!({"spec": {"affinity": {"podAffinity": {preferred: apart(1)}}}});
+        assert_eq!(chosen(decide(&pod("x", "other", &near), &three(), &all)), "c");
+        let there = json!({"spec": {"affinity": {"nodeAffinity": {preferred: [{"weight": 50, "preference":
+            {"matchExpressions": [{"key": "kubernetes.io/hostname", "operator": "In", "values": ["b"]}]}}]}}}});
+        assert_eq!(chosen(decide(&pod("x", "other", &there), &three(), &all)), "b");
     }
 
     #[test]
