@@ -8,6 +8,7 @@ mod doors;
 mod forward;
 mod hostile;
 mod kube_rs;
+mod manifests;
 mod objects;
 mod quotas;
 mod rbac;

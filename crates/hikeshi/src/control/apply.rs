@@ -45,7 +45,8 @@ impl Applier {
         let name = object["metadata"]["name"].as_str().unwrap_or_default();
         let kind = object["kind"].as_str().unwrap_or_default();
         let api = self.api_of(object)?;
-        let params = PatchParams::apply(MANAGER).force();
+        // A field that no kind has is a slip of whoever wrote the manifest.
+        let params = PatchParams::apply(MANAGER).force().validation_strict();
         api.patch(name, &params, &Patch::Apply(object))
             .await
             .component(format!("applying {kind} {name}"))?;
