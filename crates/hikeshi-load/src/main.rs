@@ -3,16 +3,18 @@
 use std::future::IntoFuture as _;
 use std::net::SocketAddr;
 use std::process::ExitCode;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use clap::Parser;
-use hikeshi_load::client::Client;
+use hikeshi_load::engine::Settings;
+use hikeshi_load::journey::Journey;
 use hikeshi_load::run::{Plan, Run};
+use hikeshi_load::schedule::{Arrivals, Mix, Schedule};
 use hikeshi_load::serve;
+use hikeshi_load::shape::{Piece, Shape};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
-use tokio::time::Instant;
 
 #[derive(Parser)]
 #[command(version, about)]
@@ -63,6 +65,12 @@ struct Options {
     /// Seconds until a request counts as failed
     #[arg(long, env = "LOAD_TIMEOUT_S", default_value_t = 5.0)]
     timeout: f64,
+    /// Connections open at once, at most; requests that find none free wait, and their latency goes on counting
+    #[arg(long, env = "LOAD_CONNECTIONS", default_value_t = 1024)]
+    connections: usize,
+    /// Seconds of measuring, after which the program prints its totals and ends; without it, it goes on until told
+    #[arg(long, env = "LOAD_DURATION_S")]
+    duration: Option<f64>,
     /// The same seed gives the same schedule
     #[arg(long, env = "LOAD_SEED", default_value_t = 1)]
     seed: u64,
@@ -70,6 +78,9 @@ struct Options {
     #[arg(long, env = "PORT", default_value_t = 8080)]
     port: u16,
 }
+
+/// Entries a reader asks for.
+const PAGE: u32 = 20;
 
 fn seconds(name: &str, value: f64) -> anyhow::Result<Duration> {
     Duration::try_from_secs_f64(value).with_context(|| format!("--{name} {value}"))
@@ -110,27 +121,42 @@ async fn run(options: Options) -> anyhow::Result<()> {
             "--{name} {share} is not between 0 and 1"
         );
     }
-    let client = Client::new(&options.target, seconds("timeout", options.timeout)?)
+    let mix = Mix {
+        weights: [options.post_share, 1.0 - options.post_share, 0.0, 0.0],
+        hot: options.hot_share,
+    };
+    let mut shape = Shape::constant(options.rate);
+    let length = options
+        .duration
+        .map(|length| seconds("duration", length))
+        .transpose()?;
+    if let Some(length) = length {
+        shape = Shape::new([Piece {
+            seconds: length.as_secs_f64(),
+            from: options.rate,
+            to: options.rate,
+        }]);
+    }
+    let plan = Plan {
+        schedule: Schedule::new(shape, vec![mix], Arrivals::Constant, options.seed),
+        journeys: vec![Journey::PostMessage, Journey::ReadTimeline],
+        hot: options.hot,
+        prefix: options.prefix,
+        users: options.users.max(1),
+        password: options.password,
+        freshness_after: seconds("freshness-after", options.freshness_after)?,
+        freshness_every: seconds("freshness-every", options.freshness_every)?,
+        freshness_followers: options.freshness_followers,
+        settle: seconds("settle", options.settle)?,
+        settle_limit: seconds("settle-limit", options.settle_limit)?,
+    };
+    let settings = Settings {
+        timeout: seconds("timeout", options.timeout)?,
+        connections: options.connections,
+        page: PAGE,
+    };
+    let run = Run::new(plan, &options.target, settings, None)
         .with_context(|| format!("--target {:?}", options.target))?;
-    let run = Run::new(
-        Plan {
-            rate: options.rate,
-            post_share: options.post_share,
-            hot_share: options.hot_share,
-            hot: options.hot,
-            prefix: options.prefix,
-            users: options.users.max(1),
-            password: options.password,
-            page: 20,
-            freshness_after: seconds("freshness-after", options.freshness_after)?,
-            freshness_every: seconds("freshness-every", options.freshness_every)?,
-            freshness_followers: options.freshness_followers.max(1),
-            settle: seconds("settle", options.settle)?,
-            settle_limit: seconds("settle-limit", options.settle_limit)?,
-            seed: options.seed,
-        },
-        client,
-    );
 
     let address = SocketAddr::from(([0, 0, 0, 0], options.port));
     let listener = tokio::net::TcpListener::bind(address)
@@ -147,13 +173,14 @@ async fn run(options: Options) -> anyhow::Result<()> {
         stop.send_replace(true);
     });
     run.log_in(&stopped).await;
-    run.settle(&stopped).await;
+    run.settle(&stopped).await?;
     tracing::info!(rate = options.rate, "Measuring");
-    run.send(stopped).await;
+    let began = Instant::now();
+    run.send(began, stopped).await?;
     server.abort();
     println!(
         "{}",
-        serde_json::to_string(&run.recorder.summary(started.elapsed()))?
+        serde_json::to_string(&run.recorder.summary(began.elapsed()))?
     );
     Ok(())
 }

@@ -1,13 +1,13 @@
 //! The generator's own small server: metrics, what was acknowledged, totals so far.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use axum::Router;
 use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
-use tokio::time::Instant;
 
 use crate::run::Run;
 
@@ -40,7 +40,7 @@ async fn metrics(State(shared): State<Shared>) -> Response {
 async fn acknowledged(State(shared): State<Shared>) -> impl IntoResponse {
     (
         [(header::CONTENT_TYPE, "application/x-ndjson")],
-        shared.run.recorder.acknowledged_lines(),
+        shared.run.acknowledged_lines(),
     )
 }
 
