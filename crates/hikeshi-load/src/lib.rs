@@ -13,6 +13,7 @@ pub mod journey;
 pub mod latency;
 pub mod measured;
 pub mod people;
+pub mod profile;
 pub mod recorder;
 pub mod run;
 pub mod schedule;

@@ -31,8 +31,8 @@ use crate::recorder::{Acknowledged, Recorder};
 use crate::schedule::Arrival;
 use crate::text;
 
-/// Between two turns of sending lies at least this: requests that are due within it go together, and are measured from
-/// when each was due.
+/// At high rates a turn of the loop takes at least this: what is due within it is sent together and what was answered is
+/// read together, or else every answer would wake the thread. Latencies are then up to this much too long, never too short.
 const QUANTUM: Duration = Duration::from_micros(250);
 /// How often deadlines, parked requests and the wish to stop are looked at.
 const LOOK: Duration = Duration::from_millis(20);
@@ -160,9 +160,17 @@ impl Engine {
             if due.is_none() && self.is_at_rest() {
                 return Ok(());
             }
-            let wake = (looked + LOOK).min(due.map_or(looked + LOOK, |due| due.max(now + QUANTUM)));
-            self.arm(wake)?;
-            let count = match self.epoll.wait(&mut events, EpollTimeout::NONE) {
+            let timeout = match due {
+                Some(due) if due < now + QUANTUM => {
+                    std::thread::sleep(QUANTUM.saturating_sub(now.elapsed()));
+                    EpollTimeout::ZERO
+                }
+                due => {
+                    self.arm((looked + LOOK).min(due.unwrap_or(looked + LOOK)))?;
+                    EpollTimeout::NONE
+                }
+            };
+            let count = match self.epoll.wait(&mut events, timeout) {
                 Ok(count) => count,
                 Err(nix::errno::Errno::EINTR) => 0,
                 Err(error) => return Err(error.into()),
