@@ -15,6 +15,7 @@ pub mod measured;
 pub mod people;
 pub mod profile;
 pub mod recorder;
+pub mod report;
 pub mod run;
 pub mod schedule;
 pub mod serve;
