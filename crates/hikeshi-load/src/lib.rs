@@ -20,4 +20,5 @@ pub mod run;
 pub mod schedule;
 pub mod serve;
 pub mod shape;
+pub mod share;
 mod text;

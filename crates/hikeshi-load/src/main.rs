@@ -3,16 +3,19 @@
 use std::future::IntoFuture as _;
 use std::net::SocketAddr;
 use std::process::ExitCode;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use clap::Parser;
 use hikeshi_load::engine::Settings;
 use hikeshi_load::journey::Journey;
-use hikeshi_load::run::{Plan, Run};
+use hikeshi_load::profile::Profile;
+use hikeshi_load::run::{Asked, Plan, Run};
 use hikeshi_load::schedule::{Arrivals, Mix, Schedule};
 use hikeshi_load::serve;
 use hikeshi_load::shape::{Piece, Shape};
+use hikeshi_load::share::{Share, Stage};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 
@@ -26,9 +29,21 @@ struct Options {
         default_value = "http://gateway.chirpy.svc.cluster.local"
     )]
     target: String,
-    /// Requests per second
-    #[arg(long, env = "LOAD_RATE", default_value_t = 50.0)]
-    rate: f64,
+    /// Requests per second [default: 50, or the profile's]
+    #[arg(long, env = "LOAD_RATE")]
+    rate: Option<f64>,
+    /// The text of a profile (YAML): it says what the flags about journeys and people say otherwise
+    #[arg(long, env = "LOAD_PROFILE")]
+    profile: Option<String>,
+    /// Generators that share the schedule
+    #[arg(long, env = "LOAD_PARTS", default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..=1000))]
+    parts: u64,
+    /// Which of them this one is, from 0
+    #[arg(long, env = "JOB_COMPLETION_INDEX", default_value_t = 0)]
+    part: u64,
+    /// Begin when told to by POST /begin, and go on serving what was measured until told to end
+    #[arg(long, env = "LOAD_SHARED")]
+    shared: bool,
     /// Share of posts among the requests (one post for ten timeline reads)
     #[arg(long, env = "LOAD_POST_SHARE", default_value_t = 1.0 / 11.0)]
     post_share: f64,
@@ -79,6 +94,10 @@ struct Options {
     port: u16,
 }
 
+/// Requests per second when nobody says.
+const RATE: f64 = 50.0;
+/// How long the part of a shared run waits to be fetched.
+const LINGER: Duration = Duration::from_secs(300);
 /// Entries a reader asks for.
 const PAGE: u32 = 20;
 
@@ -106,12 +125,41 @@ async fn main() -> ExitCode {
     }
 }
 
-#[expect(clippy::print_stdout, reason = "the final summary is this program's output")]
-async fn run(options: Options) -> anyhow::Result<()> {
+/// What the options ask for, and how long it is if it ends by itself.
+fn plan(options: &Options) -> anyhow::Result<(Plan, Option<Duration>)> {
+    if let Some(rate) = options.rate {
+        anyhow::ensure!(rate > 0.0 && rate.is_finite(), "--rate must be more than zero");
+    }
     anyhow::ensure!(
-        options.rate > 0.0 && options.rate.is_finite(),
-        "--rate must be more than zero"
+        options.part < options.parts,
+        "--part {} is not one of the {} parts, which count from 0",
+        options.part,
+        options.parts
     );
+    let length = options
+        .duration
+        .map(|length| seconds("duration", length))
+        .transpose()?;
+    anyhow::ensure!(
+        length.is_none_or(|length| !length.is_zero()),
+        "--duration must be more than zero"
+    );
+    if let Some(text) = &options.profile {
+        let profile = Profile::parse("profile", text).map_err(|problems| {
+            let lines: Vec<String> = problems.iter().map(ToString::to_string).collect();
+            anyhow::anyhow!("{}", lines.join("\n"))
+        })?;
+        let asked = Asked {
+            rate: options.rate,
+            length,
+            seed: options.seed,
+            share: (options.part, options.parts),
+        };
+        return Ok((
+            Plan::of(&profile, &asked),
+            Some(length.unwrap_or(profile.length())),
+        ));
+    }
     for (name, share) in [
         ("post-share", options.post_share),
         ("hot-share", options.hot_share),
@@ -121,42 +169,49 @@ async fn run(options: Options) -> anyhow::Result<()> {
             "--{name} {share} is not between 0 and 1"
         );
     }
+    let rate = options.rate.unwrap_or(RATE);
+    let shape = match length {
+        None => Shape::constant(rate),
+        Some(length) => Shape::new([Piece {
+            seconds: length.as_secs_f64(),
+            from: rate,
+            to: rate,
+        }]),
+    };
     let mix = Mix {
         weights: [options.post_share, 1.0 - options.post_share, 0.0, 0.0],
         hot: options.hot_share,
     };
-    let mut shape = Shape::constant(options.rate);
-    let length = options
-        .duration
-        .map(|length| seconds("duration", length))
-        .transpose()?;
-    if let Some(length) = length {
-        shape = Shape::new([Piece {
-            seconds: length.as_secs_f64(),
-            from: options.rate,
-            to: options.rate,
-        }]);
-    }
+    let schedule = Schedule::new(shape, vec![mix], Arrivals::Constant, options.seed);
     let plan = Plan {
-        schedule: Schedule::new(shape, vec![mix], Arrivals::Constant, options.seed),
+        schedule: schedule.shared(options.part, options.parts),
         journeys: vec![Journey::PostMessage, Journey::ReadTimeline],
-        hot: options.hot,
-        prefix: options.prefix,
+        hot: options.hot.clone(),
+        prefix: options.prefix.clone(),
         users: options.users.max(1),
-        password: options.password,
+        password: options.password.clone(),
         freshness_after: seconds("freshness-after", options.freshness_after)?,
         freshness_every: seconds("freshness-every", options.freshness_every)?,
         freshness_followers: options.freshness_followers,
         settle: seconds("settle", options.settle)?,
         settle_limit: seconds("settle-limit", options.settle_limit)?,
     };
+    Ok((plan, length))
+}
+
+#[expect(clippy::print_stdout, reason = "the final summary is this program's output")]
+async fn run(options: Options) -> anyhow::Result<()> {
+    let (plan, length) = plan(&options)?;
     let settings = Settings {
         timeout: seconds("timeout", options.timeout)?,
         connections: options.connections,
         page: PAGE,
     };
-    let run = Run::new(plan, &options.target, settings, None)
+    // Only a run that is shared is asked for its course.
+    let course = length.filter(|_| options.shared);
+    let run = Run::new(plan, &options.target, settings, course)
         .with_context(|| format!("--target {:?}", options.target))?;
+    let share = Arc::new(Share::default());
 
     let address = SocketAddr::from(([0, 0, 0, 0], options.port));
     let listener = tokio::net::TcpListener::bind(address)
@@ -164,9 +219,10 @@ async fn run(options: Options) -> anyhow::Result<()> {
         .with_context(|| format!("binding {address}"))?;
     tracing::info!(port = listener.local_addr()?.port(), "Listening");
     let started = Instant::now();
-    let server = tokio::spawn(axum::serve(listener, serve::routes(run.clone(), started)).into_future());
+    let server =
+        tokio::spawn(axum::serve(listener, serve::routes(run.clone(), share.clone(), started)).into_future());
 
-    let (stop, stopped) = watch::channel(false);
+    let (stop, mut stopped) = watch::channel(false);
     let (mut term, mut int) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
     tokio::spawn(async move {
         tokio::select! { _ = term.recv() => {}, _ = int.recv() => {} }
@@ -174,13 +230,25 @@ async fn run(options: Options) -> anyhow::Result<()> {
     });
     run.log_in(&stopped).await;
     run.settle(&stopped).await?;
-    tracing::info!(rate = options.rate, "Measuring");
-    let began = Instant::now();
-    run.send(began, stopped).await?;
-    server.abort();
+    share.enter(Stage::Ready);
+    let began = if options.shared {
+        share.beginning(&mut stopped).await
+    } else {
+        Some(Instant::now())
+    };
+    let Some(began) = began else { return Ok(()) };
+    tracing::info!("Measuring");
+    share.enter(Stage::Running);
+    run.send(began, stopped.clone()).await?;
+    share.enter(Stage::Ended);
     println!(
         "{}",
         serde_json::to_string(&run.recorder.summary(began.elapsed()))?
     );
+    if options.shared {
+        // Whoever merges the parts comes for this one, then ends it.
+        let _ = tokio::time::timeout(LINGER, stopped.wait_for(|stop| *stop)).await;
+    }
+    server.abort();
     Ok(())
 }

@@ -14,6 +14,7 @@ use crate::engine::{Engine, Errand, Posted, Settings, Target, TargetError};
 use crate::journey::Journey;
 use crate::measured::Measured;
 use crate::people::People;
+use crate::profile::Profile;
 use crate::recorder::{JourneySummary, Recorder};
 use crate::schedule::Schedule;
 
@@ -40,6 +41,40 @@ pub struct Plan {
     pub settle: Duration,
     /// Measuring begins after this time even if none did: a system that never becomes well must show.
     pub settle_limit: Duration,
+}
+
+/// What of a profile somebody wants otherwise.
+#[derive(Clone, Copy, Debug)]
+pub struct Asked {
+    /// Requests per second instead of the profile's.
+    pub rate: Option<f64>,
+    /// The whole profile is stretched to this length.
+    pub length: Option<Duration>,
+    pub seed: u64,
+    /// Which part of how many.
+    pub share: (u64, u64),
+}
+
+impl Plan {
+    /// The plan of a profile: everyone is measured from the first request.
+    pub fn of(profile: &Profile, asked: &Asked) -> Self {
+        let (index, of) = asked.share;
+        Self {
+            schedule: profile
+                .schedule(asked.rate, asked.length, asked.seed)
+                .shared(index, of),
+            journeys: profile.occurring(),
+            hot: profile.hot.account.clone(),
+            prefix: profile.people.prefix.clone(),
+            users: profile.people.count.0,
+            password: profile.people.password.clone(),
+            freshness_after: profile.freshness.after.get(),
+            freshness_every: profile.freshness.every.get(),
+            freshness_followers: profile.freshness.followers,
+            settle: Duration::ZERO,
+            settle_limit: Duration::ZERO,
+        }
+    }
 }
 
 /// Why a run cannot be, or cannot go on.

@@ -162,6 +162,7 @@ impl Engine {
             }
             let timeout = match due {
                 Some(due) if due < now + QUANTUM => {
+                    #[expect(clippy::disallowed_methods, reason = "a schedule is kept by the clock")]
                     std::thread::sleep(QUANTUM.saturating_sub(now.elapsed()));
                     EpollTimeout::ZERO
                 }
@@ -236,7 +237,7 @@ impl Engine {
         }
     }
 
-    fn connect(&mut self, request: Request, errand: &mut Errand<'_>) {
+    fn connect(&mut self, request: Request, errand: &Errand<'_>) {
         let Some(address) = self.address.get() else {
             // Its name is still being looked up.
             self.parked.push(request);

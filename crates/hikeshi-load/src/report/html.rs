@@ -23,7 +23,7 @@ pub fn page(report: &Report, language: Language) -> String {
         escaped(&report.profile),
         escaped(&report.target),
         escaped(&report.started),
-        r#"<span lang="ja">English</span><span lang="en">日本語</span>"#,
+        both("English", "日本語"),
     );
     body.push_str(&verdict(report));
     body.push_str(&figures(report));

@@ -2,6 +2,9 @@
 
 #![expect(clippy::expect_used, reason = "a test says what it expected")]
 
+mod parts;
+mod servers;
+
 use std::collections::HashSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
@@ -133,13 +136,14 @@ async fn run_until(
     run.recorder.summary(Duration::ZERO)
 }
 
+const SETTINGS: Settings = Settings {
+    timeout: Duration::from_secs(30),
+    connections: 1024,
+    page: 20,
+};
+
 fn run(plan: Plan, target: &str) -> Arc<Run> {
-    let settings = Settings {
-        timeout: Duration::from_secs(30),
-        connections: 1024,
-        page: 20,
-    };
-    Run::new(plan, target, settings, None).expect("a run")
+    Run::new(plan, target, SETTINGS, None).expect("a run")
 }
 
 #[tokio::test]
