@@ -72,8 +72,11 @@ pub fn chart(name: &str, series: &[Series], stretch: f64, seconds: f64) -> Strin
         tick += step_y;
     }
     let step_x = step(seconds.max(stretch) * 0.6).max(1.0);
-    let mut tick = 0.0;
+    let (mut tick, mut odd) = (0.0, false);
     while tick <= seconds {
+        // Small screens have room for every other one.
+        let every = if odd { " odd" } else { "" };
+        odd = !odd;
         // The last one would stand out of the picture.
         let anchor = if x(tick) > WIDTH - RIGHT - 10.0 {
             "end"
@@ -82,7 +85,7 @@ pub fn chart(name: &str, series: &[Series], stretch: f64, seconds: f64) -> Strin
         };
         let _ = write!(
             svg,
-            r#"<text class="tick {anchor}" x="{:.1}" y="{:.1}">{}</text>"#,
+            r#"<text class="tick {anchor}{every}" x="{:.1}" y="{:.1}">{}</text>"#,
             x(tick),
             HEIGHT - 8.0,
             clock(tick)

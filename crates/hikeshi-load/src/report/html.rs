@@ -207,11 +207,16 @@ fn charts(report: &Report) -> String {
         ],
         &[quantile("p99", 0.99), quantile("p90", 0.9), quantile("p50", 0.5)],
     );
-    let errors = figure(
-        ("エラー (件/秒)", "Errors (per second)"),
-        &[("error", both("エラー", "errors"))],
-        &[rate("error", true, |counts| counts.error)],
-    );
+    // An empty picture would only look like one that is broken.
+    let errors = if stretches.iter().any(|stretch| stretch.counts.error > 0) {
+        figure(
+            ("エラー (件/秒)", "Errors (per second)"),
+            &[("error", both("エラー", "errors"))],
+            &[rate("error", true, |counts| counts.error)],
+        )
+    } else {
+        String::new()
+    };
     format!(r#"<section class="charts">{throughput}{latency}{errors}</section>"#)
 }
 

@@ -3,6 +3,9 @@
 use super::Report;
 use crate::measured::{Counts, Measured};
 
+/// Requests from which on what each cost is told.
+const CPU_FROM: u64 = 20_000;
+
 /// The reader's language.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Language {
@@ -74,7 +77,7 @@ pub fn table(report: &Report, language: Language) -> String {
         row(journey.name(), &tally.counts, &tally.latency);
     }
     if measured.journeys.len() > 1 {
-        row(language.pick("(all)", "(all)"), &total, &measured.latency());
+        row("(all)", &total, &measured.latency());
     }
     for (journey, tally) in &measured.journeys {
         let mut kinds: Vec<_> = tally.errors.iter().collect();
@@ -103,10 +106,18 @@ pub fn table(report: &Report, language: Language) -> String {
             report.seconds
         ),
     });
-    lines.push(match language {
-        Language::Ja => format!("送信の遅れ p99 {late:.2} ms、CPU {cpu:.2} 秒/10 万件"),
-        Language::En => format!("sent late p99 {late:.2} ms, own CPU {cpu:.2} s per 100,000"),
-    });
+    let mut own = match language {
+        Language::Ja => format!("送信の遅れ p99 {late:.2} ms"),
+        Language::En => format!("sent late p99 {late:.2} ms"),
+    };
+    // Of few requests it would be the price of being there at all.
+    if total.sent >= CPU_FROM {
+        own.push_str(&match language {
+            Language::Ja => format!("、CPU {cpu:.2} 秒/10 万件"),
+            Language::En => format!(", own CPU {cpu:.2} s per 100,000"),
+        });
+    }
+    lines.push(own);
     if sampled.0 + sampled.1 > 0 {
         let (fresh, all) = (sampled.0, sampled.0 + sampled.1);
         lines.push(match language {
@@ -149,11 +160,11 @@ pub fn progress(
         per_second(total.sent, before.sent),
         total.error.saturating_sub(before.error),
     );
-    // The last stretch may still be filling, the one before it mostly is not.
+    // The last stretch may still be filling, and while the system stalls those before it have no answers yet.
     let mut latency = crate::latency::Latencies::coarse();
     for tally in now.journeys.values() {
-        let place = tally.stretches.len().saturating_sub(2);
-        if let Some(stretch) = tally.stretches.get(place) {
+        let filled = tally.stretches.iter().rev().skip(1);
+        if let Some(stretch) = filled.into_iter().find(|stretch| !stretch.latency.is_empty()) {
             latency.add(&stretch.latency);
         }
     }

@@ -343,7 +343,7 @@ impl Ticker {
             now,
             &self.before,
             seconds,
-            at.clamp(0.0, planned),
+            at.max(0.0),
             planned,
             work.language,
         ));
