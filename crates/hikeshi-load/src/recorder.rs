@@ -1,17 +1,19 @@
-//! What happened: counters and histograms per journey, and the list of acknowledged posts.
+//! What happened: Prometheus' counters, the measurement, and the list of acknowledged posts.
 
 use std::collections::HashMap;
-use std::sync::{Mutex, PoisonError};
+use std::fmt::Write as _;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use hdrhistogram::Histogram as Hdr;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
 use serde::Serialize;
 
-use crate::schedule::Journey;
+use crate::journey::Journey;
+use crate::latency::Quantiles;
+use crate::measured::Measured;
 
 type Labels = [(&'static str, &'static str); 2];
 type JourneyLabel = [(&'static str, &'static str); 1];
@@ -22,35 +24,28 @@ const BUCKETS: [f64; 13] = [
 ];
 
 /// A post that Chirpy acknowledged.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Copy, Debug)]
 pub struct Acknowledged {
     pub id: i64,
-    pub author: String,
-    /// RFC 3339.
-    pub at: String,
-}
-
-/// Latency of a journey in milliseconds, from the intended start.
-#[derive(Clone, Debug, Default, Serialize)]
-pub struct Latency {
-    pub p50: f64,
-    pub p90: f64,
-    pub p99: f64,
-    pub p999: f64,
-    pub max: f64,
+    /// The author's place among the people that take part.
+    pub author: u32,
+    /// Milliseconds since 1970.
+    pub at: i64,
 }
 
 /// One journey's totals.
 #[derive(Clone, Debug, Default, Serialize)]
 pub struct JourneySummary {
-    /// Requests that were due.
+    /// Requests that were due, and those that were written to a connection.
     pub offered: u64,
+    pub sent: u64,
     pub ok: u64,
     pub error: u64,
     pub fresh: u64,
     pub stale: u64,
-    pub latency_ms: Latency,
-    /// The last few kinds of error and how often each occurred.
+    /// From the intended start.
+    pub latency_ms: Quantiles,
+    /// How often each kind of error occurred; only so many kinds are told apart.
     pub errors: HashMap<String, u64>,
 }
 
@@ -59,33 +54,35 @@ pub struct JourneySummary {
 pub struct Summary {
     pub seconds: f64,
     pub acknowledged: usize,
+    /// Processor seconds of this program.
+    pub cpu_seconds: f64,
+    /// How long after they were due requests were written.
+    pub late_ms: Quantiles,
     pub journeys: HashMap<&'static str, JourneySummary>,
 }
 
-struct Tally {
-    latency: Hdr<u64>,
-    summary: JourneySummary,
+/// A journey's metrics, found once.
+struct Metrics {
+    ok: Counter,
+    error: Counter,
+    duration: Histogram,
 }
 
-/// Takes observations from many tasks.
+/// Takes observations from many threads.
 pub struct Recorder {
     registry: Registry,
-    requests: Family<Labels, Counter>,
-    durations: Family<JourneyLabel, Histogram>,
-    freshness: Family<Labels, Counter>,
-    tallies: Mutex<HashMap<Journey, Tally>>,
+    /// By [`Journey::place`].
+    metrics: Vec<Metrics>,
+    fresh: Counter,
+    stale: Counter,
+    measured: Mutex<Measured>,
     acknowledged: Mutex<Vec<Acknowledged>>,
 }
 
-impl Default for Recorder {
-    fn default() -> Self {
-        Self::new()
-    }
-}
-
 impl Recorder {
-    /// All counters exist from the start, at zero: a rate over the first failure is then a rate, not a gap.
-    pub fn new() -> Self {
+    /// For these journeys. All counters exist from the start, at zero: a rate over the first failure is then a rate, not
+    /// a gap. `measured` is what is added to.
+    pub fn new(journeys: &[Journey], mut measured: Measured) -> Self {
         let requests = Family::<Labels, Counter>::default();
         let durations = Family::<JourneyLabel, Histogram>::new_with_constructor(|| Histogram::new(BUCKETS));
         let freshness = Family::<Labels, Counter>::default();
@@ -101,135 +98,137 @@ impl Recorder {
             "Sampled posts: were they in followers' timelines?",
             freshness.clone(),
         );
-        let mut tallies = HashMap::new();
-        for journey in Journey::ALL {
-            for result in ["ok", "error"] {
-                drop(requests.get_or_create(&[("journey", journey.name()), ("result", result)]));
+        let metrics = Journey::ALL.map(|journey| {
+            if !journeys.contains(&journey) {
+                // Nobody takes it, and it is not told.
+                return Metrics {
+                    ok: Counter::default(),
+                    error: Counter::default(),
+                    duration: Histogram::new(BUCKETS),
+                };
             }
-            drop(durations.get_or_create(&[("journey", journey.name())]));
-            tallies.insert(
-                journey,
-                Tally {
-                    latency: latency(),
-                    summary: JourneySummary::default(),
-                },
-            );
-        }
-        for result in ["fresh", "stale"] {
-            drop(freshness.get_or_create(&[("journey", Journey::Read.name()), ("result", result)]));
-        }
+            measured.journey(journey);
+            let counter =
+                |result| requests.get_or_create_owned(&[("journey", journey.name()), ("result", result)]);
+            Metrics {
+                ok: counter("ok"),
+                error: counter("error"),
+                duration: durations.get_or_create_owned(&[("journey", journey.name())]),
+            }
+        });
+        let sampled = |result| {
+            let labels = [("journey", Journey::ReadTimeline.name()), ("result", result)];
+            freshness.get_or_create_owned(&labels)
+        };
         Self {
             registry,
-            requests,
-            durations,
-            freshness,
-            tallies: Mutex::new(tallies),
+            metrics: metrics.into(),
+            fresh: sampled("fresh"),
+            stale: sampled("stale"),
+            measured: Mutex::new(measured),
             acknowledged: Mutex::default(),
         }
     }
 
-    fn tally(&self, journey: Journey, change: impl FnOnce(&mut Tally)) {
-        let mut tallies = self.tallies.lock().unwrap_or_else(PoisonError::into_inner);
-        change(tallies.entry(journey).or_insert_with(|| Tally {
-            latency: latency(),
-            summary: JourneySummary::default(),
-        }));
+    /// What was measured so far.
+    pub fn measured(&self) -> MutexGuard<'_, Measured> {
+        self.measured.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A request became due.
-    pub fn offered(&self, journey: Journey) {
-        self.tally(journey, |tally| tally.summary.offered += 1);
+    fn posts(&self) -> MutexGuard<'_, Vec<Acknowledged>> {
+        self.acknowledged.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A request ended `elapsed` after it was due; an error says which.
-    pub fn ended(&self, journey: Journey, elapsed: Duration, outcome: Result<(), &str>) {
-        let result = if outcome.is_ok() { "ok" } else { "error" };
-        self.requests
-            .get_or_create(&[("journey", journey.name()), ("result", result)])
-            .inc();
-        self.durations
-            .get_or_create(&[("journey", journey.name())])
-            .observe(elapsed.as_secs_f64());
-        self.tally(journey, |tally| {
-            tally
-                .latency
-                .saturating_record(u64::try_from(elapsed.as_micros()).unwrap_or(u64::MAX));
+    /// A request became due, `at` after the start.
+    pub fn offered(&self, journey: Journey, at: Duration) {
+        self.measured()
+            .count(journey, at, |counts, _| counts.offered += 1);
+    }
+
+    /// A request was written, `late` after it was due.
+    pub fn sent(&self, journey: Journey, at: Duration, late: Duration) {
+        let mut measured = self.measured();
+        measured.late.record(late);
+        measured.count(journey, at, |counts, _| counts.sent += 1);
+    }
+
+    /// A request that was due `at` after the start ended `elapsed` later; an error says which.
+    pub fn ended(&self, journey: Journey, at: Duration, elapsed: Duration, outcome: Result<(), &str>) {
+        let metrics = &self.metrics[journey.place()];
+        match outcome {
+            Ok(()) => metrics.ok.inc(),
+            Err(_) => metrics.error.inc(),
+        };
+        metrics.duration.observe(elapsed.as_secs_f64());
+        let mut measured = self.measured();
+        measured.count(journey, at, |counts, latency| {
+            latency.record(elapsed);
             match outcome {
-                Ok(()) => tally.summary.ok += 1,
-                Err(error) => {
-                    tally.summary.error += 1;
-                    // A bounded number of kinds: an error message may hold anything.
-                    let kind = if tally.summary.errors.len() < 20 || tally.summary.errors.contains_key(error)
-                    {
-                        error
-                    } else {
-                        "other"
-                    };
-                    *tally.summary.errors.entry(kind.to_owned()).or_default() += 1;
-                }
+                Ok(()) => counts.ok += 1,
+                Err(_) => counts.error += 1,
             }
         });
+        if let Err(kind) = outcome {
+            measured.journey(journey).fail(kind, 1);
+        }
     }
 
     /// A sampled post was, or was not, in every timeline looked at.
     pub fn freshness(&self, fresh: bool) {
-        let result = if fresh { "fresh" } else { "stale" };
-        self.freshness
-            .get_or_create(&[("journey", Journey::Read.name()), ("result", result)])
-            .inc();
-        self.tally(Journey::Read, |tally| {
-            if fresh {
-                tally.summary.fresh += 1
-            } else {
-                tally.summary.stale += 1
-            }
-        });
+        let counter = if fresh { &self.fresh } else { &self.stale };
+        counter.inc();
+        let mut measured = self.measured();
+        let tally = measured.journey(Journey::ReadTimeline);
+        if fresh {
+            tally.fresh += 1;
+        } else {
+            tally.stale += 1;
+        }
     }
 
     /// Chirpy said that this post is stored.
     pub fn acknowledge(&self, post: Acknowledged) {
-        self.acknowledged
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .push(post);
+        self.posts().push(post);
     }
 
-    /// JSON lines of all acknowledged posts, oldest first.
-    pub fn acknowledged_lines(&self) -> String {
-        let posts = self.acknowledged.lock().unwrap_or_else(PoisonError::into_inner);
-        posts
-            .iter()
-            .filter_map(|post| serde_json::to_string(post).ok())
-            .fold(String::new(), |mut text, line| {
-                text.push_str(&line);
-                text.push('\n');
-                text
-            })
+    /// JSON lines of all acknowledged posts, oldest first: id, author, RFC 3339 time. `name` tells an author's name.
+    pub fn acknowledged_lines(&self, name: impl Fn(u32) -> String) -> String {
+        let posts = self.posts().clone();
+        let mut text = String::with_capacity(posts.len() * 80);
+        for post in posts {
+            let at = jiff::Timestamp::from_millisecond(post.at).unwrap_or_default();
+            let author = serde_json::Value::from(name(post.author));
+            // Writing to a string cannot fail.
+            let _ = writeln!(text, r#"{{"id":{},"author":{author},"at":"{at}"}}"#, post.id);
+        }
+        text
     }
 
     /// Totals after `elapsed` of running.
     pub fn summary(&self, elapsed: Duration) -> Summary {
-        let tallies = self.tallies.lock().unwrap_or_else(PoisonError::into_inner);
-        let journeys = tallies.iter().map(|(journey, tally)| {
-            let mut summary = tally.summary.clone();
-            let at = |quantile| tally.latency.value_at_quantile(quantile) as f64 / 1000.0;
-            let max = tally.latency.max() as f64 / 1000.0;
-            summary.latency_ms = Latency {
-                p50: at(0.5),
-                p90: at(0.9),
-                p99: at(0.99),
-                p999: at(0.999),
-                max,
+        let measured = self.measured();
+        let journeys = measured.journeys.iter().map(|(journey, tally)| {
+            let summary = JourneySummary {
+                offered: tally.counts.offered,
+                sent: tally.counts.sent,
+                ok: tally.counts.ok,
+                error: tally.counts.error,
+                fresh: tally.fresh,
+                stale: tally.stale,
+                latency_ms: tally.latency.quantiles(),
+                errors: tally
+                    .errors
+                    .iter()
+                    .map(|(kind, times)| (kind.clone(), *times))
+                    .collect(),
             };
             (journey.name(), summary)
         });
         Summary {
             seconds: elapsed.as_secs_f64(),
-            acknowledged: self
-                .acknowledged
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner)
-                .len(),
+            acknowledged: self.posts().len(),
+            cpu_seconds: cpu_seconds(),
+            late_ms: measured.late.quantiles(),
             journeys: journeys.collect(),
         }
     }
@@ -245,7 +244,12 @@ impl Recorder {
     }
 }
 
-/// Microseconds up to a minute, two significant digits.
-fn latency() -> Hdr<u64> {
-    Hdr::new_with_bounds(1, 60_000_000, 2).unwrap_or_else(|_| unreachable!("these bounds are valid"))
+/// Processor seconds, user's and system's, of this process so far.
+pub fn cpu_seconds() -> f64 {
+    use nix::sys::resource::{UsageWho, getrusage};
+    use nix::sys::time::TimeVal;
+    let seconds = |time: TimeVal| time.tv_sec() as f64 + time.tv_usec() as f64 / 1e6;
+    getrusage(UsageWho::RUSAGE_SELF).map_or(0.0, |usage| {
+        seconds(usage.user_time()) + seconds(usage.system_time())
+    })
 }

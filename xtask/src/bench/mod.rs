@@ -2,6 +2,7 @@
 //! clocks are; the data plane's figures are measured here, beside its peers, and the API server's beside kubectl's own.
 
 mod get;
+mod load;
 mod peers;
 mod proxy;
 mod table;
@@ -23,6 +24,8 @@ pub enum Bench {
     Proxy,
     /// kubectl get against 1,000 pods, as a ratio to kubectl's own start
     Get,
+    /// The load generator at 20,000 requests a second, beside wrk (installed when missing)
+    Load,
     /// How exact delays and shares are, and how fast faults come and go
     Faults,
 }
@@ -33,6 +36,7 @@ pub fn run(workspace: &Workspace, what: Option<Bench>, args: &[String]) -> Resul
     match what {
         Some(Bench::Proxy) => return proxy::run(workspace, args),
         Some(Bench::Faults) => return proxy::faults(workspace),
+        Some(Bench::Load) => return load::run(workspace, args),
         Some(Bench::Get) => return get::run(workspace, args),
         Some(Bench::Up | Bench::Page) | None => {}
     }

@@ -44,15 +44,21 @@ impl Drop for Server {
 
 /// Installs what is missing, saying so.
 pub fn install(workspace: &Workspace) -> Result<()> {
-    let missing: Vec<&str> = ["nginx", "haproxy", "wrk"]
-        .into_iter()
-        .filter(|program| find(workspace, program).is_none())
-        .collect();
-    setup::packages(workspace, &missing)?;
+    install_packages(workspace, &["nginx", "haproxy", "wrk"])?;
     if find(workspace, "envoy").is_none() {
         setup::envoy(workspace)?;
     }
     Ok(())
+}
+
+/// Installs those of these programs that are missing; each is in the Debian package of its name.
+pub fn install_packages(workspace: &Workspace, programs: &[&str]) -> Result<()> {
+    let missing: Vec<&str> = programs
+        .iter()
+        .copied()
+        .filter(|program| find(workspace, program).is_none())
+        .collect();
+    setup::packages(workspace, &missing)
 }
 
 /// Debian keeps servers in /usr/sbin, which is not on an ordinary user's PATH.
@@ -73,6 +79,11 @@ pub fn upstream(workspace: &Workspace, dir: &Path) -> Result<Server> {
     let body = "x".repeat(1024);
     let server = format!("location / {{ default_type text/plain; return 200 \"{body}\"; }}");
     nginx(workspace, dir, "upstream", address, "", &server, false)
+}
+
+/// nginx, answering as its `server` block says.
+pub fn answering(workspace: &Workspace, dir: &Path, name: &str, server: &str) -> Result<Server> {
+    nginx(workspace, dir, name, free_port()?, "", server, false)
 }
 
 /// nginx, forwarding on kept connections.

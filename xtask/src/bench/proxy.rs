@@ -167,14 +167,19 @@ fn figure(command: &mut std::process::Command) -> Result<f64> {
 }
 
 /// What wrk says.
-struct Load {
-    requests: f64,
-    requests_per_second: f64,
+pub(super) struct Load {
+    pub(super) requests: f64,
+    pub(super) requests_per_second: f64,
     p50_micros: f64,
     p99_micros: f64,
 }
 
-fn wrk(workspace: &Workspace, address: SocketAddr, connections: &str, seconds: &str) -> Result<Load> {
+pub(super) fn wrk(
+    workspace: &Workspace,
+    address: SocketAddr,
+    connections: &str,
+    seconds: &str,
+) -> Result<Load> {
     let output = workspace
         .command("wrk")
         .args(["-t1", "-c", connections, "-d", seconds, "--latency"])

@@ -2,18 +2,24 @@
 
 #![expect(clippy::expect_used, reason = "a test says what it expected")]
 
+mod parts;
+mod servers;
+
 use std::collections::HashSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use axum::routing::{get, post};
 use axum::{Json, Router};
-use hikeshi_load::client::Client;
+use hikeshi_load::engine::Settings;
+use hikeshi_load::journey::Journey;
 use hikeshi_load::recorder::Summary;
 use hikeshi_load::run::{Plan, Run};
+use hikeshi_load::schedule::{Arrivals, Mix, Schedule};
+use hikeshi_load::shape::Shape;
 use serde_json::{Value, json};
 use tokio::sync::{RwLock, watch};
 
@@ -81,21 +87,22 @@ async fn start() -> (Arc<Fake>, String) {
 }
 
 fn plan(rate: f64) -> Plan {
+    let mix = Mix {
+        weights: [0.1, 0.9, 0.0, 0.0],
+        hot: 0.5,
+    };
     Plan {
-        rate,
-        post_share: 0.1,
-        hot_share: 0.5,
+        schedule: Schedule::new(Shape::constant(rate), vec![mix], Arrivals::Constant, 1),
+        journeys: vec![Journey::PostMessage, Journey::ReadTimeline],
         hot: "tenki".into(),
         prefix: "person".into(),
         users: 5,
         password: "p".into(),
-        page: 20,
         freshness_after: Duration::from_millis(50),
         freshness_every: Duration::ZERO,
         freshness_followers: 2,
         settle: Duration::ZERO,
         settle_limit: Duration::ZERO,
-        seed: 1,
     }
 }
 
@@ -110,8 +117,8 @@ async fn run_until(
     let sender = tokio::spawn({
         let run = run.clone();
         async move {
-            run.settle(&stopped).await;
-            run.send(stopped).await;
+            run.settle(&stopped).await.expect("settled");
+            run.send(Instant::now(), stopped).await.expect("sent");
         }
     });
     meanwhile().await;
@@ -129,14 +136,20 @@ async fn run_until(
     run.recorder.summary(Duration::ZERO)
 }
 
-fn client(target: &str) -> Client {
-    Client::new(target, Duration::from_secs(30)).expect("a client")
+const SETTINGS: Settings = Settings {
+    timeout: Duration::from_secs(30),
+    connections: 1024,
+    page: 20,
+};
+
+fn run(plan: Plan, target: &str) -> Arc<Run> {
+    Run::new(plan, target, SETTINGS, None).expect("a run")
 }
 
 #[tokio::test]
 async fn what_is_offered_is_sent_and_acknowledged_posts_are_listed() {
     let (fake, target) = start().await;
-    let run = Run::new(plan(200.0), client(&target));
+    let run = run(plan(200.0), &target);
     let fresh = |summary: &Summary| summary.journeys["read-timeline"].fresh >= 5;
     let summary = run_until(&run, async || {}, fresh).await;
     let (posts, reads) = (
@@ -144,11 +157,12 @@ async fn what_is_offered_is_sent_and_acknowledged_posts_are_listed() {
         &summary.journeys["read-timeline"],
     );
     assert_eq!((posts.offered, posts.error), (posts.ok, 0));
+    assert_eq!((posts.sent, reads.sent), (posts.offered, reads.offered));
     assert_eq!((reads.offered, reads.error), (reads.ok, 0));
     assert!(fake.reads.load(Ordering::SeqCst) >= reads.ok);
     assert_eq!(reads.stale, 0);
 
-    let lines = run.recorder.acknowledged_lines();
+    let lines = run.acknowledged_lines();
     let ids: HashSet<i64> = lines
         .lines()
         .map(|line| {
@@ -174,7 +188,7 @@ async fn what_is_offered_is_sent_and_acknowledged_posts_are_listed() {
 #[tokio::test]
 async fn a_stall_of_the_server_shows_in_every_request_that_was_due_meanwhile() {
     let (fake, target) = start().await;
-    let run = Run::new(plan(100.0), client(&target));
+    let run = run(plan(100.0), &target);
     let stall = async || {
         let held = fake.gate.write().await;
         tokio::time::sleep(Duration::from_secs(1)).await;
@@ -193,7 +207,7 @@ async fn a_stall_of_the_server_shows_in_every_request_that_was_due_meanwhile() {
 async fn timelines_that_do_not_update_are_stale_though_they_answer() {
     let (fake, target) = start().await;
     fake.stale.store(true, Ordering::SeqCst);
-    let run = Run::new(plan(200.0), client(&target));
+    let run = run(plan(200.0), &target);
     let summary = run_until(
         &run,
         async || {},
@@ -213,13 +227,13 @@ async fn timelines_that_do_not_update_are_stale_though_they_answer() {
 async fn a_system_that_is_still_starting_is_not_measured_but_its_posts_count() {
     let (fake, target) = start().await;
     fake.stale.store(true, Ordering::SeqCst);
-    let run = Run::new(
+    let run = run(
         Plan {
             settle: Duration::from_millis(200),
             settle_limit: Duration::from_secs(60),
             ..plan(200.0)
         },
-        client(&target),
+        &target,
     );
     let started = async || {
         // Several stretches go by in which no post reaches a timeline.
@@ -240,13 +254,13 @@ async fn a_system_that_is_still_starting_is_not_measured_but_its_posts_count() {
 async fn a_system_that_never_becomes_well_is_measured_in_the_end() {
     let (fake, target) = start().await;
     fake.stale.store(true, Ordering::SeqCst);
-    let run = Run::new(
+    let run = run(
         Plan {
             settle: Duration::from_millis(50),
             settle_limit: Duration::from_millis(200),
             ..plan(200.0)
         },
-        client(&target),
+        &target,
     );
     let stale = |summary: &Summary| summary.journeys["read-timeline"].stale >= 5;
     let summary = run_until(&run, async || {}, stale).await;
@@ -257,7 +271,7 @@ async fn a_system_that_never_becomes_well_is_measured_in_the_end() {
 async fn a_wrong_answer_is_an_error_whatever_its_status() {
     let (fake, target) = start().await;
     fake.wrong.store(true, Ordering::SeqCst);
-    let run = Run::new(plan(200.0), client(&target));
+    let run = run(plan(200.0), &target);
     let summary = run_until(
         &run,
         async || {},

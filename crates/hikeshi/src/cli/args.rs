@@ -31,6 +31,9 @@ pub enum Command {
     /// Run, list, show, stop or export experiments: Chaos Mesh objects with a hypothesis and guards
     #[command(subcommand)]
     Experiment(ExperimentCommand),
+    /// Send load to the running system and tell what users would have seen
+    #[command(subcommand)]
+    Load(super::load::LoadCommand),
     /// Run a scenario with every seat scripted: the test of a scenario, and the source of stories
     Rehearse(RehearseArgs),
     /// List or check scenarios

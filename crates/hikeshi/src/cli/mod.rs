@@ -7,6 +7,7 @@ mod down;
 mod drill;
 mod experiment;
 mod kubeconfig;
+mod load;
 mod output;
 mod postmortem;
 mod rehearse;
@@ -31,6 +32,7 @@ pub fn run(command: Command) -> Result<(), Failure> {
         Command::Kubeconfig(args) => kubeconfig::run(&args),
         Command::Drill(command) => drill::run(command),
         Command::Experiment(command) => experiment::run(command),
+        Command::Load(command) => load::run(command),
         Command::Rehearse(args) => rehearse::run(&args),
         Command::Scenario(command) => scenario::run(command),
         Command::Story(args) => story::run(&args),

@@ -9,6 +9,7 @@ mod harness;
 mod ingress;
 mod kubectl;
 mod leftovers;
+mod load;
 mod room;
 mod talk;
 mod wrong_input;
