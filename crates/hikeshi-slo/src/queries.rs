@@ -1,5 +1,6 @@
 //! PromQL of one journey: the parts of rules, and whole queries for charts and the oracle.
 
+use hikeshi_scenario::Dur;
 use serde::Serialize;
 
 use crate::cujs::{Cuj, Cujs, Sli, Slo};
@@ -137,39 +138,49 @@ pub fn error_ratio(journey: &str, sli: Sli, window: &str) -> String {
 /// Selector of all events.
 pub(crate) fn total(journey: &str, sli: Sli) -> String {
     match sli {
-        Sli::Availability => format!("journey_requests_total{{journey=\"{journey}\"}}"),
+        Sli::Availability | Sli::Quality | Sli::Custom => {
+            format!("journey_requests_total{{journey=\"{journey}\"}}")
+        }
         Sli::Latency(_) => format!("journey_request_duration_seconds_count{{journey=\"{journey}\"}}"),
         Sli::Freshness => format!("journey_freshness_total{{journey=\"{journey}\"}}"),
     }
 }
 
-/// Selectors of bad events, to be summed with their signs.
-fn bad(journey: &str, sli: Sli) -> Vec<(&'static str, String)> {
+/// Selectors of bad events, to be summed with their signs. The load generator counts no degraded answers: a file that
+/// promises quality must say where they are counted, which `parse` checks.
+pub(crate) fn bad(journey: &str, sli: Sli) -> Vec<(&'static str, String)> {
     match sli {
-        Sli::Availability => vec![(
+        Sli::Availability | Sli::Quality | Sli::Custom => vec![(
             "",
             format!("journey_requests_total{{journey=\"{journey}\",result=\"error\"}}"),
         )],
         Sli::Latency(within) => {
-            let seconds = within.within.get().as_secs_f64();
-            // Exporters differ in whether a whole number has a fraction.
-            let le = if seconds.fract() == 0.0 {
-                format!("le=~\"{seconds:.0}|{seconds:.1}\"")
-            } else {
-                format!("le=\"{seconds}\"")
-            };
+            let bucket = format!("journey_request_duration_seconds_bucket{{journey=\"{journey}\"}}");
             vec![
                 ("", total(journey, sli)),
-                (
-                    " - ",
-                    format!("journey_request_duration_seconds_bucket{{journey=\"{journey}\",{le}}}"),
-                ),
+                (" - ", selector_with_le(&bucket, within.within)),
             ]
         }
         Sli::Freshness => vec![(
             "",
             format!("journey_freshness_total{{journey=\"{journey}\",result=\"stale\"}}"),
         )],
+    }
+}
+
+/// A histogram's selector narrowed to one bucket.
+pub(crate) fn selector_with_le(selector: &str, within: Dur) -> String {
+    let seconds = within.get().as_secs_f64();
+    // Exporters differ in whether a whole number has a fraction.
+    let le = if seconds.fract() == 0.0 {
+        format!("le=~\"{seconds:.0}|{seconds:.1}\"")
+    } else {
+        format!("le=\"{seconds}\"")
+    };
+    match selector.strip_suffix('}') {
+        Some(open) if open.ends_with('{') => format!("{open}{le}}}"),
+        Some(open) => format!("{},{le}}}", open.trim_end_matches(',')),
+        None => format!("{selector}{{{le}}}"),
     }
 }
 
