@@ -3,7 +3,7 @@
 use std::fmt;
 
 use serde::de::{self, Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
-use serde_json::{Map, Number, Value};
+use serde_json::Number;
 use serde_saphyr::Spanned;
 
 /// Line and column, from 1; (0, 0) where nothing is known.
@@ -106,23 +106,6 @@ impl Node {
             }
         }
         node.at
-    }
-
-    /// The same without places.
-    pub fn value(&self) -> Value {
-        match &self.is {
-            Is::Nothing => Value::Null,
-            Is::Flag(flag) => Value::Bool(*flag),
-            Is::Number(number) => Value::Number(number.clone()),
-            Is::Text(text) => Value::String(text.clone()),
-            Is::List(list) => list.iter().map(Node::value).collect(),
-            Is::Map(entries) => Value::Object(
-                entries
-                    .iter()
-                    .map(|(key, _, node)| (key.clone(), node.value()))
-                    .collect::<Map<_, _>>(),
-            ),
-        }
     }
 }
 

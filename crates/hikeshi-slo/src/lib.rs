@@ -9,6 +9,7 @@ pub mod backtest;
 pub mod budget;
 pub mod cujs;
 mod document;
+pub mod formats;
 pub mod generate;
 pub mod lint;
 pub mod period;

@@ -42,7 +42,7 @@ struct Metadata {
     labels: std::collections::BTreeMap<&'static str, String>,
 }
 
-/// `rules/JOURNEY.yaml` and `rules/JOURNEY.budget.yaml` for Prometheus, `kubernetes/JOURNEY.yaml` for its operator, `tests/SLO.yaml` for promtool,
+/// `rules/SLO.yaml` and `rules/SLO.budget.yaml` for Prometheus, `kubernetes/JOURNEY.yaml` for its operator, `tests/SLO.yaml` for promtool,
 /// `grafana/SYSTEM.json`.
 pub fn generate(cujs: &Cujs) -> Generated {
     let all = specs(cujs);
@@ -53,32 +53,26 @@ pub fn generate(cujs: &Cujs) -> Generated {
         if own.is_empty() {
             continue;
         }
-        let mut rules = RuleFile {
-            groups: own.iter().map(|spec| alert_group(spec)).collect(),
-        };
-        let budgets: Vec<Group> = own.iter().map(|spec| budget_group(spec)).collect();
-        files.push(File {
-            path: format!("rules/{}.yaml", cuj.name),
-            text: rules.to_yaml(),
-        });
-        // Apart, because promtool evaluates what a test loads every minute, and these look at whole periods.
-        files.push(File {
-            path: format!("rules/{}.budget.yaml", cuj.name),
-            text: RuleFile { groups: budgets.clone() }.to_yaml(),
-        });
-        rules.groups.extend(budgets);
-        files.push(File {
-            path: format!("kubernetes/{}.yaml", cuj.name),
-            text: object(cujs, &cuj.name, rules),
-        });
+        let mut object_groups = Vec::new();
         for spec in own {
-            let (text, tested) = promtool::tests(spec, &format!("../rules/{}.yaml", cuj.name));
+            let (alerts, budget) = (alert_group(spec), budget_group(spec));
+            // A file each, and budgets apart: promtool evaluates every minute whatever a test loads, and budgets look at whole
+            // periods.
+            let path = format!("rules/{}.yaml", spec.id);
+            let (text, tested) = promtool::tests(spec, &format!("../{path}"));
             notes.extend(note(tested).map(|note| (spec.id.clone(), note)));
+            files.push(rule_file(path, alerts.clone()));
+            files.push(rule_file(format!("rules/{}.budget.yaml", spec.id), budget.clone()));
             files.push(File {
                 path: format!("tests/{}.yaml", spec.id),
                 text,
             });
+            object_groups.extend([alerts, budget]);
         }
+        files.push(File {
+            path: format!("kubernetes/{}.yaml", cuj.name),
+            text: object(cujs, &cuj.name, RuleFile { groups: object_groups }),
+        });
     }
     let dashboard = grafana::dashboard(cujs, &all);
     files.push(File {
@@ -86,6 +80,11 @@ pub fn generate(cujs: &Cujs) -> Generated {
         text: serde_json::to_string_pretty(&dashboard).unwrap_or_else(|_| dashboard.to_string()) + "\n",
     });
     Generated { files, notes }
+}
+
+fn rule_file(path: String, group: Group) -> File {
+    let text = RuleFile { groups: vec![group] }.to_yaml();
+    File { path, text }
 }
 
 fn note(tested: Tested) -> Option<Text> {

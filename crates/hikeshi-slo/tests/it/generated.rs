@@ -86,7 +86,10 @@ fn the_shipped_file_generates_what_promtool_takes() {
 
 #[test]
 fn the_talks_table_generates_what_promtool_takes() {
-    let talk = parse("docs/examples/cujs.yaml", TALK).expect("the example is right");
+    let mut talk = parse("docs/examples/cujs.yaml", TALK).expect("the example is right");
+    assert_eq!(hikeshi_slo::lint("f", TALK), Ok(Vec::new()));
+    // Those between have the same shape, and promtool takes its time.
+    talk.cujs.retain(|cuj| ["update-message", "delete-task"].contains(&cuj.name.as_str()));
     assert_eq!(judge(&talk).1, Vec::<String>::new());
 }
 
@@ -117,7 +120,7 @@ cujs:
     write(&parse("f.yaml", text).expect("right"), dir.path());
     // Two hours at 100 a minute without errors, an hour of silence (0 / 0), two hours at 1 a minute, all bad. promtool's time
     // begins with 1970: all of it is one month.
-    let test = r#"rule_files: [rules/buy.yaml, rules/buy.budget.yaml]
+    let test = r#"rule_files: ["rules/*.yaml"]
 evaluation_interval: 1m
 tests:
   - interval: 1m

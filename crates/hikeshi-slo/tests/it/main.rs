@@ -1,6 +1,7 @@
 //! Rules judged by the real `promtool`, and the shipped `cujs.yaml`.
 
 mod files;
+mod formats;
 mod generated;
 mod promtool;
 
