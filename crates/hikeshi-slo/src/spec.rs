@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use hikeshi_scenario::Text;
+use hikeshi_scenario::{Dur, Text};
 
 use crate::cujs::{Action, Alerting, Channel, Cuj, Cujs, Metrics, Queries, Sli, Slo};
 use crate::period::Period;
@@ -235,6 +235,24 @@ impl Spec {
             Severity::Page => self.alerting.page.as_ref(),
             Severity::Ticket => self.alerting.ticket.as_ref(),
         }
+    }
+
+    /// The same on a clock that runs so many times faster (a drill's hour is a minute): shorter windows and periods, the same
+    /// factors. A calendar's period becomes a rolling one.
+    #[must_use]
+    pub fn on_clock(&self, slo_clock: f64) -> Self {
+        let shorter = |seconds: u64| crate::windows::compressed_seconds(seconds, slo_clock);
+        let mut spec = self.clone();
+        #[expect(clippy::float_cmp, reason = "1 is exact")]
+        if slo_clock == 1.0 {
+            return spec;
+        }
+        spec.period = Period::Rolling(Dur::secs(shorter(self.period.seconds())));
+        for burn in &mut spec.burns {
+            burn.long.seconds = shorter(burn.long.seconds);
+            burn.short.seconds = shorter(burn.short.seconds);
+        }
+        spec
     }
 
     /// Whether the period can be weighted by traffic.

@@ -3,7 +3,7 @@
 pub mod marks;
 pub mod replay;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 use schemars::JsonSchema;
 use serde::Serialize;

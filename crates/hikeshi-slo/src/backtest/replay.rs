@@ -22,9 +22,30 @@ pub struct Columns {
 
 impl Columns {
     fn end(&self, index: usize) -> i64 {
-        let steps = i64::try_from(index).unwrap_or(i64::MAX - 1) + 1;
+        self.end_of(index.saturating_add(1))
+    }
+
+    /// Unix seconds at which so many steps are over.
+    pub fn end_of(&self, steps: usize) -> i64 {
+        let steps = i64::try_from(steps).unwrap_or(i64::MAX);
         self.start.saturating_add(steps.saturating_mul(i64::from(self.step)))
     }
+
+    /// Bad and all events of the steps that end within `from..=to` (Unix seconds) and do not begin before `from`.
+    pub fn between(&self, from: i64, to: i64) -> (f64, f64) {
+        let step = i64::from(self.step.max(1));
+        let steps = self.total.len().min(self.bad.len());
+        let index = |steps: i64| usize::try_from(steps.max(0)).unwrap_or(usize::MAX);
+        let first = index((from - self.start + step - 1).div_euclid(step)).min(steps);
+        let last = index((to - self.start).div_euclid(step)).clamp(first, steps);
+        let sum = |column: &[f64]| column[first..last].iter().filter(|n| n.is_finite()).map(|n| n.max(0.0)).sum();
+        (sum(&self.bad), sum(&self.total))
+    }
+}
+
+/// How a budget went over a history, without alerts.
+pub fn budget_course(spec: &Spec, columns: &Columns) -> Course {
+    course(spec, columns, &Sums::of(columns))
 }
 
 /// From when to when one alert of an objective would have fired.

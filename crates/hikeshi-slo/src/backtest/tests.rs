@@ -2,7 +2,7 @@ use super::*;
 use crate::parse;
 use crate::spec::specs;
 
-fn spec(objective: f64, window: &str) -> Spec {
+pub(crate) fn spec(objective: f64, window: &str) -> Spec {
     let text = format!(
         "apiVersion: hikeshi.dev/v1\nkind: CUJs\nsystem: s\nwindow: {window}\ncujs:\n  - name: update\n    title: {{ja: 更新, en: Update}}\n    owner: team-a\n    route: POST /update\n    slos: [{{sli: availability, objective: {objective}}}]\n"
     );
@@ -10,7 +10,7 @@ fn spec(objective: f64, window: &str) -> Spec {
 }
 
 /// Ten events a second in steps of 15 s; `bad(second)` of each are bad, 0..1.
-fn history(days: u32, start: i64, bad: impl Fn(i64) -> f64) -> Columns {
+pub(crate) fn history(days: u32, start: i64, bad: impl Fn(i64) -> f64) -> Columns {
     let steps = days * 86_400 / 15;
     Columns {
         start,

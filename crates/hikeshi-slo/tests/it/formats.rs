@@ -65,15 +65,15 @@ fn openslo_is_read_and_what_is_lost_is_said() {
     let notes = notes(&imported);
     for (at, words) in [
         ("6:1", "DataSource was ignored"),
-        ("17:", "`sum(rate(orders_total{job=\"bakery\",code!~\"(5..|429)\"}[{{.window}}]))`"),
-        ("19:", "has become"),
-        ("26:", "alertWhenNoData"),
-        ("32:", "alertAfter"),
-        ("32:", "one window"),
-        ("39:", "joined with commas"),
-        ("44:", "time slices"),
-        ("75:", "thresholdMetric"),
-        ("76:", "a calendar's 1Y"),
+        ("18:59", "`sum(rate(orders_total{job=\"bakery\",code!~\"(5..|429)\"}[{{.window}}]))`"),
+        ("20:59", "has become"),
+        ("27:20", "alertWhenNoData"),
+        ("33:94", "alertAfter"),
+        ("33:20", "one window"),
+        ("40:12", "joined with commas"),
+        ("45:20", "time slices"),
+        ("72:24", "thresholdMetric"),
+        ("73:27", "a calendar's 1Y"),
     ] {
         said(&notes, at, words);
     }
