@@ -222,9 +222,7 @@ struct TextSchema {
 
 impl Default for Within {
     fn default() -> Self {
-        Self {
-            within: Dur::secs(1),
-        }
+        Self { within: Dur::secs(1) }
     }
 }
 

@@ -212,7 +212,10 @@ mod tests {
     fn places_of_several_documents_are_the_files() {
         let all = read_all("a: 1\nb: {c: [x, {d: true}]}\n---\ne: 2\n---\n").unwrap();
         assert_eq!(all.len(), 2);
-        assert_eq!(all[0].place(&["b".into(), "c".into(), 1.into(), "d".into()]), (2, 16));
+        assert_eq!(
+            all[0].place(&["b".into(), "c".into(), 1.into(), "d".into()]),
+            (2, 16)
+        );
         assert_eq!(all[0].place(&["b".into(), "z".into()]), (2, 4));
         assert_eq!(all[1].place(&["e".into()]), (4, 4));
     }

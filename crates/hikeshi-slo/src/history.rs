@@ -38,7 +38,10 @@ fn said(cujs: &Cujs) -> BTreeMap<String, String> {
                     _ => None,
                 });
             let within = within.unwrap_or_default();
-            (spec.id, format!("{} %{within} over {}", spec.objective, spec.period))
+            (
+                spec.id,
+                format!("{} %{within} over {}", spec.objective, spec.period),
+            )
         })
         .collect()
 }
@@ -130,9 +133,21 @@ pub fn set_objective(
         known: slos.iter().map(|slo| slo.label().to_owned()).collect(),
     })?;
     let tree = places(text).ok_or(SetError::NotFound)?;
-    let (line, column) = tree.place(&["cujs".into(), c.into(), "slos".into(), s.into(), "objective".into()]);
-    let line = usize::try_from(line).ok().and_then(|l| l.checked_sub(1)).ok_or(SetError::NotFound)?;
-    let skip = usize::try_from(column).ok().and_then(|c| c.checked_sub(1)).ok_or(SetError::NotFound)?;
+    let (line, column) = tree.place(&[
+        "cujs".into(),
+        c.into(),
+        "slos".into(),
+        s.into(),
+        "objective".into(),
+    ]);
+    let line = usize::try_from(line)
+        .ok()
+        .and_then(|l| l.checked_sub(1))
+        .ok_or(SetError::NotFound)?;
+    let skip = usize::try_from(column)
+        .ok()
+        .and_then(|c| c.checked_sub(1))
+        .ok_or(SetError::NotFound)?;
     let mut lines: Vec<String> = text.split('\n').map(str::to_owned).collect();
     let old = lines.get(line).ok_or(SetError::NotFound)?;
     let before: String = old.chars().take(skip).collect();
@@ -160,9 +175,16 @@ mod tests {
     fn an_objective_is_set_where_it_stands() {
         let cujs = parse("f", SHIPPED).unwrap();
         let text = set_objective(&cujs, SHIPPED, "read-timeline", "latency", 97.5).unwrap();
-        let changed: Vec<(&str, &str)> = SHIPPED.lines().zip(text.lines()).filter(|(a, b)| a != b).collect();
+        let changed: Vec<(&str, &str)> = SHIPPED
+            .lines()
+            .zip(text.lines())
+            .filter(|(a, b)| a != b)
+            .collect();
         assert_eq!(changed.len(), 1);
-        assert_eq!(changed[0].1, "      - {sli: {latency: {within: 500ms}}, objective: 97.5}");
+        assert_eq!(
+            changed[0].1,
+            "      - {sli: {latency: {within: 500ms}}, objective: 97.5}"
+        );
         assert!(matches!(
             set_objective(&cujs, SHIPPED, "read", "latency", 97.5),
             Err(SetError::NoJourney { .. })
@@ -183,7 +205,8 @@ mod tests {
         let text = SHIPPED.replacen("objective: 98", "objective: 98.5", 1);
         let text = text.replace("      - {sli: freshness, objective: 99}", "");
         let after = unrecorded(&first, &parse("f", &text).unwrap(), "t3", "mofu", "lab");
-        let told: Vec<(&str, Option<&str>)> = after.iter().map(|c| (c.slo.as_str(), c.to.as_deref())).collect();
+        let told: Vec<(&str, Option<&str>)> =
+            after.iter().map(|c| (c.slo.as_str(), c.to.as_deref())).collect();
         assert_eq!(
             told,
             [
@@ -206,7 +229,10 @@ mod tests {
             why: "y".to_owned(),
         })
         .unwrap();
-        assert_eq!(read(&format!("{line}\n{line}\n{{\"at\":")).map(|c| c.len()), Ok(2));
+        assert_eq!(
+            read(&format!("{line}\n{line}\n{{\"at\":")).map(|c| c.len()),
+            Ok(2)
+        );
         assert_eq!(read(&format!("{line}\n{{\n{line}\n")), Err(2));
     }
 }

@@ -147,8 +147,14 @@ impl Looking<'_> {
                 at,
                 "window",
                 Weight::Warning,
-                format!("{}: アラートの窓 {long} が期間 {} 以上です。", spec.id, spec.period),
-                format!("{}: the alert's window of {long} is as long as the period, {}", spec.id, spec.period),
+                format!(
+                    "{}: アラートの窓 {long} が期間 {} 以上です。",
+                    spec.id, spec.period
+                ),
+                format!(
+                    "{}: the alert's window of {long} is as long as the period, {}",
+                    spec.id, spec.period
+                ),
             );
         }
     }

@@ -148,7 +148,11 @@ impl Period {
                 Unit::Month => 1,
                 Unit::Quarter => 3,
             };
-        let (year, month) = if next > 12 { (year + 1, next - 12) } else { (year, next) };
+        let (year, month) = if next > 12 {
+            (year + 1, next - 12)
+        } else {
+            (year, next)
+        };
         Some(days_from_civil(year, month, 1) * 86_400 - c.utc_offset.seconds())
     }
 }

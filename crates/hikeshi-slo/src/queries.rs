@@ -4,7 +4,8 @@ use hikeshi_scenario::Dur;
 use serde::Serialize;
 
 use crate::cujs::{Cuj, Cujs, Sli, Slo};
-use crate::windows::{ALERTS, PERIOD, compressed};
+use crate::period::Period;
+use crate::windows::{ALERTS, compressed, compressed_seconds};
 
 /// Queries of one journey; each gives at most one sample, and none when there is no traffic.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -68,16 +69,28 @@ impl JourneyQuery {
 
 /// Queries of every journey.
 pub fn journey_queries(cujs: &Cujs, slo_clock: f64) -> Vec<JourneyQuery> {
-    cujs.cujs.iter().map(|cuj| one(cuj, slo_clock)).collect()
+    let all = |cuj| one(cuj, cujs.window, slo_clock);
+    cujs.cujs.iter().map(all).collect()
 }
 
-fn one(cuj: &Cuj, slo_clock: f64) -> JourneyQuery {
+fn one(cuj: &Cuj, window_of_all: Option<Period>, slo_clock: f64) -> JourneyQuery {
     // Ten seconds at least: on a chart a five-second window is all noise.
     let window = format!("{}s", compressed(ALERTS[0].short, slo_clock).max(10));
     let good = |slo: &Slo| format!("1 - {}", error_ratio(&cuj.name, slo.sli, &window));
     let find = |name: &str| cuj.slos.iter().find(|s| s.sli.name() == name);
     let objective = |name: &str| find(name).map(|s| 1.0 - s.budget());
-    let budgets: Vec<String> = cuj.slos.iter().map(|slo| budget(cuj, slo, slo_clock)).collect();
+    let budgets: Vec<String> = cuj
+        .slos
+        .iter()
+        .map(|slo| {
+            budget(
+                cuj,
+                slo,
+                slo.window.or(window_of_all).unwrap_or_default(),
+                slo_clock,
+            )
+        })
+        .collect();
     let journey = &cuj.name;
     JourneyQuery {
         journey: journey.clone(),
@@ -108,8 +121,8 @@ fn one(cuj: &Cuj, slo_clock: f64) -> JourneyQuery {
 
 /// Bad events so far against what the whole period may have at the traffic of the last hours: a drill sees minutes of the
 /// period, so the ratio over what it has seen would call every hiccup the end of the month.
-fn budget(cuj: &Cuj, slo: &Slo, slo_clock: f64) -> String {
-    let period = compressed(PERIOD, slo_clock);
+fn budget(cuj: &Cuj, slo: &Slo, period: Period, slo_clock: f64) -> String {
+    let period = compressed_seconds(period.seconds(), slo_clock);
     let recent = format!("{}s", compressed(ALERTS[1].long, slo_clock));
     let (bad, total) = (bad(&cuj.name, slo.sli), total(&cuj.name, slo.sli));
     let sli = slo.sli.name();

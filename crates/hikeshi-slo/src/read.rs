@@ -133,12 +133,7 @@ impl Checking<'_> {
 
     /// Whether something counts the events of this kind.
     fn counted(&mut self, cujs: &Cujs, sli: Sli, at: &[Step<'_>]) {
-        let missing = |what: &str| {
-            format!(
-                "{} cannot be counted: write its queries, or {what}",
-                sli.name()
-            )
-        };
+        let missing = |what: &str| format!("{} cannot be counted: write its queries, or {what}", sli.name());
         match (sli, &cujs.metrics) {
             (Sli::Custom, _) => self.say(at, "custom needs queries that count its events".to_owned()),
             (Sli::Quality, None) => self.say(at, missing("`metrics` with a selector of `degraded` answers")),
@@ -178,7 +173,12 @@ impl Checking<'_> {
             total,
             error_ratio,
         } = queries;
-        let shape = (bad.is_some(), good.is_some(), total.is_some(), error_ratio.is_some());
+        let shape = (
+            bad.is_some(),
+            good.is_some(),
+            total.is_some(),
+            error_ratio.is_some(),
+        );
         if !matches!(
             shape,
             (true, false, true, false) | (false, true, true, false) | (false, false, false, true)
@@ -188,7 +188,12 @@ impl Checking<'_> {
                 "queries are `bad` and `total`, or `good` and `total`, or `errorRatio` alone".to_owned(),
             );
         }
-        for (key, query) in [("bad", bad), ("good", good), ("total", total), ("errorRatio", error_ratio)] {
+        for (key, query) in [
+            ("bad", bad),
+            ("good", good),
+            ("total", total),
+            ("errorRatio", error_ratio),
+        ] {
             if query.as_ref().is_some_and(|query| !query.contains(WINDOW)) {
                 let mut path = at.to_vec();
                 path.push(key.into());
@@ -236,7 +241,10 @@ impl Checking<'_> {
             {
                 self.say(
                     &below("short"),
-                    format!("the short window {short} is not within the long one, {}", alert.long),
+                    format!(
+                        "the short window {short} is not within the long one, {}",
+                        alert.long
+                    ),
                 );
             }
         }
@@ -248,7 +256,10 @@ impl Checking<'_> {
                 let path: Vec<Step<'_>> = at.iter().copied().chain([index.into(), "spent".into()]).collect();
                 self.say(
                     &path,
-                    format!("spent {} is not a percentage above 0 and up to 1000", action.spent),
+                    format!(
+                        "spent {} is not a percentage above 0 and up to 1000",
+                        action.spent
+                    ),
                 );
             }
         }

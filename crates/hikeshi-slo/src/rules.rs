@@ -146,7 +146,11 @@ fn records(spec: &Spec, slo_clock: f64) -> Vec<Rule> {
         let Some((bad, total)) = spec.source.counts(&range, seconds(long)) else {
             continue;
         };
-        rules.push(record(spec, format!("slo:sli_events:increase{}", long.name()), total));
+        rules.push(record(
+            spec,
+            format!("slo:sli_events:increase{}", long.name()),
+            total,
+        ));
         if spec.min_failures > 0 {
             rules.push(record(spec, format!("slo:sli_bad:increase{}", long.name()), bad));
         }
@@ -170,7 +174,10 @@ fn tiles(spec: &Spec) -> Vec<Rule> {
         let expr = match spec.period {
             Period::Rolling(_) => expr,
             Period::Calendar(_) => {
-                format!("({expr}) * on() group_left(period) count_values(\"period\", {})", now_in(spec.period))
+                format!(
+                    "({expr}) * on() group_left(period) count_values(\"period\", {})",
+                    now_in(spec.period)
+                )
             }
         };
         rules.push(record(spec, name, expr));
@@ -237,10 +244,7 @@ fn period(spec: &Spec) -> Vec<Rule> {
         record(
             spec,
             "slo:period_error:ratio",
-            format!(
-                "slo:period_bad:sum{0} / (slo:period_events:sum{0} > 0)",
-                of(spec)
-            ),
+            format!("slo:period_bad:sum{0} / (slo:period_events:sum{0} > 0)", of(spec)),
         ),
         record(
             spec,
@@ -273,7 +277,11 @@ fn alert(spec: &Spec, burn: &Burn) -> Rule {
     let mut expr = format!("{} and {}", side(burn.long), side(burn.short));
     let long = burn.long.name();
     if spec.counts() && spec.min_events > 0 {
-        expr += &format!(" and slo:sli_events:increase{long}{} >= {}", of(spec), spec.min_events);
+        expr += &format!(
+            " and slo:sli_events:increase{long}{} >= {}",
+            of(spec),
+            spec.min_events
+        );
     }
     if spec.counts() && spec.min_failures > 0 {
         // An increase is extrapolated to its window's edges: two failures may be 1.98.

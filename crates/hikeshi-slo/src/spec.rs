@@ -221,7 +221,10 @@ impl Spec {
     /// Alerts that can fire and are wanted, from the fastest to the slowest as the policy lists them.
     pub fn alerts(&self) -> impl Iterator<Item = &Burn> {
         self.burns.iter().filter(|burn| {
-            self.reachable(burn) && !self.channel(burn.severity).is_some_and(|channel| channel.disabled)
+            self.reachable(burn)
+                && !self
+                    .channel(burn.severity)
+                    .is_some_and(|channel| channel.disabled)
         })
     }
 

@@ -165,7 +165,11 @@ pub fn status(spec: &Spec, columns: &Columns, marks: &[Mark]) -> Status {
         unmarked: share((bad - marked).max(0.0)),
         spenders,
         actions: spec.policy.iter().filter(applies).map(ActionNow::from).collect(),
-        next: spec.policy.iter().find(|action| !applies(action)).map(ActionNow::from),
+        next: spec
+            .policy
+            .iter()
+            .find(|action| !applies(action))
+            .map(ActionNow::from),
         words: words(&Said {
             left,
             events_left,
@@ -192,7 +196,10 @@ fn length(spec: &Spec, now: i64) -> i64 {
 
 /// Bad events within any of the marks, once each.
 fn covered(columns: &Columns, spenders: &[Spender], from: i64, now: i64) -> f64 {
-    let mut spans: Vec<(i64, i64)> = spenders.iter().map(|s| (s.from.max(from), s.to.min(now))).collect();
+    let mut spans: Vec<(i64, i64)> = spenders
+        .iter()
+        .map(|s| (s.from.max(from), s.to.min(now)))
+        .collect();
     spans.sort_unstable();
     let (mut bad, mut until) = (0.0, from);
     for (start, end) in spans {
@@ -240,8 +247,14 @@ fn words(said: &Said) -> Text {
     let mut en = capital(&crate::budget::budget_words(said.left).en) + ".";
     if said.left > 0.0 {
         let (minutes, events) = (span(said.minutes_left * 60.0), count(said.events_left));
-        ja += &format!("全面停止なら {}、失敗なら約 {events} 件で使い切ります。", minutes.ja);
-        en += &format!(" It would take {} of a full outage, or about {events} failed requests, to spend it.", minutes.en);
+        ja += &format!(
+            "全面停止なら {}、失敗なら約 {events} 件で使い切ります。",
+            minutes.ja
+        );
+        en += &format!(
+            " It would take {} of a full outage, or about {events} failed requests, to spend it.",
+            minutes.en
+        );
     }
     match said.burn {
         Some(burn) if burn > 0.005 => {
@@ -280,8 +293,14 @@ fn span(seconds: f64) -> Text {
     let (ja, en) = match seconds {
         s if s < 120.0 => (format!("{s:.0} 秒"), format!("{s:.0} s")),
         s if s < 7_200.0 => (format!("{:.0} 分", s / 60.0), format!("{:.0} min", s / 60.0)),
-        s if s < 172_800.0 => (format!("{:.1} 時間", s / 3_600.0), format!("{:.1} h", s / 3_600.0)),
-        s => (format!("{:.1} 日", s / 86_400.0), format!("{:.1} days", s / 86_400.0)),
+        s if s < 172_800.0 => (
+            format!("{:.1} 時間", s / 3_600.0),
+            format!("{:.1} h", s / 3_600.0),
+        ),
+        s => (
+            format!("{:.1} 日", s / 86_400.0),
+            format!("{:.1} days", s / 86_400.0),
+        ),
     };
     Text { ja, en }
 }
@@ -319,7 +338,11 @@ mod tests {
         let hour = 28 * 86_400..28 * 86_400 + 3_600;
         let little = 29 * 86_400..29 * 86_400 + 360;
         let columns = history(30, 0, |t| {
-            if hour.contains(&t) || little.contains(&t) { 0.1 } else { 0.0 }
+            if hour.contains(&t) || little.contains(&t) {
+                0.1
+            } else {
+                0.0
+            }
         });
         let mark = |name: &str, from: i64, to: i64| Mark {
             name: name.to_owned(),
@@ -341,7 +364,11 @@ mod tests {
         assert!((told.spenders[0].spent - drill).abs() < 1e-6);
         assert!((told.unmarked - drill * 0.1).abs() < 1e-6, "{}", told.unmarked);
         assert!((told.minutes_left - (2_592.0 - 396.0) / 60.0).abs() < 1e-3);
-        assert!((told.events_left - (25_920.0 - 3_960.0)).abs() < 1.0, "{}", told.events_left);
+        assert!(
+            (told.events_left - (25_920.0 - 3_960.0)).abs() < 1.0,
+            "{}",
+            told.events_left
+        );
         assert_eq!((told.burn_now, told.exhausted_in), (Some(0.0), None));
         assert_eq!(told.actions.len(), 1);
         assert_eq!(told.next.map(|next| next.spent), Some(50.0));
@@ -367,7 +394,11 @@ mod tests {
         assert!((told.burn.unwrap() - 10.0).abs() < 1e-6);
         let left = 1.0 - 36.0 / 2_592.0;
         assert!((told.exhausted_in.unwrap() - left * 259_200.0).abs() < 1.0);
-        assert!(told.words.en.ends_with("at 10.0 times the pace that is allowed; at that pace it is gone in 3.0 days."));
+        assert!(
+            told.words
+                .en
+                .ends_with("at 10.0 times the pace that is allowed; at that pace it is gone in 3.0 days.")
+        );
     }
 
     #[test]
@@ -382,8 +413,15 @@ mod tests {
         };
         let told = status(&spec(99.0, "{calendar: month}"), &columns, &[]);
         assert_eq!((told.from, told.renews), (start, Some(start + 31 * 86_400)));
-        assert!((told.spent - 3_600.0 / (31.0 * 864.0)).abs() < 1e-6, "{}", told.spent);
-        assert_eq!(told.exhausted_in.map(f64::round), Some(((1.0 - told.spent) * 31.0 * 86_400.0 / 50.0).round()));
+        assert!(
+            (told.spent - 3_600.0 / (31.0 * 864.0)).abs() < 1e-6,
+            "{}",
+            told.spent
+        );
+        assert_eq!(
+            told.exhausted_in.map(f64::round),
+            Some(((1.0 - told.spent) * 31.0 * 86_400.0 / 50.0).round())
+        );
     }
 
     #[test]

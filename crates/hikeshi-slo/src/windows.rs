@@ -17,12 +17,6 @@ pub struct BurnAlert {
     pub short: Window,
 }
 
-/// Period of the budget.
-pub const PERIOD: Window = Window {
-    seconds: 30 * 86_400,
-    name: "30d",
-};
-
 const M5: Window = Window {
     seconds: 300,
     name: "5m",

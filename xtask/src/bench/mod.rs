@@ -23,6 +23,8 @@ pub enum Bench {
     Proxy,
     /// kubectl get against 1,000 pods, as a ratio to kubectl's own start
     Get,
+    /// A backtest of 100 SLOs over 30 days in steps of 15 seconds
+    Slo,
     /// How exact delays and shares are, and how fast faults come and go
     Faults,
 }
@@ -34,6 +36,18 @@ pub fn run(workspace: &Workspace, what: Option<Bench>, args: &[String]) -> Resul
         Some(Bench::Proxy) => return proxy::run(workspace, args),
         Some(Bench::Faults) => return proxy::faults(workspace),
         Some(Bench::Get) => return get::run(workspace, args),
+        Some(Bench::Slo) => {
+            let harness = [
+                "run",
+                "--release",
+                "-p",
+                "hikeshi-slo",
+                "--example",
+                "bench",
+                "--",
+            ];
+            return workspace::run("cargo run", workspace.cargo().args(harness).args(args));
+        }
         Some(Bench::Up | Bench::Page) | None => {}
     }
     setup::run(workspace, false)?;

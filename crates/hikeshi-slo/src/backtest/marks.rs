@@ -72,7 +72,8 @@ pub fn judge(severity: Severity, all: &[Fired<'_>], marks: &[Mark], end: i64) ->
             fired += 1;
             let mut hit = false;
             for (mark, first) in marks.iter().zip(&mut first) {
-                let overlaps = episode.from <= mark.to.saturating_add(episode.grace) && episode.to >= mark.from;
+                let overlaps =
+                    episode.from <= mark.to.saturating_add(episode.grace) && episode.to >= mark.from;
                 if mark.hurts(one.journey) && overlaps {
                     hit = true;
                     let at = episode.from.max(mark.from);
@@ -111,7 +112,10 @@ pub fn judge(severity: Severity, all: &[Fired<'_>], marks: &[Mark], end: i64) ->
 
 fn median(sorted: &[i64]) -> Option<f64> {
     let middle = sorted.len() / 2;
-    #[expect(clippy::cast_precision_loss, reason = "seconds between an incident and its alert")]
+    #[expect(
+        clippy::cast_precision_loss,
+        reason = "seconds between an incident and its alert"
+    )]
     let of = |at: i64| at as f64;
     match sorted.len() {
         0 => None,

@@ -1,7 +1,7 @@
 //! One objective's alerts and budget over a history of counts.
 
-use serde::Serialize;
 use schemars::JsonSchema;
+use serde::Serialize;
 
 use crate::period::Period;
 use crate::policy::Severity;
@@ -28,7 +28,8 @@ impl Columns {
     /// Unix seconds at which so many steps are over.
     pub fn end_of(&self, steps: usize) -> i64 {
         let steps = i64::try_from(steps).unwrap_or(i64::MAX);
-        self.start.saturating_add(steps.saturating_mul(i64::from(self.step)))
+        self.start
+            .saturating_add(steps.saturating_mul(i64::from(self.step)))
     }
 
     /// Bad and all events of the steps that end within `from..=to` (Unix seconds) and do not begin before `from`.
@@ -38,7 +39,13 @@ impl Columns {
         let index = |steps: i64| usize::try_from(steps.max(0)).unwrap_or(usize::MAX);
         let first = index((from - self.start + step - 1).div_euclid(step)).min(steps);
         let last = index((to - self.start).div_euclid(step)).clamp(first, steps);
-        let sum = |column: &[f64]| column[first..last].iter().filter(|n| n.is_finite()).map(|n| n.max(0.0)).sum();
+        let sum = |column: &[f64]| {
+            column[first..last]
+                .iter()
+                .filter(|n| n.is_finite())
+                .map(|n| n.max(0.0))
+                .sum()
+        };
         (sum(&self.bad), sum(&self.total))
     }
 }
@@ -261,7 +268,11 @@ fn course(spec: &Spec, columns: &Columns, sums: &Sums) -> Course {
         bad,
         total,
         #[expect(clippy::cast_precision_loss, reason = "a ratio of counts")]
-        known: if steps == 0 { 0.0 } else { sums.known as f64 / steps as f64 },
+        known: if steps == 0 {
+            0.0
+        } else {
+            sums.known as f64 / steps as f64
+        },
         points: Vec::new(),
     };
     let every = steps.div_ceil(POINTS).max(1);

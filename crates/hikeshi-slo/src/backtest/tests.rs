@@ -30,7 +30,10 @@ fn alerts_come_when_the_arithmetic_says() {
         let replay = replay::replay(&spec, &columns);
         let page = replay.firings.iter().find(|f| f.severity == Severity::Page);
         let after = page.map(|f| f.from - quiet).expect("it pages");
-        assert!((f64::from(after as i32) - seconds).abs() <= 15.0, "{ratio}: {after} s");
+        assert!(
+            (f64::from(after as i32) - seconds).abs() <= 15.0,
+            "{ratio}: {after} s"
+        );
     }
     let slow = history(6, 0, |t| if t >= quiet { 0.005 } else { 0.0 });
     let replay = replay::replay(&spec, &slow);
@@ -54,7 +57,11 @@ fn a_full_outage_stops_paging_half_an_hour_after_its_end() {
     let after = last - outage.end;
     assert!((1_700..=1_830).contains(&after), "{after}");
     // Five minutes of 43.2 allowed.
-    assert!((replay.course.worst - 300.0 / 2_592.0).abs() < 1e-3, "{}", replay.course.worst);
+    assert!(
+        (replay.course.worst - 300.0 / 2_592.0).abs() < 1e-3,
+        "{}",
+        replay.course.worst
+    );
     assert!(replay.course.held);
 }
 
@@ -70,7 +77,10 @@ fn a_rolling_budget_comes_back_and_a_calendar_one_begins_anew() {
     let month = spec(99.9, "{calendar: month}");
     let calendar = replay::replay(&month, &history(4, 1_795_910_400, bad)).course;
     assert!(!calendar.held && calendar.last.abs() < 1e-12, "{calendar:?}");
-    assert_eq!(calendar.exhausted.map(|at| at / 86_400), Some((1_795_910_400 + 86_400) / 86_400));
+    assert_eq!(
+        calendar.exhausted.map(|at| at / 86_400),
+        Some((1_795_910_400 + 86_400) / 86_400)
+    );
 }
 
 #[test]
@@ -81,7 +91,13 @@ fn what_is_unknown_is_neither_good_nor_bad() {
     let replay = replay::replay(&spec(99.9, "30d"), &columns);
     assert!(replay.firings.is_empty() && replay.course.last.abs() < f64::EPSILON);
     assert!((replay.course.known - 5_660.0 / 5_760.0).abs() < 1e-9);
-    let nothing = replay::replay(&spec(99.9, "30d"), &Columns { step: 15, ..Columns::default() });
+    let nothing = replay::replay(
+        &spec(99.9, "30d"),
+        &Columns {
+            step: 15,
+            ..Columns::default()
+        },
+    );
     assert_eq!((nothing.course.attained, nothing.course.held), (None, true));
 }
 
@@ -100,10 +116,26 @@ fn few_events_are_gated() {
         columns.total[n] = 1.0;
     }
     columns.bad[2_400] = 1.0;
-    assert!(replay::replay(&spec, &columns).firings.iter().all(|f| f.window != "1h"));
-    let open = Spec { min_events: 0, ..spec };
-    assert!(replay::replay(&open, &columns).firings.iter().any(|f| f.window == "1h"));
-    let two = Spec { min_failures: 2, ..open };
+    assert!(
+        replay::replay(&spec, &columns)
+            .firings
+            .iter()
+            .all(|f| f.window != "1h")
+    );
+    let open = Spec {
+        min_events: 0,
+        ..spec
+    };
+    assert!(
+        replay::replay(&open, &columns)
+            .firings
+            .iter()
+            .any(|f| f.window == "1h")
+    );
+    let two = Spec {
+        min_failures: 2,
+        ..open
+    };
     assert!(replay::replay(&two, &columns).firings.is_empty());
 }
 
@@ -136,4 +168,46 @@ fn marks_make_precision_and_recall() {
     assert_eq!((page.precision, page.missed.len()), (Some(0.5), 2));
     // 14.4 x 0.1 % of an hour at 50 % errors: 104 s.
     assert!((page.seconds_to_detect.unwrap() - 104.0).abs() < 16.0);
+}
+
+/// Every window summed up anew at every step: slow, and plainly right.
+fn fires_by_hand(spec: &Spec, columns: &Columns, long: usize, short: usize, factor: f64) -> Vec<bool> {
+    let sum = |column: &[f64], end: usize, steps: usize| -> f64 {
+        column[(end + 1).saturating_sub(steps)..=end].iter().sum()
+    };
+    (0..columns.total.len())
+        .map(|end| {
+            let burning = |steps: usize| {
+                let total = sum(&columns.total, end, steps);
+                total > 0.0 && sum(&columns.bad, end, steps) > factor * spec.budget * total
+            };
+            burning(long) && burning(short) && sum(&columns.total, end, long) >= f64::from(spec.min_events)
+        })
+        .collect()
+}
+
+proptest::proptest! {
+    #[test]
+    fn running_sums_are_sums(counts in proptest::collection::vec((0_u32..40, 0_u32..5), 1..400), min_events in 0_u32..200) {
+        let spec = Spec { min_events, ..spec(98.0, "30d") };
+        let columns = Columns {
+            start: 0,
+            step: 300,
+            bad: counts.iter().map(|(total, bad)| f64::from(*bad.min(total))).collect(),
+            total: counts.iter().map(|(total, _)| f64::from(*total)).collect(),
+        };
+        let told = replay::replay(&spec, &columns);
+        for burn in spec.alerts() {
+            let steps = |seconds: u64| usize::try_from(seconds / 300).unwrap();
+            let (long, short) = (steps(burn.long.seconds), steps(burn.short.seconds));
+            let by_hand = fires_by_hand(&spec, &columns, long, short, burn.factor);
+            let mut told_steps = vec![false; columns.total.len()];
+            for firing in told.firings.iter().filter(|f| f.window == burn.long.name()) {
+                let first = usize::try_from(firing.from / 300 - 1).unwrap();
+                let after = firing.to.map_or(told_steps.len(), |to| usize::try_from(to / 300 - 1).unwrap());
+                told_steps[first..after].fill(true);
+            }
+            proptest::prop_assert_eq!(by_hand, told_steps);
+        }
+    }
 }

@@ -2,6 +2,7 @@
 
 mod openslo;
 mod openslo_out;
+mod openslo_window;
 mod reading;
 mod sloth;
 
@@ -72,7 +73,10 @@ pub fn import(file_name: &str, text: &str, format: Option<Format>) -> Result<Imp
         Format::Openslo => openslo::read(&documents, &mut reading),
     }
     if reading.problems.is_empty() && reading.cujs.cujs.is_empty() {
-        reading.refuse(first.at, "there is no SLO in this file that could be read".to_owned());
+        reading.refuse(
+            first.at,
+            "there is no SLO in this file that could be read".to_owned(),
+        );
     }
     reading.finish(format)
 }

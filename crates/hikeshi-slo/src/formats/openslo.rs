@@ -6,14 +6,13 @@ use hikeshi_scenario::{Dur, Text};
 
 use super::given;
 use super::openslo_out::{CUJ, OfCuj, OfSlo, SLO};
+use super::openslo_window::{shorthand, window};
 use super::reading::Reading;
 use crate::cujs::{Cuj, Queries, Sli, Slo};
 use crate::document::{Is, Node};
-use crate::period::{Calendar, Offset, Period, Unit};
+use crate::period::Period;
 use crate::policy::{AlertPolicy, Severity};
 use crate::spec::WINDOW;
-
-const DAY: u64 = 86_400;
 
 /// Objects by kind and name.
 type Objects<'a> = BTreeMap<(&'a str, &'a str), &'a Node>;
@@ -23,7 +22,10 @@ pub(super) fn read(documents: &[Node], reading: &mut Reading) {
     let mut slos = Vec::new();
     for document in documents {
         let kind = document.get("kind").and_then(Node::text).unwrap_or_default();
-        let version = document.get("apiVersion").and_then(Node::text).unwrap_or_default();
+        let version = document
+            .get("apiVersion")
+            .and_then(Node::text)
+            .unwrap_or_default();
         if !["openslo/v1", "openslo/v1alpha"].contains(&version) {
             let at = document.get("apiVersion").map_or(document.at, |node| node.at);
             reading.refuse(at, format!("apiVersion `{version}` is not openslo/v1"));
@@ -61,7 +63,10 @@ fn ours<T: serde::de::DeserializeOwned>(document: &Node, key: &str, reading: &mu
     serde_json::from_str(text)
         .map_err(|error| {
             let at = document.place(&["metadata".into(), "annotations".into(), key.into()]);
-            reading.refuse(at, format!("the annotation {key} is not as Hikeshi writes it: {error}"));
+            reading.refuse(
+                at,
+                format!("the annotation {key} is not as Hikeshi writes it: {error}"),
+            );
         })
         .ok()
 }
@@ -112,17 +117,29 @@ fn slo(document: &Node, objects: &Objects<'_>, reading: &mut Reading) {
         reading.refuse(document.at, "key `spec` is missing here".to_owned());
         return;
     };
-    let Some(cuj) = journey(spec, &about, objects, reading) else { return };
+    let Some(cuj) = journey(spec, &about, objects, reading) else {
+        return;
+    };
     let told: Option<OfSlo> = ours(document, SLO, reading);
     reading.unknown(
         spec,
         &[
-            "description", "service", "indicator", "indicatorRef", "timeWindow", "timeWindows", "budgetingMethod", "objectives",
+            "description",
+            "service",
+            "indicator",
+            "indicatorRef",
+            "timeWindow",
+            "timeWindows",
+            "budgetingMethod",
+            "objectives",
             "alertPolicies",
         ],
         &about,
     );
-    if let Some(method) = spec.get("budgetingMethod").filter(|m| m.text() != Some("Occurrences")) {
+    if let Some(method) = spec
+        .get("budgetingMethod")
+        .filter(|m| m.text() != Some("Occurrences"))
+    {
         reading.note(
             method.at,
             &about,
@@ -142,8 +159,12 @@ fn slo(document: &Node, objects: &Objects<'_>, reading: &mut Reading) {
     }
     let labels = reading.labels(document.get("metadata").and_then(|m| m.get("labels")), &about);
     for (index, objective) in objectives.iter().enumerate() {
-        let Some(percent) = target(objective, reading) else { continue };
-        let Some(queries) = indicator(objective, spec, &about, objects, reading) else { continue };
+        let Some(percent) = target(objective, reading) else {
+            continue;
+        };
+        let Some(queries) = indicator(objective, spec, &about, objects, reading) else {
+            continue;
+        };
         if let Some(weight) = given(objective.get("compositeWeight")) {
             reading.note(
                 weight.at,
@@ -173,7 +194,10 @@ fn slo(document: &Node, objects: &Objects<'_>, reading: &mut Reading) {
             queries: Some(queries),
             labels: labels.clone(),
             alerting: told.as_ref().and_then(|told| told.alerting.clone()),
-            policy: told.as_ref().map(|told| told.policy.clone()).filter(|p| !p.is_empty()),
+            policy: told
+                .as_ref()
+                .map(|told| told.policy.clone())
+                .filter(|p| !p.is_empty()),
         };
         reading.add(document.at, cuj.clone(), slo);
     }
@@ -186,11 +210,17 @@ fn target(objective: &Node, reading: &mut Reading) -> Option<f64> {
     match percent {
         Some(percent) if percent > 0.0 && percent < 100.0 => Some(percent),
         Some(percent) => {
-            reading.refuse(objective.at, format!("the target {percent} % is not between 0 and 100"));
+            reading.refuse(
+                objective.at,
+                format!("the target {percent} % is not between 0 and 100"),
+            );
             None
         }
         None => {
-            reading.refuse(objective.at, "an objective needs `target` or `targetPercent`".to_owned());
+            reading.refuse(
+                objective.at,
+                "an objective needs `target` or `targetPercent`".to_owned(),
+            );
             None
         }
     }
@@ -216,7 +246,10 @@ fn indicator(
     };
     let Some(found) = find(objective).or_else(|| find(spec)) else {
         let at = spec.get("indicatorRef").map_or(spec.at, |node| node.at);
-        reading.refuse(at, "there is no `indicator` here, and no SLI that `indicatorRef` names".to_owned());
+        reading.refuse(
+            at,
+            "there is no `indicator` here, and no SLI that `indicatorRef` names".to_owned(),
+        );
         return None;
     };
     if let Some(threshold) = given(found.get("thresholdMetric")) {
@@ -231,7 +264,10 @@ fn indicator(
     match given(found.get("ratioMetric")) {
         Some(metric) => ratio(metric, about, reading),
         None => {
-            reading.refuse(found.at, "an SLI is a `ratioMetric` or a `thresholdMetric`".to_owned());
+            reading.refuse(
+                found.at,
+                "an SLI is a `ratioMetric` or a `thresholdMetric`".to_owned(),
+            );
             None
         }
     }
@@ -239,7 +275,9 @@ fn indicator(
 
 fn ratio(metric: &Node, about: &str, reading: &mut Reading) -> Option<Queries> {
     let mut query = |key: &str| -> Option<Option<String>> {
-        let Some(node) = given(metric.get(key)) else { return Some(None) };
+        let Some(node) = given(metric.get(key)) else {
+            return Some(None);
+        };
         let place = node
             .get("metricSource")
             .and_then(|source| source.get("spec")?.get("query"))
@@ -284,7 +322,10 @@ fn windowed(query: &str, at: (u64, u64), about: &str, reading: &mut Reading) -> 
         .unwrap_or(query)
         .trim();
     let name = inner.split('{').next().unwrap_or_default();
-    let plain = !name.is_empty() && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_' || c == ':');
+    let plain = !name.is_empty()
+        && name
+            .chars()
+            .all(|c| c.is_ascii_alphanumeric() || c == '_' || c == ':');
     let whole = inner == name || (inner.ends_with('}') && inner.matches('}').count() == 1);
     if plain && whole {
         let rate = format!("sum(rate({inner}[{WINDOW}]))");
@@ -299,114 +340,14 @@ fn windowed(query: &str, at: (u64, u64), about: &str, reading: &mut Reading) -> 
     reading.note(
         at,
         about,
-        format!("クエリに {WINDOW} がなく、どこに範囲を置くか分からないため、この SLO は読み込めませんでした"),
-        format!("the query has no {WINDOW}, and where a range belongs in it cannot be told: this SLO was left out"),
+        format!(
+            "クエリに {WINDOW} がなく、どこに範囲を置くか分からないため、この SLO は読み込めませんでした"
+        ),
+        format!(
+            "the query has no {WINDOW}, and where a range belongs in it cannot be told: this SLO was left out"
+        ),
     );
     None
-}
-
-fn window(spec: &Node, about: &str, reading: &mut Reading) -> Option<Period> {
-    if let Some(old) = spec.get("timeWindows").map(Node::items).and_then(<[Node]>::first) {
-        let days = old.get("count").and_then(Node::number).filter(|_| {
-            old.get("unit").and_then(Node::text) == Some("Day")
-        });
-        if let Some(days) = days.filter(|days| (1.0..=366.0).contains(days)) {
-            #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "1 to 366")]
-            return Some(Period::Rolling(Dur::secs(days as u64 * DAY)));
-        }
-        reading.refuse(old.at, "a v1alpha window is a `count` of `unit: Day`".to_owned());
-        return None;
-    }
-    let node = spec.get("timeWindow").map(Node::items).and_then(<[Node]>::first)?;
-    let Some(text) = node.get("duration").and_then(Node::text) else {
-        reading.refuse(node.at, "a time window needs a `duration`".to_owned());
-        return None;
-    };
-    let at = node.get("duration").map_or(node.at, |n| n.at);
-    if let Some(calendar) = given(node.get("calendar")) {
-        let unit = match text {
-            "1M" => Some(Unit::Month),
-            "1Q" | "3M" => Some(Unit::Quarter),
-            _ => None,
-        };
-        if let Some(unit) = unit {
-            return Some(Period::Calendar(Calendar {
-                calendar: unit,
-                utc_offset: zone(calendar, about, reading),
-            }));
-        }
-        reading.note(
-            at,
-            about,
-            format!("暦の {text} は使えません。同じ長さの、直近を見る窓にしました"),
-            format!("a calendar's {text} cannot be used: a rolling window of that length is"),
-        );
-    }
-    let Some((seconds, exact)) = shorthand(text) else {
-        reading.refuse(at, format!("`{text}` is no duration of OpenSLO: write 30d, 4w, 1M or 1Q"));
-        return None;
-    };
-    if !exact {
-        reading.note(
-            at,
-            about,
-            format!("{text} の長さは決まっていないため {} 日としました", seconds / DAY),
-            format!("{text} has no fixed length: {} days are used", seconds / DAY),
-        );
-    }
-    Some(Period::Rolling(Dur::secs(seconds)))
-}
-
-/// Seconds of a duration-shorthand, and whether it is exactly that long.
-pub(super) fn shorthand(text: &str) -> Option<(u64, bool)> {
-    let unit = text.chars().next_back()?;
-    let number: u64 = text[..text.len() - unit.len_utf8()].parse().ok().filter(|n| (1..100_000).contains(n))?;
-    let (seconds, exact) = match unit {
-        'm' => (60, true),
-        'h' => (3_600, true),
-        'd' => (DAY, true),
-        'w' => (7 * DAY, true),
-        'M' => (30 * DAY, false),
-        'Q' => (90 * DAY, false),
-        'Y' => (365 * DAY, false),
-        _ => return None,
-    };
-    Some((number * seconds, exact))
-}
-
-/// Zones whose offset never changes, in minutes; whatever else changes its clocks, or may.
-pub(super) const ZONES: [(&str, i32); 9] = [
-    ("UTC", 0),
-    ("Etc/UTC", 0),
-    ("Asia/Tokyo", 540),
-    ("Asia/Seoul", 540),
-    ("Asia/Shanghai", 480),
-    ("Asia/Taipei", 480),
-    ("Asia/Singapore", 480),
-    ("Asia/Bangkok", 420),
-    ("Asia/Kolkata", 330),
-];
-
-fn zone(calendar: &Node, about: &str, reading: &mut Reading) -> Offset {
-    let Some(node) = given(calendar.get("timeZone")) else {
-        return Offset::default();
-    };
-    let name = node.text().unwrap_or_default();
-    if let Some((_, minutes)) = ZONES.iter().find(|(zone, _)| *zone == name) {
-        return Offset(*minutes);
-    }
-    // `Etc/GMT-9` is nine hours east.
-    let hours = name.strip_prefix("Etc/GMT").and_then(|h| h.parse::<i32>().ok());
-    if let Some(hours) = hours.filter(|h| (-14..=12).contains(h)) {
-        return Offset(-hours * 60);
-    }
-    reading.note(
-        node.at,
-        about,
-        format!("タイムゾーン {name} の時差は一定と言えないため、UTC で区切ります。utcOffset を書いてください"),
-        format!("the offset of {name} may change, so the period begins in UTC; write `utcOffset`"),
-    );
-    Offset::default()
 }
 
 /// Policies with their conditions; none where the SLO has none, which means the usual ones.
@@ -419,13 +360,19 @@ fn policies(
 ) -> Option<Vec<AlertPolicy>> {
     let mut alerts = Vec::new();
     for item in spec.get("alertPolicies").map_or(&[][..], Node::items) {
-        let name = item.get("alertPolicyRef").and_then(Node::text).or_else(|| item.text());
+        let name = item
+            .get("alertPolicyRef")
+            .and_then(Node::text)
+            .or_else(|| item.text());
         let policy = match name {
             Some(name) => objects.get(&("AlertPolicy", name)).copied(),
             None => Some(item),
         };
         let Some(policy) = policy.and_then(|p| p.get("spec")) else {
-            reading.refuse(item.at, format!("there is no AlertPolicy `{}`", name.unwrap_or_default()));
+            reading.refuse(
+                item.at,
+                format!("there is no AlertPolicy `{}`", name.unwrap_or_default()),
+            );
             continue;
         };
         for key in ["alertWhenNoData", "alertWhenResolved"] {
@@ -469,8 +416,14 @@ fn burning(spec: &Node, period: Period, about: &str, reading: &mut Reading) -> O
         );
         return None;
     };
-    let severity = spec.get("severity").and_then(Node::text).unwrap_or_default().to_lowercase();
-    let page = ["page", "critical", "high", "sev1", "p1"].iter().any(|word| severity.contains(word));
+    let severity = spec
+        .get("severity")
+        .and_then(Node::text)
+        .unwrap_or_default()
+        .to_lowercase();
+    let page = ["page", "critical", "high", "sev1", "p1"]
+        .iter()
+        .any(|word| severity.contains(word));
     if let Some(after) = given(condition.get("alertAfter")) {
         reading.note(
             after.at,

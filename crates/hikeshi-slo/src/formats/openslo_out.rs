@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::Note;
-use super::openslo::ZONES;
+use super::openslo_window::ZONES;
 use crate::cujs::{Action, Alerting, Cujs, Sli, Slo};
 use crate::period::{Period, Unit};
 use crate::policy::{AlertPolicy, Span};
@@ -170,7 +170,10 @@ fn window(spec: &Spec, notes: &mut Vec<Note>) -> Value {
                     "OpenSLO の期間に秒はありません。分に切り上げました",
                     "OpenSLO's durations have no seconds: rounded up to minutes",
                 );
-                Span { seconds: seconds.div_ceil(60) * 60 }.name()
+                Span {
+                    seconds: seconds.div_ceil(60) * 60,
+                }
+                .name()
             };
             return json!({"duration": text, "isRolling": true});
         }

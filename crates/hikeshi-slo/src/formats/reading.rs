@@ -203,7 +203,13 @@ pub(super) fn plain(said: &str) -> Option<String> {
     let name: String = said
         .to_lowercase()
         .chars()
-        .map(|c| if c.is_ascii_lowercase() || c.is_ascii_digit() { c } else { '-' })
+        .map(|c| {
+            if c.is_ascii_lowercase() || c.is_ascii_digit() {
+                c
+            } else {
+                '-'
+            }
+        })
         .collect();
     let name = name.trim_matches('-').to_owned();
     (!name.is_empty()).then_some(name)

@@ -13,16 +13,17 @@ pub(super) fn read(documents: &[Node], reading: &mut Reading) {
     for document in documents {
         let kind = document.get("kind").and_then(Node::text);
         match (document.get("apiVersion").and_then(Node::text), kind) {
-            (Some("sloth.slok.dev/v1"), Some("PrometheusServiceLevel")) => {
-                match document.get("spec") {
-                    Some(spec) => service(spec, reading),
-                    None => reading.refuse(document.at, "key `spec` is missing here".to_owned()),
-                }
-            }
+            (Some("sloth.slok.dev/v1"), Some("PrometheusServiceLevel")) => match document.get("spec") {
+                Some(spec) => service(spec, reading),
+                None => reading.refuse(document.at, "key `spec` is missing here".to_owned()),
+            },
             (Some("sloth.slok.dev/v1"), Some("AlertWindows")) => windows(document, reading),
             (Some(other), _) => {
                 let at = document.get("apiVersion").map_or(document.at, |node| node.at);
-                reading.refuse(at, format!("`{other}` is not sloth.slok.dev/v1 with a kind that Sloth knows"));
+                reading.refuse(
+                    at,
+                    format!("`{other}` is not sloth.slok.dev/v1 with a kind that Sloth knows"),
+                );
             }
             (None, _) => {
                 match document.get("version").and_then(Node::text) {
@@ -58,10 +59,23 @@ fn either<'a>(node: &'a Node, snake: &str) -> Option<&'a Node> {
 }
 
 fn service(node: &Node, reading: &mut Reading) {
-    let Some(said) = reading.wanted(node, "service") else { return };
+    let Some(said) = reading.wanted(node, "service") else {
+        return;
+    };
     let at = node.get("service").map_or(node.at, |node| node.at);
     let name = reading.name(at, said);
-    reading.unknown(node, &["version", "service", "labels", "slos", "slo_plugins", "sloPlugins"], said);
+    reading.unknown(
+        node,
+        &[
+            "version",
+            "service",
+            "labels",
+            "slos",
+            "slo_plugins",
+            "sloPlugins",
+        ],
+        said,
+    );
     if let Some(plugins) = either(node, "slo_plugins") {
         plugins_are_lost(plugins, said, reading);
     }
@@ -96,7 +110,10 @@ fn service(node: &Node, reading: &mut Reading) {
     };
     let slos = node.get("slos").map_or(&[][..], Node::items);
     if slos.is_empty() {
-        reading.refuse(node.get("slos").map_or(node.at, |n| n.at), "a service needs at least one SLO".to_owned());
+        reading.refuse(
+            node.get("slos").map_or(node.at, |n| n.at),
+            "a service needs at least one SLO".to_owned(),
+        );
     }
     for slo in slos {
         objective(node, slo, &cuj, reading);
@@ -113,11 +130,21 @@ fn plugins_are_lost(node: &Node, about: &str, reading: &mut Reading) {
 }
 
 fn objective(service: &Node, node: &Node, cuj: &Cuj, reading: &mut Reading) {
-    let Some(said) = reading.wanted(node, "name") else { return };
+    let Some(said) = reading.wanted(node, "name") else {
+        return;
+    };
     let about = format!("{}-{said}", cuj.name);
     reading.unknown(
         node,
-        &["name", "description", "objective", "labels", "sli", "alerting", "plugins"],
+        &[
+            "name",
+            "description",
+            "objective",
+            "labels",
+            "sli",
+            "alerting",
+            "plugins",
+        ],
         &about,
     );
     let Some(percent) = node.get("objective").and_then(Node::number) else {
@@ -127,12 +154,17 @@ fn objective(service: &Node, node: &Node, cuj: &Cuj, reading: &mut Reading) {
     };
     if !(percent > 0.0 && percent < 100.0) {
         let at = node.get("objective").map_or(node.at, |node| node.at);
-        reading.refuse(at, format!("objective {percent} is not between 0 and 100 percent"));
+        reading.refuse(
+            at,
+            format!("objective {percent} is not between 0 and 100 percent"),
+        );
     }
     if let Some(plugins) = given(node.get("plugins")) {
         plugins_are_lost(plugins, &about, reading);
     }
-    let Some(queries) = sli(node, &about, reading) else { return };
+    let Some(queries) = sli(node, &about, reading) else {
+        return;
+    };
     let name = reading.name(node.get("name").map_or(node.at, |node| node.at), said);
     let mut labels = reading.labels(without_owner(service.get("labels")).as_ref(), &about);
     labels.extend(reading.labels(without_owner(node.get("labels")).as_ref(), &about));
@@ -173,7 +205,9 @@ fn sli(node: &Node, about: &str, reading: &mut Reading) -> Option<Queries> {
         return None;
     }
     let text = |from: &Node, key: &str, reading: &mut Reading| {
-        let query = either(from, key).and_then(Node::text).map(|q| q.trim().to_owned());
+        let query = either(from, key)
+            .and_then(Node::text)
+            .map(|q| q.trim().to_owned());
         match &query {
             None => reading.refuse(from.at, format!("key `{key}` is missing here or is no text")),
             Some(query) if !query.contains(crate::spec::WINDOW) => {
@@ -205,7 +239,15 @@ fn alerting(node: Option<&Node>, about: &str, reading: &mut Reading) -> Option<A
     let node = given(node)?;
     reading.unknown(
         node,
-        &["name", "labels", "annotations", "page_alert", "ticket_alert", "pageAlert", "ticketAlert"],
+        &[
+            "name",
+            "labels",
+            "annotations",
+            "page_alert",
+            "ticket_alert",
+            "pageAlert",
+            "ticketAlert",
+        ],
         about,
     );
     let mut channel = |key: &str| {
@@ -236,7 +278,10 @@ fn windows(document: &Node, reading: &mut Reading) {
     let length = |node: Option<&Node>| node.and_then(Node::text).and_then(|text| Dur::parse(text).ok());
     match length(spec.get("sloPeriod")) {
         Some(period) => reading.cujs.window = Some(Period::Rolling(period)),
-        None => reading.refuse(spec.at, "`sloPeriod` is missing here or is no duration".to_owned()),
+        None => reading.refuse(
+            spec.at,
+            "`sloPeriod` is missing here or is no duration".to_owned(),
+        ),
     }
     let mut alerts = Vec::new();
     for (severity, key) in [(Severity::Page, "page"), (Severity::Ticket, "ticket")] {

@@ -144,7 +144,10 @@ fn burning(id: usize, pos: &Value, spec: &Spec) -> Value {
         })
         .collect();
     let mut steps = vec![json!({"color": "transparent", "value": null})];
-    let slowest_page = spec.alerts().map(|burn| burn.factor).fold(f64::INFINITY, f64::min);
+    let slowest_page = spec
+        .alerts()
+        .map(|burn| burn.factor)
+        .fold(f64::INFINITY, f64::min);
     if slowest_page.is_finite() {
         steps.push(json!({"color": "red", "value": slowest_page}));
     }

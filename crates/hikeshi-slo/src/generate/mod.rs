@@ -62,7 +62,10 @@ pub fn generate(cujs: &Cujs) -> Generated {
             let (text, tested) = promtool::tests(spec, &format!("../{path}"));
             notes.extend(note(tested).map(|note| (spec.id.clone(), note)));
             files.push(rule_file(path, alerts.clone()));
-            files.push(rule_file(format!("rules/{}.budget.yaml", spec.id), budget.clone()));
+            files.push(rule_file(
+                format!("rules/{}.budget.yaml", spec.id),
+                budget.clone(),
+            ));
             files.push(File {
                 path: format!("tests/{}.yaml", spec.id),
                 text,
@@ -71,7 +74,13 @@ pub fn generate(cujs: &Cujs) -> Generated {
         }
         files.push(File {
             path: format!("kubernetes/{}.yaml", cuj.name),
-            text: object(cujs, &cuj.name, RuleFile { groups: object_groups }),
+            text: object(
+                cujs,
+                &cuj.name,
+                RuleFile {
+                    groups: object_groups,
+                },
+            ),
         });
     }
     let dashboard = grafana::dashboard(cujs, &all);

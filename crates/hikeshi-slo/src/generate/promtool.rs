@@ -112,7 +112,12 @@ fn whole(spec: &Spec, counters: &[(String, Counts)]) -> Vec<Test> {
     let drained = u32::try_from(drained).unwrap_or(u32::MAX / 4);
     // How long it takes until all of them fire.
     let endless = replay(spec, &history(HEALTHY + 1_440, bad, 1_440));
-    let last = endless.firings.iter().map(|f| minute(f.from)).max().unwrap_or(HEALTHY);
+    let last = endless
+        .firings
+        .iter()
+        .map(|f| minute(f.from))
+        .max()
+        .unwrap_or(HEALTHY);
     let lasts = last.saturating_sub(HEALTHY) + 10;
     let minutes = HEALTHY + lasts + drained + 10;
     let seen = replay(spec, &history(minutes, bad, lasts));
@@ -155,7 +160,11 @@ fn gated(spec: &Spec, counters: &[(String, Counts)], few: f64) -> Test {
         input_series: counters
             .iter()
             .map(|(series, counts)| {
-                let then = if *counts == Counts::Good { BEGIN } else { BEGIN + few };
+                let then = if *counts == Counts::Good {
+                    BEGIN
+                } else {
+                    BEGIN + few
+                };
                 Series {
                     series: series.clone(),
                     values: format!("{BEGIN}x30 {then}x30"),
@@ -178,9 +187,16 @@ fn values(counts: Counts, (traffic, bad): (f64, f64), (lasts, after): (u32, u32)
     };
     let mut at = BEGIN;
     let mut text = String::new();
-    for (index, (rate, minutes)) in [(healthy, HEALTHY), (faulty, lasts), (healthy, after)].into_iter().enumerate() {
+    for (index, (rate, minutes)) in [(healthy, HEALTHY), (faulty, lasts), (healthy, after)]
+        .into_iter()
+        .enumerate()
+    {
         // `a+bxn` is a, a+b, ... a+nb; each part goes on where the last one ended.
-        let (from, times) = if index == 0 { (at, minutes) } else { (at + rate, minutes - 1) };
+        let (from, times) = if index == 0 {
+            (at, minutes)
+        } else {
+            (at + rate, minutes - 1)
+        };
         let _ = write!(text, "{from}+{rate}x{times} ");
         at = from + rate * f64::from(times);
     }
@@ -197,7 +213,10 @@ fn alerts_alone(spec: &Spec) -> Test {
     let mut series = BTreeMap::new();
     for burn in spec.alerts() {
         let name = |kind: &str, window: String| format!("slo:sli_{kind}{window}{{{inner}}}");
-        series.insert(name("error:ratio_rate", burn.long.name()), format!("0x9 {burning}x20"));
+        series.insert(
+            name("error:ratio_rate", burn.long.name()),
+            format!("0x9 {burning}x20"),
+        );
         // What is a long window for one alert may be a short one for another: that one then never resets here.
         series
             .entry(name("error:ratio_rate", burn.short.name()))

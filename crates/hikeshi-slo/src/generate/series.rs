@@ -41,7 +41,12 @@ pub(super) fn counters(source: &Source) -> Option<Counters> {
 }
 
 /// Series of a part of all events and of the rest, or of the part and of all where another metric counts it.
-fn narrowed(total: &Selector, part: &Selector, of_part: Counts, of_rest: Counts) -> Option<Vec<(String, Counts)>> {
+fn narrowed(
+    total: &Selector,
+    part: &Selector,
+    of_part: Counts,
+    of_rest: Counts,
+) -> Option<Vec<(String, Counts)>> {
     if total.name != part.name {
         return Some(vec![
             (total.series(&total.matching(&[])?), Counts::All),
@@ -114,7 +119,10 @@ impl Selector {
             None => (text, ""),
         };
         let plain = |name: &str| {
-            !name.is_empty() && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_' || c == ':')
+            !name.is_empty()
+                && name
+                    .chars()
+                    .all(|c| c.is_ascii_alphanumeric() || c == '_' || c == ':')
         };
         if !plain(name) {
             return None;
@@ -124,9 +132,14 @@ impl Selector {
         while !rest.is_empty() {
             let at = rest.find(['=', '!'])?;
             let label = rest[..at].trim();
-            let (op, after) = [("=~", Op::Like), ("!~", Op::Unlike), ("!=", Op::IsNot), ("=", Op::Is)]
-                .into_iter()
-                .find_map(|(sign, op)| Some((op, rest[at..].strip_prefix(sign)?)))?;
+            let (op, after) = [
+                ("=~", Op::Like),
+                ("!~", Op::Unlike),
+                ("!=", Op::IsNot),
+                ("=", Op::Is),
+            ]
+            .into_iter()
+            .find_map(|(sign, op)| Some((op, rest[at..].strip_prefix(sign)?)))?;
             let quoted = after.trim_start();
             let quote = quoted.chars().next().filter(|c| "\"'`".contains(*c))?;
             let body = &quoted[1..];
@@ -253,23 +266,42 @@ mod tests {
     fn plain_queries_have_series() {
         let total = "sum(rate(requests_total{job=\"shop\"}[{{.window}}]))";
         assert_eq!(
-            of("sum(rate(requests_total{job=\"shop\",code=~\"(5..|429)\"}[{{.window}}]))", total),
+            of(
+                "sum(rate(requests_total{job=\"shop\",code=~\"(5..|429)\"}[{{.window}}]))",
+                total
+            ),
             Some(vec![
-                ("requests_total{code=\"500\",job=\"shop\"}".to_owned(), Counts::Bad),
-                ("requests_total{code=\"ok\",job=\"shop\"}".to_owned(), Counts::Good),
+                (
+                    "requests_total{code=\"500\",job=\"shop\"}".to_owned(),
+                    Counts::Bad
+                ),
+                (
+                    "requests_total{code=\"ok\",job=\"shop\"}".to_owned(),
+                    Counts::Good
+                ),
             ])
         );
         // Good events, by what they are not.
-        let good = format!("({total}) - (sum(rate(requests_total{{job=\"shop\",code!~\"5..\"}}[{{{{.window}}}}])))");
+        let good =
+            format!("({total}) - (sum(rate(requests_total{{job=\"shop\",code!~\"5..\"}}[{{{{.window}}}}])))");
         assert_eq!(
             of(&good, total),
             Some(vec![
-                ("requests_total{code=\"ok\",job=\"shop\"}".to_owned(), Counts::Good),
-                ("requests_total{code=\"500\",job=\"shop\"}".to_owned(), Counts::Bad),
+                (
+                    "requests_total{code=\"ok\",job=\"shop\"}".to_owned(),
+                    Counts::Good
+                ),
+                (
+                    "requests_total{code=\"500\",job=\"shop\"}".to_owned(),
+                    Counts::Bad
+                ),
             ])
         );
         assert_eq!(
-            of("sum(rate(d_count[{{.window}}])) - sum(rate(d_bucket{le=~\"1|1.0\"}[{{.window}}]))", "sum(rate(d_count[{{.window}}]))"),
+            of(
+                "sum(rate(d_count[{{.window}}])) - sum(rate(d_bucket{le=~\"1|1.0\"}[{{.window}}]))",
+                "sum(rate(d_count[{{.window}}]))"
+            ),
             Some(vec![
                 ("d_count{}".to_owned(), Counts::All),
                 ("d_bucket{le=\"1\"}".to_owned(), Counts::Good),

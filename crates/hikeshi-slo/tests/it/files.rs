@@ -51,11 +51,15 @@ fn unreachable_alerts_are_said() {
     let found = findings(&SHIPPED.replace("objective: 98}", "objective: 93}"));
     assert_eq!(found.len(), 2, "{found:#?}");
     assert!(
-        found[0].starts_with("12:54:unreachable") && found[0].contains("14.4x") && found[0].contains("93.06 %"),
+        found[0].starts_with("12:54:unreachable")
+            && found[0].contains("14.4x")
+            && found[0].contains("93.06 %"),
         "{found:#?}"
     );
     // At 93.06 % it can be reached, and 6 below 83.33 % cannot.
-    let near = |objective: &str| findings(&SHIPPED.replacen("objective: 98}", &format!("objective: {objective}}}"), 1));
+    let near = |objective: &str| {
+        findings(&SHIPPED.replacen("objective: 98}", &format!("objective: {objective}}}"), 1))
+    };
     assert_eq!(near("93.1"), Vec::<String>::new());
     assert_eq!(near("83.3").len(), 2);
 }
@@ -113,7 +117,11 @@ cujs: []
     };
     assert!(said(text)[0].starts_with("f.yaml:4:"), "{:?}", said(text));
     let unknown = text.replace("utcOffset: \"9\"", "utcOfset: Z");
-    assert!(said(&unknown)[0].ends_with("did you mean `utcOffset`?"), "{:?}", said(&unknown));
+    assert!(
+        said(&unknown)[0].ends_with("did you mean `utcOffset`?"),
+        "{:?}",
+        said(&unknown)
+    );
     let more = r#"apiVersion: hikeshi.dev/v1
 kind: CUJs
 system: shop
@@ -142,7 +150,10 @@ cujs:
         "f.yaml:15:53: queries are",
     ];
     for start in starts {
-        assert!(found.iter().any(|f| f.starts_with(start)), "{start} is not in {found:#?}");
+        assert!(
+            found.iter().any(|f| f.starts_with(start)),
+            "{start} is not in {found:#?}"
+        );
     }
 }
 

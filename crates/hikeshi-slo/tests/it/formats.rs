@@ -25,7 +25,9 @@ fn notes(imported: &Imported) -> Vec<String> {
 
 fn said(notes: &[String], at: &str, words: &str) {
     assert!(
-        notes.iter().any(|note| note.starts_with(at) && note.contains(words)),
+        notes
+            .iter()
+            .any(|note| note.starts_with(at) && note.contains(words)),
         "nothing at {at} says {words}: {notes:#?}"
     );
 }
@@ -33,14 +35,27 @@ fn said(notes: &[String], at: &str, words: &str) {
 #[test]
 fn sloth_is_read_and_what_is_lost_is_said() {
     let imported = read("bakery.yaml", SLOTH);
-    assert_eq!((imported.format, imported.cujs.system.as_str()), (Format::Sloth, "bakery"));
+    assert_eq!(
+        (imported.format, imported.cujs.system.as_str()),
+        (Format::Sloth, "bakery")
+    );
     let all = specs(&imported.cujs);
     let ids: Vec<&str> = all.iter().map(|spec| spec.id.as_str()).collect();
     assert_eq!(ids, ["bakery-orders", "bakery-warmth-ratio"]);
     let orders = &all[0];
-    assert_eq!((orders.owner.as_str(), orders.min_events, orders.objective), ("ovens", 0, 99.9));
+    assert_eq!(
+        (orders.owner.as_str(), orders.min_events, orders.objective),
+        ("ovens", 0, 99.9)
+    );
     assert_eq!(orders.labels["tier"], "1");
-    assert_eq!(orders.alerting.page.as_ref().map(|page| page.labels["team"].as_str()), Some("ovens"));
+    assert_eq!(
+        orders
+            .alerting
+            .page
+            .as_ref()
+            .map(|page| page.labels["team"].as_str()),
+        Some("ovens")
+    );
     assert!(matches!(&all[1].source, Source::Ratio { error } if error.contains("bread_warm_ratio")));
     assert!(all[1].alerts().all(|burn| burn.severity == Severity::Ticket));
     let notes = notes(&imported);
@@ -56,7 +71,9 @@ fn openslo_is_read_and_what_is_lost_is_said() {
     let imported = read("bakery.yaml", OPENSLO);
     let all = specs(&imported.cujs);
     assert_eq!(all.len(), 2);
-    let Period::Calendar(quarter) = all[0].period else { panic!("{:?}", all[0].period) };
+    let Period::Calendar(quarter) = all[0].period else {
+        panic!("{:?}", all[0].period)
+    };
     assert_eq!(quarter.utc_offset.0, 540);
     assert_eq!(all[0].title.en, "The bakery");
     assert_eq!(all[0].burns.len(), 1);
@@ -65,7 +82,10 @@ fn openslo_is_read_and_what_is_lost_is_said() {
     let notes = notes(&imported);
     for (at, words) in [
         ("6:1", "DataSource was ignored"),
-        ("18:59", "`sum(rate(orders_total{job=\"bakery\",code!~\"(5..|429)\"}[{{.window}}]))`"),
+        (
+            "18:59",
+            "`sum(rate(orders_total{job=\"bakery\",code!~\"(5..|429)\"}[{{.window}}]))`",
+        ),
         ("20:59", "has become"),
         ("27:20", "alertWhenNoData"),
         ("33:94", "alertAfter"),
@@ -85,13 +105,22 @@ fn what_is_wrong_is_refused_at_its_place() {
         ("", "f.yaml:1:1: the file is empty"),
         ("a: [", "f.yaml:1:"),
         ("hello: 1\n", "f.yaml:1:1: neither Sloth"),
-        ("version: prometheus/v2\nservice: a\n", "f.yaml:1:10: version `prometheus/v2`"),
-        ("version: prometheus/v1\nservice: a\nslos: []\n", "f.yaml:3:7: a service needs"),
+        (
+            "version: prometheus/v2\nservice: a\n",
+            "f.yaml:1:10: version `prometheus/v2`",
+        ),
+        (
+            "version: prometheus/v1\nservice: a\nslos: []\n",
+            "f.yaml:3:7: a service needs",
+        ),
         (
             "version: prometheus/v1\nservice: a\nslos:\n  - name: b\n    objective: 100\n    sli: {events: {error_query: 'up', total_query: 'x[{{.window}}]'}}\n",
             "f.yaml:5:16: objective 100",
         ),
-        ("apiVersion: openslo/v2\nkind: SLO\n", "f.yaml:1:13: apiVersion `openslo/v2`"),
+        (
+            "apiVersion: openslo/v2\nkind: SLO\n",
+            "f.yaml:1:13: apiVersion `openslo/v2`",
+        ),
         (
             "apiVersion: openslo/v1\nkind: SLO\nmetadata: {name: a}\nspec: {service: b, indicatorRef: no, objectives: [{target: 0.9}]}\n",
             "f.yaml:4:34: there is no `indicator`",
@@ -115,8 +144,14 @@ fn what_was_exported_is_the_same_when_it_is_read_again() {
         let after = read(name, &written).cujs;
         assert_eq!(before.cujs.len(), after.cujs.len());
         for (before, after) in specs(&before).iter().zip(specs(&after)) {
-            assert_eq!((&before.id, &before.title, &before.owner), (&after.id, &after.title, &after.owner));
-            assert_eq!((before.objective, before.period, before.min_events), (after.objective, after.period, after.min_events));
+            assert_eq!(
+                (&before.id, &before.title, &before.owner),
+                (&after.id, &after.title, &after.owner)
+            );
+            assert_eq!(
+                (before.objective, before.period, before.min_events),
+                (after.objective, after.period, after.min_events)
+            );
             assert_eq!((&before.burns, &before.policy), (&after.burns, &after.policy));
             let (Source::Events { bad, total, .. }, Source::Events { bad: b, total: t, .. }) =
                 (&before.source, &after.source)
@@ -149,10 +184,17 @@ fn each_format() -> Vec<(&'static str, Cujs)> {
     let openslo = read("openslo.yaml", &openslo).cujs;
     let mut again = own.clone();
     again.cujs[0].name = "exported".to_owned();
-    again.cujs[0].slos[0].labels.insert("format".to_owned(), "exported".to_owned());
+    again.cujs[0].slos[0]
+        .labels
+        .insert("format".to_owned(), "exported".to_owned());
     let exported = read("exported.yaml", &export_openslo(&again).0).cujs;
     assert_eq!(exported.cujs[0].slos[0].sli, Sli::Custom);
-    vec![("own", own), ("sloth", sloth), ("openslo", openslo), ("exported", exported)]
+    vec![
+        ("own", own),
+        ("sloth", sloth),
+        ("openslo", openslo),
+        ("exported", exported),
+    ]
 }
 
 #[test]
@@ -176,7 +218,8 @@ fn every_format_fires_at_the_same_moments_and_so_do_sloths_own_rules() {
     let firing = |format: &str| {
         format!("count by (severity, window) (ALERTS{{format=\"{format}\",alertstate=\"firing\"}})")
     };
-    let by_severity = |format: &str| format!("count by (severity) (ALERTS{{format=\"{format}\",alertstate=\"firing\"}})");
+    let by_severity =
+        |format: &str| format!("count by (severity) (ALERTS{{format=\"{format}\",alertstate=\"firing\"}})");
     let sloth = "count by (severity) (label_replace(ALERTS{alertname=\"BakeryOrders\",alertstate=\"firing\"}, \"severity\", \"$1\", \"sloth_severity\", \"(.*)\"))";
     let mut cases = String::new();
     let mut never = |one: &str, other: &str| {

@@ -31,7 +31,11 @@ pub fn judge(cujs: &Cujs) -> (tempfile::TempDir, Vec<String>) {
     };
     let (rules, tests) = (all("rules"), all("tests"));
     let with = |first: &[&str], rest: &[String]| -> Vec<String> {
-        first.iter().map(|&f| f.to_owned()).chain(rest.iter().cloned()).collect()
+        first
+            .iter()
+            .map(|&f| f.to_owned())
+            .chain(rest.iter().cloned())
+            .collect()
     };
     let run = |args: &[String]| promtool(dir.path(), &args.iter().map(String::as_str).collect::<Vec<_>>());
     run(&with(&["check", "rules"], &rules));
@@ -72,9 +76,10 @@ fn the_shipped_file_generates_what_promtool_takes() {
     .expect("YAML");
     assert_eq!(rule["apiVersion"], "monitoring.coreos.com/v1");
     assert_eq!(rule["spec"]["groups"].as_array().map(Vec::len), Some(6));
-    let dashboard: serde_json::Value =
-        serde_json::from_str(&std::fs::read_to_string(dir.path().join("grafana/chirpy.json")).expect("dashboard"))
-            .expect("JSON");
+    let dashboard: serde_json::Value = serde_json::from_str(
+        &std::fs::read_to_string(dir.path().join("grafana/chirpy.json")).expect("dashboard"),
+    )
+    .expect("JSON");
     let panels = dashboard["panels"].as_array().expect("panels");
     // Budgets, a row for each journey, three for each objective; no two in one place.
     assert_eq!(panels.len(), 1 + 2 + 3 * 5);
@@ -89,7 +94,8 @@ fn the_talks_table_generates_what_promtool_takes() {
     let mut talk = parse("docs/examples/cujs.yaml", TALK).expect("the example is right");
     assert_eq!(hikeshi_slo::lint("f", TALK), Ok(Vec::new()));
     // Those between have the same shape, and promtool takes its time.
-    talk.cujs.retain(|cuj| ["update-message", "delete-task"].contains(&cuj.name.as_str()));
+    talk.cujs
+        .retain(|cuj| ["update-message", "delete-task"].contains(&cuj.name.as_str()));
     assert_eq!(judge(&talk).1, Vec::<String>::new());
 }
 

@@ -4,8 +4,8 @@ pub mod args;
 mod backtest;
 mod budget;
 mod change;
-mod file;
 mod fetch;
+mod file;
 mod marks;
 mod write;
 

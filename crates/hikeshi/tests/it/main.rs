@@ -10,5 +10,6 @@ mod ingress;
 mod kubectl;
 mod leftovers;
 mod room;
+mod slo;
 mod talk;
 mod wrong_input;

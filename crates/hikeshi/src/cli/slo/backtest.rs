@@ -39,8 +39,10 @@ pub fn run(file: Option<PathBuf>, span: &Span<'_>, asked: &Asked, how: &How) -> 
     }))?;
     progress.close();
     if columns.iter().all(|c| c.total.iter().all(|n| n.is_nan())) {
-        return Err(Failure::component("Prometheus has no counts of any of these SLOs in that time")
-            .hint("are the metrics named as in the file? is --step at least twice the scrape interval?"));
+        return Err(
+            Failure::component("Prometheus has no counts of any of these SLOs in that time")
+                .hint("are the metrics named as in the file? is --step at least twice the scrape interval?"),
+        );
     }
     let histories: Vec<_> = wanted.iter().map(|(spec, _)| spec).zip(columns).collect();
     let told = backtest(&histories, &marks);
@@ -49,7 +51,11 @@ pub fn run(file: Option<PathBuf>, span: &Span<'_>, asked: &Asked, how: &How) -> 
     } else {
         tell(&told, lang);
     }
-    let missed = told.objectives.iter().filter(|one| !one.replay.course.held).count();
+    let missed = told
+        .objectives
+        .iter()
+        .filter(|one| !one.replay.course.held)
+        .count();
     if missed > 0 {
         return Err(Failure::not_so(match lang {
             Lang::Ja => format!("守れなかった SLO が {missed} 件あります"),
@@ -61,13 +67,20 @@ pub fn run(file: Option<PathBuf>, span: &Span<'_>, asked: &Asked, how: &How) -> 
 
 fn whole(span: &Span<'_>, slo_clock: f64) -> Result<Stretch, Failure> {
     let now = Timestamp::now().as_second();
-    let (from, to) = (moment(span.from, now)?, span.to.map_or(Ok(now), |to| moment(to, now))?);
+    let (from, to) = (
+        moment(span.from, now)?,
+        span.to.map_or(Ok(now), |to| moment(to, now))?,
+    );
     let step = match span.step {
         Some(text) => Dur::parse(text)
             .ok()
             .and_then(|step| u32::try_from(step.get().as_secs()).ok())
             .filter(|step| *step >= 1)
-            .ok_or_else(|| Failure::usage(format!("--step {text}: write a duration of at least a second, such as 1m")))?,
+            .ok_or_else(|| {
+                Failure::usage(format!(
+                    "--step {text}: write a duration of at least a second, such as 1m"
+                ))
+            })?,
         None if slo_clock > 1.0 => 5,
         None => 60,
     };
@@ -136,16 +149,30 @@ fn objective(one: &Judged, told: &Backtest, lang: Lang) {
         let during: Vec<String> = told
             .marks
             .iter()
-            .filter(|m| m.hurts(&one.journey) && firing.from <= m.to && firing.to.unwrap_or(told.to) >= m.from)
+            .filter(|m| {
+                m.hurts(&one.journey) && firing.from <= m.to && firing.to.unwrap_or(told.to) >= m.from
+            })
             .map(|mark| budget::named(mark, lang))
             .collect();
         let during = during.join(", ");
         output::line(match lang {
-            Lang::Ja => format!("  {severity:<6} {window} {factor}x  {} - {until}  消費済み {spent:.1} %  {during}", at(firing.from)),
-            Lang::En => format!("  {severity:<6} {window} {factor}x  {} - {until}  {spent:.1} % spent by then  {during}", at(firing.from)),
+            Lang::Ja => format!(
+                "  {severity:<6} {window} {factor}x  {} - {until}  消費済み {spent:.1} %  {during}",
+                at(firing.from)
+            ),
+            Lang::En => format!(
+                "  {severity:<6} {window} {factor}x  {} - {until}  {spent:.1} % spent by then  {during}",
+                at(firing.from)
+            ),
         });
     }
-    if let Some(more) = one.replay.firings.len().checked_sub(LISTED).filter(|more| *more > 0) {
+    if let Some(more) = one
+        .replay
+        .firings
+        .len()
+        .checked_sub(LISTED)
+        .filter(|more| *more > 0)
+    {
         output::line(match lang {
             Lang::Ja => format!("  ほかに {more} 回 (--json ですべて)"),
             Lang::En => format!("  and {more} more (all of them with --json)"),
@@ -158,7 +185,8 @@ fn judged(quality: &Quality, lang: Lang) {
         Severity::Page => lang.pick("呼び出し", "pages"),
         Severity::Ticket => lang.pick("チケット", "tickets"),
     };
-    let percent = |ratio: Option<f64>| ratio.map_or_else(|| "-".to_owned(), |r| format!("{:.0} %", r * 100.0));
+    let percent =
+        |ratio: Option<f64>| ratio.map_or_else(|| "-".to_owned(), |r| format!("{:.0} %", r * 100.0));
     let (precision, recall) = (percent(quality.precision), percent(quality.recall));
     let detect = quality
         .seconds_to_detect
@@ -171,8 +199,12 @@ fn judged(quality: &Quality, lang: Lang) {
         ..
     } = quality;
     output::line(match lang {
-        Lang::Ja => format!("{severity}: 適合率 {precision} ({right} / {fired})  再現率 {recall} ({found} / {incidents})  検知までの中央値 {detect}"),
-        Lang::En => format!("{severity}: precision {precision} ({right} of {fired})  recall {recall} ({found} of {incidents})  median time to detect {detect}"),
+        Lang::Ja => format!(
+            "{severity}: 適合率 {precision} ({right} / {fired})  再現率 {recall} ({found} / {incidents})  検知までの中央値 {detect}"
+        ),
+        Lang::En => format!(
+            "{severity}: precision {precision} ({right} of {fired})  recall {recall} ({found} of {incidents})  median time to detect {detect}"
+        ),
     });
     if !quality.missed.is_empty() {
         let missed = quality.missed.join(", ");

@@ -51,8 +51,12 @@ pub fn run(file: Option<PathBuf>, asked: &Asked, how: &How) -> Result<(), Failur
         if prometheus.slo_clock > 1.0 {
             let clock = prometheus.slo_clock;
             output::line(match lang {
-                Lang::Ja => format!("(この演習の時計は {clock} 倍速です。期間も窓もその分だけ短くなっています)"),
-                Lang::En => format!("(this system's clock runs {clock} times faster: periods and windows are as much shorter)"),
+                Lang::Ja => {
+                    format!("(この演習の時計は {clock} 倍速です。期間も窓もその分だけ短くなっています)")
+                }
+                Lang::En => format!(
+                    "(this system's clock runs {clock} times faster: periods and windows are as much shorter)"
+                ),
             });
         }
     }
@@ -92,8 +96,12 @@ fn tell(status: &Status, lang: Lang) {
         let burn = |burn: Option<f64>| burn.map_or_else(|| "-".to_owned(), |burn| format!("{burn:.2}x"));
         let (now, hour) = (burn(status.burn_now), burn(status.burn));
         output::line(match lang {
-            Lang::Ja => format!("  残り {left:.1} % = 全面停止 {minutes:.1} 分 = 失敗 {events:.0} 件   バーンレート {now} (短い窓) {hour} (長い窓)"),
-            Lang::En => format!("  left {left:.1} % = {minutes:.1} min of outage = {events:.0} failures   burn {now} (short window) {hour} (long)"),
+            Lang::Ja => format!(
+                "  残り {left:.1} % = 全面停止 {minutes:.1} 分 = 失敗 {events:.0} 件   バーンレート {now} (短い窓) {hour} (長い窓)"
+            ),
+            Lang::En => format!(
+                "  left {left:.1} % = {minutes:.1} min of outage = {events:.0} failures   burn {now} (short window) {hour} (long)"
+            ),
         });
     }
     for spender in status.spenders.iter().filter(|s| s.bad > 0.0) {
@@ -115,10 +123,13 @@ fn tell(status: &Status, lang: Lang) {
         });
     }
     for action in &status.actions {
-        let approver = action.approver.as_ref().map_or_else(String::new, |who| match lang {
-            Lang::Ja => format!(" (承認: {who})"),
-            Lang::En => format!(" (approval: {who})"),
-        });
+        let approver = action
+            .approver
+            .as_ref()
+            .map_or_else(String::new, |who| match lang {
+                Lang::Ja => format!(" (承認: {who})"),
+                Lang::En => format!(" (approval: {who})"),
+            });
         output::line(format!("  ! {}{approver}", lang.of(&action.action)));
     }
     if let Some(next) = &status.next {

@@ -3,8 +3,8 @@
 use std::io::Write;
 use std::path::PathBuf;
 
-use hikeshi_slo::history::{Change, SetError, read, set_objective, unrecorded};
 use hikeshi_scenario::problem::nearest;
+use hikeshi_slo::history::{Change, SetError, read, set_objective, unrecorded};
 use jiff::Timestamp;
 
 use super::super::args::Lang;
@@ -29,23 +29,26 @@ pub fn set(wish: &Wish<'_>, file: Option<PathBuf>, how: &How) -> Result<(), Fail
         return Err(Failure::usage("--why is empty: write why the objective changes"));
     }
     let file = file::read(file)?;
-    let text = set_objective(&file.cujs, &file.text, wish.cuj, wish.sli, wish.objective).map_err(|error| {
-        let known = match &error {
-            SetError::NoJourney { name, known } | SetError::NoSlo { name, known, .. } => Some((name, known)),
-            SetError::NotFound => None,
-        };
-        let failure = Failure::usage(format!("{}: {error}", file.name));
-        match known {
-            Some((name, known)) => {
-                let there = format!("there are: {}", known.join(", "));
-                failure.hint(match nearest(name, known.iter().map(String::as_str)) {
-                    Some(meant) => format!("did you mean `{meant}`? {there}"),
-                    None => there,
-                })
+    let text =
+        set_objective(&file.cujs, &file.text, wish.cuj, wish.sli, wish.objective).map_err(|error| {
+            let known = match &error {
+                SetError::NoJourney { name, known } | SetError::NoSlo { name, known, .. } => {
+                    Some((name, known))
+                }
+                SetError::NotFound => None,
+            };
+            let failure = Failure::usage(format!("{}: {error}", file.name));
+            match known {
+                Some((name, known)) => {
+                    let there = format!("there are: {}", known.join(", "));
+                    failure.hint(match nearest(name, known.iter().map(String::as_str)) {
+                        Some(meant) => format!("did you mean `{meant}`? {there}"),
+                        None => there,
+                    })
+                }
+                None => failure,
             }
-            None => failure,
-        }
-    })?;
+        })?;
     let changed = hikeshi_slo::parse(&file.name, &text).map_err(|problems| file::refusal(&problems))?;
     let mut history = History::open()?;
     let past = history.changes.clone();
@@ -155,7 +158,8 @@ impl History {
             lines.push('\n');
         }
         // A torn end of an earlier write must not swallow this line.
-        let torn = std::fs::read(&self.path).is_ok_and(|bytes| bytes.last().is_some_and(|last| *last != b'\n'));
+        let torn =
+            std::fs::read(&self.path).is_ok_and(|bytes| bytes.last().is_some_and(|last| *last != b'\n'));
         if torn {
             let text = std::fs::read_to_string(&self.path).component(writing())?;
             let whole = text.rfind('\n').map_or("", |end| &text[..=end]);

@@ -78,8 +78,8 @@ impl Prometheus {
         wanted: &[(Spec, Stretch)],
         mut done: impl FnMut(usize),
     ) -> Result<Vec<Columns>, Failure> {
-        let mut answers = stream::iter(wanted.iter().map(|(spec, stretch)| self.of(spec, *stretch)))
-            .buffered(AT_ONCE);
+        let mut answers =
+            stream::iter(wanted.iter().map(|(spec, stretch)| self.of(spec, *stretch))).buffered(AT_ONCE);
         let mut all = Vec::with_capacity(wanted.len());
         while let Some(columns) = answers.next().await {
             all.push(columns?);
@@ -99,8 +99,13 @@ impl Prometheus {
                 (bad, self.column(&total, stretch, steps).await?)
             }
             None => {
-                let bad = self.column(&spec.source.error_ratio(&range), stretch, steps).await?;
-                let total = bad.iter().map(|ratio| if ratio.is_nan() { f64::NAN } else { 1.0 }).collect();
+                let bad = self
+                    .column(&spec.source.error_ratio(&range), stretch, steps)
+                    .await?;
+                let total = bad
+                    .iter()
+                    .map(|ratio| if ratio.is_nan() { f64::NAN } else { 1.0 })
+                    .collect();
                 (bad, total)
             }
         };
@@ -154,12 +159,17 @@ impl Prometheus {
         let status = answer.status();
         let text = answer.text().await.component("reading Prometheus' answer")?;
         let mut answer: Value = serde_json::from_str(&text).map_err(|_| {
-            Failure::component(format!("{} answered {status}, which is not as Prometheus answers", self.base))
-                .hint("is that its address, with the prefix it is served under?")
+            Failure::component(format!(
+                "{} answered {status}, which is not as Prometheus answers",
+                self.base
+            ))
+            .hint("is that its address, with the prefix it is served under?")
         })?;
         if answer["status"] != "success" {
             let reason = answer["error"].as_str().unwrap_or("no reason given").to_owned();
-            return Err(Failure::component(format!("Prometheus refused `{promql}`: {reason}")));
+            return Err(Failure::component(format!(
+                "Prometheus refused `{promql}`: {reason}"
+            )));
         }
         Ok(match answer["data"]["result"].take() {
             Value::Array(series) => series,

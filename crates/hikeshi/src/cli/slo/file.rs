@@ -28,7 +28,10 @@ pub fn read(file: Option<PathBuf>) -> Result<File, Failure> {
             let paths = Paths::from_environment()?;
             let system = Record::read(&paths).and_then(|record| record.system);
             let system = system.as_deref().unwrap_or(USUAL_SYSTEM);
-            crate::paths::share()?.join("systems").join(system).join("cujs.yaml")
+            crate::paths::share()?
+                .join("systems")
+                .join(system)
+                .join("cujs.yaml")
         }
     };
     let name = path.display().to_string();

@@ -33,7 +33,9 @@ impl<'de> Deserialize<'de> for Moment {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let text = String::deserialize(deserializer)?;
         let at: Timestamp = text.parse().map_err(|_| {
-            de::Error::custom(format!("`{text}` is no time: write it as 2026-11-22T09:30:00+09:00"))
+            de::Error::custom(format!(
+                "`{text}` is no time: write it as 2026-11-22T09:30:00+09:00"
+            ))
         })?;
         Ok(Self(at.as_second()))
     }
@@ -90,9 +92,9 @@ fn mark(id: &str, events: &[Event]) -> Option<Mark> {
     let first = events
         .iter()
         .find(|event| matches!(event.kind, EventKind::FaultInjected { .. }))?;
-    let green = events
-        .iter()
-        .rfind(|event| matches!(event.kind, EventKind::OracleChecked { green: true, .. }) && event.at > first.at);
+    let green = events.iter().rfind(|event| {
+        matches!(event.kind, EventKind::OracleChecked { green: true, .. }) && event.at > first.at
+    });
     let last = green.or_else(|| events.last())?;
     Some(Mark {
         name: id.to_owned(),
@@ -147,11 +149,18 @@ mod tests {
     fn a_persons_file_is_read_with_places() {
         let dir = tempfile::tempdir().unwrap();
         let file = dir.path().join("marks.yaml");
-        std::fs::write(&file, "- {name: a, from: 2026-11-22T00:00:00Z, to: 2026-11-22T09:30:00+09:00, journeys: [x]}\n").unwrap();
+        std::fs::write(
+            &file,
+            "- {name: a, from: 2026-11-22T00:00:00Z, to: 2026-11-22T09:30:00+09:00, journeys: [x]}\n",
+        )
+        .unwrap();
         let marks = read(&file).unwrap();
         assert_eq!(marks[0].to - marks[0].from, 1_800);
         std::fs::write(&file, "- {name: a, from: noon, to: 2026-11-22T09:30:00+09:00}\n").unwrap();
         let said = read(&file).unwrap_err().message;
-        assert!(said.contains("marks.yaml:1:") && said.contains("`noon` is no time"), "{said}");
+        assert!(
+            said.contains("marks.yaml:1:") && said.contains("`noon` is no time"),
+            "{said}"
+        );
     }
 }

@@ -33,7 +33,13 @@ pub fn generate(file: Option<PathBuf>, out: &Path, how: &How) -> Result<(), Fail
         output::json(&json!({"out": out, "files": files, "notes": notes}));
         return Ok(());
     }
-    let count = |folder: &str| generated.files.iter().filter(|f| f.path.starts_with(folder)).count();
+    let count = |folder: &str| {
+        generated
+            .files
+            .iter()
+            .filter(|f| f.path.starts_with(folder))
+            .count()
+    };
     output::line(match lang {
         Lang::Ja => format!("{} に書き出しました:", out.display()),
         Lang::En => format!("written to {}:", out.display()),
@@ -41,17 +47,28 @@ pub fn generate(file: Option<PathBuf>, out: &Path, how: &How) -> Result<(), Fail
     for (folder, ja, en) in [
         ("rules/", "Prometheus のルール", "Prometheus rules"),
         ("tests/", "promtool のテスト", "promtool tests"),
-        ("kubernetes/", "PrometheusRule オブジェクト", "PrometheusRule objects"),
+        (
+            "kubernetes/",
+            "PrometheusRule オブジェクト",
+            "PrometheusRule objects",
+        ),
         ("grafana/", "Grafana のダッシュボード", "Grafana dashboard"),
     ] {
-        output::line(format!("  {folder:<12} {:>3}  {}", count(folder), lang.pick(ja, en)));
+        output::line(format!(
+            "  {folder:<12} {:>3}  {}",
+            count(folder),
+            lang.pick(ja, en)
+        ));
     }
     for (slo, note) in &generated.notes {
         output::line(format!("  {slo}: {}", lang.of(note)));
     }
     output::line(match lang {
         Lang::Ja => format!("確かめるには: promtool test rules {}/tests/*.yaml", out.display()),
-        Lang::En => format!("to prove them: promtool test rules {}/tests/*.yaml", out.display()),
+        Lang::En => format!(
+            "to prove them: promtool test rules {}/tests/*.yaml",
+            out.display()
+        ),
     });
     Ok(())
 }
@@ -64,13 +81,15 @@ pub fn import(file: &Path, format: Option<Source>, out: Option<&Path>, how: &How
         Source::Sloth => Format::Sloth,
         Source::Openslo => Format::Openslo,
     });
-    let imported =
-        formats::import(&name, &text, format).map_err(|problems| file::refusal(&problems))?;
+    let imported = formats::import(&name, &text, format).map_err(|problems| file::refusal(&problems))?;
     let yaml = serde_saphyr::to_string(&imported.cujs).component("writing the SLOs")?;
     // What was read must be right as a file of our own, too: e.g. names that only differ in what we cannot write.
     hikeshi_slo::parse(&name, &yaml).map_err(|problems| {
         let said: Vec<&str> = problems.iter().map(|p| p.message.as_str()).collect();
-        Failure::usage(format!("{name}: cannot be said in cujs.yaml: {}", said.join("; ")))
+        Failure::usage(format!(
+            "{name}: cannot be said in cujs.yaml: {}",
+            said.join("; ")
+        ))
     })?;
     deliver(&yaml, out, &imported.notes, &name, lang, how)
 }
