@@ -1,9 +1,11 @@
 //! PromQL of one journey: the parts of rules, and whole queries for charts and the oracle.
 
+use hikeshi_scenario::Dur;
 use serde::Serialize;
 
 use crate::cujs::{Cuj, Cujs, Sli, Slo};
-use crate::windows::{ALERTS, PERIOD, compressed};
+use crate::period::Period;
+use crate::windows::{ALERTS, compressed, compressed_seconds};
 
 /// Queries of one journey; each gives at most one sample, and none when there is no traffic.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -67,16 +69,28 @@ impl JourneyQuery {
 
 /// Queries of every journey.
 pub fn journey_queries(cujs: &Cujs, slo_clock: f64) -> Vec<JourneyQuery> {
-    cujs.cujs.iter().map(|cuj| one(cuj, slo_clock)).collect()
+    let all = |cuj| one(cuj, cujs.window, slo_clock);
+    cujs.cujs.iter().map(all).collect()
 }
 
-fn one(cuj: &Cuj, slo_clock: f64) -> JourneyQuery {
+fn one(cuj: &Cuj, window_of_all: Option<Period>, slo_clock: f64) -> JourneyQuery {
     // Ten seconds at least: on a chart a five-second window is all noise.
     let window = format!("{}s", compressed(ALERTS[0].short, slo_clock).max(10));
     let good = |slo: &Slo| format!("1 - {}", error_ratio(&cuj.name, slo.sli, &window));
     let find = |name: &str| cuj.slos.iter().find(|s| s.sli.name() == name);
     let objective = |name: &str| find(name).map(|s| 1.0 - s.budget());
-    let budgets: Vec<String> = cuj.slos.iter().map(|slo| budget(cuj, slo, slo_clock)).collect();
+    let budgets: Vec<String> = cuj
+        .slos
+        .iter()
+        .map(|slo| {
+            budget(
+                cuj,
+                slo,
+                slo.window.or(window_of_all).unwrap_or_default(),
+                slo_clock,
+            )
+        })
+        .collect();
     let journey = &cuj.name;
     JourneyQuery {
         journey: journey.clone(),
@@ -107,8 +121,8 @@ fn one(cuj: &Cuj, slo_clock: f64) -> JourneyQuery {
 
 /// Bad events so far against what the whole period may have at the traffic of the last hours: a drill sees minutes of the
 /// period, so the ratio over what it has seen would call every hiccup the end of the month.
-fn budget(cuj: &Cuj, slo: &Slo, slo_clock: f64) -> String {
-    let period = compressed(PERIOD, slo_clock);
+fn budget(cuj: &Cuj, slo: &Slo, period: Period, slo_clock: f64) -> String {
+    let period = compressed_seconds(period.seconds(), slo_clock);
     let recent = format!("{}s", compressed(ALERTS[1].long, slo_clock));
     let (bad, total) = (bad(&cuj.name, slo.sli), total(&cuj.name, slo.sli));
     let sli = slo.sli.name();
@@ -137,39 +151,49 @@ pub fn error_ratio(journey: &str, sli: Sli, window: &str) -> String {
 /// Selector of all events.
 pub(crate) fn total(journey: &str, sli: Sli) -> String {
     match sli {
-        Sli::Availability => format!("journey_requests_total{{journey=\"{journey}\"}}"),
+        Sli::Availability | Sli::Quality | Sli::Custom => {
+            format!("journey_requests_total{{journey=\"{journey}\"}}")
+        }
         Sli::Latency(_) => format!("journey_request_duration_seconds_count{{journey=\"{journey}\"}}"),
         Sli::Freshness => format!("journey_freshness_total{{journey=\"{journey}\"}}"),
     }
 }
 
-/// Selectors of bad events, to be summed with their signs.
-fn bad(journey: &str, sli: Sli) -> Vec<(&'static str, String)> {
+/// Selectors of bad events, to be summed with their signs. The load generator counts no degraded answers: a file that
+/// promises quality must say where they are counted, which `parse` checks.
+pub(crate) fn bad(journey: &str, sli: Sli) -> Vec<(&'static str, String)> {
     match sli {
-        Sli::Availability => vec![(
+        Sli::Availability | Sli::Quality | Sli::Custom => vec![(
             "",
             format!("journey_requests_total{{journey=\"{journey}\",result=\"error\"}}"),
         )],
         Sli::Latency(within) => {
-            let seconds = within.within.get().as_secs_f64();
-            // Exporters differ in whether a whole number has a fraction.
-            let le = if seconds.fract() == 0.0 {
-                format!("le=~\"{seconds:.0}|{seconds:.1}\"")
-            } else {
-                format!("le=\"{seconds}\"")
-            };
+            let bucket = format!("journey_request_duration_seconds_bucket{{journey=\"{journey}\"}}");
             vec![
                 ("", total(journey, sli)),
-                (
-                    " - ",
-                    format!("journey_request_duration_seconds_bucket{{journey=\"{journey}\",{le}}}"),
-                ),
+                (" - ", selector_with_le(&bucket, within.within)),
             ]
         }
         Sli::Freshness => vec![(
             "",
             format!("journey_freshness_total{{journey=\"{journey}\",result=\"stale\"}}"),
         )],
+    }
+}
+
+/// A histogram's selector narrowed to one bucket.
+pub(crate) fn selector_with_le(selector: &str, within: Dur) -> String {
+    let seconds = within.get().as_secs_f64();
+    // Exporters differ in whether a whole number has a fraction.
+    let le = if seconds.fract() == 0.0 {
+        format!("le=~\"{seconds:.0}|{seconds:.1}\"")
+    } else {
+        format!("le=\"{seconds}\"")
+    };
+    match selector.strip_suffix('}') {
+        Some(open) if open.ends_with('{') => format!("{open}{le}}}"),
+        Some(open) => format!("{},{le}}}", open.trim_end_matches(',')),
+        None => format!("{selector}{{{le}}}"),
     }
 }
 

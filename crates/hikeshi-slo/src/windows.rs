@@ -17,12 +17,6 @@ pub struct BurnAlert {
     pub short: Window,
 }
 
-/// Period of the budget.
-pub const PERIOD: Window = Window {
-    seconds: 30 * 86_400,
-    name: "30d",
-};
-
 const M5: Window = Window {
     seconds: 300,
     name: "5m",
@@ -80,26 +74,28 @@ pub const ALERTS: [BurnAlert; 4] = [
     },
 ];
 
-/// All windows that alerts look at, from short to long, once each.
-pub fn all() -> Vec<Window> {
-    let mut out: Vec<Window> = ALERTS.iter().flat_map(|a| [a.short, a.long]).collect();
-    out.sort();
-    out.dedup();
-    out
-}
-
 /// Shortest range that holds enough samples at one scrape a second for a rate.
 const SHORTEST_SECONDS: f64 = 5.0;
 
 /// The window on the drill's clock, in whole seconds. A clock that is no positive number counts as 1.
 pub fn compressed(window: Window, slo_clock: f64) -> u64 {
+    compressed_seconds(window.seconds, slo_clock)
+}
+
+/// [`compressed`] of a window that has no name of its own.
+pub(crate) fn compressed_seconds(seconds: u64, slo_clock: f64) -> u64 {
+    // Nothing is compressed on a production Prometheus, however short.
+    #[expect(clippy::float_cmp, reason = "1 is exact")]
+    if slo_clock == 1.0 {
+        return seconds;
+    }
     let clock = if slo_clock.is_finite() && slo_clock > 0.0 {
         slo_clock
     } else {
         1.0
     };
     #[expect(clippy::cast_precision_loss, reason = "at most 30 days of seconds")]
-    let seconds = (window.seconds as f64 / clock).max(SHORTEST_SECONDS).round();
+    let seconds = (seconds as f64 / clock).max(SHORTEST_SECONDS).round();
     #[expect(
         clippy::cast_possible_truncation,
         clippy::cast_sign_loss,

@@ -86,6 +86,11 @@ impl Paths {
         self.home.join("experiments")
     }
 
+    /// Who changed which objective, and why.
+    pub fn slo_history(&self) -> PathBuf {
+        self.home.join("slo").join("history.jsonl")
+    }
+
     /// Creates the folders; says which one could not be made and why (full disk, permissions).
     pub fn create(&self) -> Result<(), Failure> {
         use std::os::unix::fs::PermissionsExt;

@@ -26,6 +26,8 @@ pub enum Bench {
     Get,
     /// The load generator at 20,000 requests a second, beside wrk (installed when missing)
     Load,
+    /// A backtest of 100 SLOs over 30 days in steps of 15 seconds
+    Slo,
     /// How exact delays and shares are, and how fast faults come and go
     Faults,
 }
@@ -38,6 +40,18 @@ pub fn run(workspace: &Workspace, what: Option<Bench>, args: &[String]) -> Resul
         Some(Bench::Faults) => return proxy::faults(workspace),
         Some(Bench::Load) => return load::run(workspace, args),
         Some(Bench::Get) => return get::run(workspace, args),
+        Some(Bench::Slo) => {
+            let harness = [
+                "run",
+                "--release",
+                "-p",
+                "hikeshi-slo",
+                "--example",
+                "bench",
+                "--",
+            ];
+            return workspace::run("cargo run", workspace.cargo().args(harness).args(args));
+        }
         Some(Bench::Up | Bench::Page) | None => {}
     }
     setup::run(workspace, false)?;

@@ -1,8 +1,18 @@
-use hikeshi_slo::{lint, parse};
+use hikeshi_slo::{Weight, lint, parse};
+
+const SHIPPED: &str = include_str!("../../../../systems/chirpy/cujs.yaml");
+
+fn findings(text: &str) -> Vec<String> {
+    let found = lint("cujs.yaml", text).unwrap_or_else(|problems| panic!("{problems:?}"));
+    found
+        .iter()
+        .map(|f| format!("{}:{}:{} {}", f.line, f.column, f.rule, f.message.en))
+        .collect()
+}
 
 #[test]
 fn the_shipped_file_is_clean() {
-    assert_eq!(lint(&super::shipped()), Vec::<String>::new());
+    assert_eq!(findings(SHIPPED), Vec::<String>::new());
 }
 
 #[test]
@@ -38,11 +48,124 @@ fn mistakes_have_their_places() {
 
 #[test]
 fn unreachable_alerts_are_said() {
-    let text =
-        include_str!("../../../../systems/chirpy/cujs.yaml").replace("objective: 98}", "objective: 93}");
-    let cujs = parse("cujs.yaml", &text).expect("readable");
-    assert_eq!(lint(&cujs).len(), 2, "{:?}", lint(&cujs));
-    assert!(lint(&cujs)[0].contains("14.4x"));
+    let found = findings(&SHIPPED.replace("objective: 98}", "objective: 93}"));
+    assert_eq!(found.len(), 2, "{found:#?}");
+    assert!(
+        found[0].starts_with("12:54:unreachable")
+            && found[0].contains("14.4x")
+            && found[0].contains("93.06 %"),
+        "{found:#?}"
+    );
+    // At 93.06 % it can be reached, and 6 below 83.33 % cannot.
+    let near = |objective: &str| {
+        findings(&SHIPPED.replacen("objective: 98}", &format!("objective: {objective}}}"), 1))
+    };
+    assert_eq!(near("93.1"), Vec::<String>::new());
+    assert_eq!(near("83.3").len(), 2);
+}
+
+#[test]
+fn findings_have_their_places_and_weights() {
+    let text = r#"apiVersion: hikeshi.dev/v1
+kind: CUJs
+system: shop
+cujs:
+  - name: buy
+    title: {ja: 買う, en: Buying}
+    owner: shop
+    route: POST /buy
+    slos:
+      - sli: availability
+        objective: 99.9
+      - {sli: custom, name: again, objective: 99, queries: {bad: 'sum(rate(e[{{.window}}]))', total: 'sum(rate(t[{{.window}}]))'}}
+      - {sli: custom, name: twice, objective: 99, queries: {bad: 'sum(rate(e[{{.window}}]))', total: 'sum(rate(t[{{.window}}]))'}}
+      - sli: custom
+        name: week
+        objective: 99
+        window: 7d
+        queries: {errorRatio: 'avg_over_time(r[{{.window}}])'}
+"#;
+    let found = findings(text);
+    let starts = [
+        "10:14:low-traffic",
+        "13:15:duplicate",
+        "14:14:ratio",
+        "16:20:never-spends",
+        "16:20:never-spends",
+    ];
+    assert_eq!(found.len(), starts.len(), "{found:#?}");
+    for (found, start) in found.iter().zip(starts) {
+        assert!(found.starts_with(start), "{found} is not {start}");
+    }
+    // 1 / (6 x 0.1 %) = 167 events until one failure is not enough.
+    assert!(found[0].contains("at least 167"), "{}", found[0]);
+    let weights = lint("f", text).unwrap();
+    assert_eq!(weights.iter().filter(|f| f.weight == Weight::Warning).count(), 2);
+}
+
+#[test]
+fn refusals_have_their_places() {
+    let text = r#"apiVersion: hikeshi.dev/v1
+kind: CUJs
+system: shop
+window: {calendar: quarter, utcOffset: "9"}
+cujs: []
+"#;
+    let said = |text: &str| -> Vec<String> {
+        let problems = parse("f.yaml", text).expect_err("wrong");
+        problems.iter().map(ToString::to_string).collect()
+    };
+    assert!(said(text)[0].starts_with("f.yaml:4:"), "{:?}", said(text));
+    let unknown = text.replace("utcOffset: \"9\"", "utcOfset: Z");
+    assert!(
+        said(&unknown)[0].ends_with("did you mean `utcOffset`?"),
+        "{:?}",
+        said(&unknown)
+    );
+    let more = r#"apiVersion: hikeshi.dev/v1
+kind: CUJs
+system: shop
+window: 10m
+alerts: [{severity: page, budget: 2, long: 1h, short: 2h}]
+cujs:
+  - name: Buy
+    title: {ja: 買う, en: Buying}
+    owner: shop
+    route: POST /buy
+    slos:
+      - sli: quality
+        objective: 100
+        labels: {slo: mine, "a-b": c}
+      - {sli: availability, objective: 99, queries: {bad: up, good: up, total: up}}
+"#;
+    let found = said(more);
+    let starts = [
+        "f.yaml:4:9: a window of 10m",
+        "f.yaml:5:55: the short window",
+        "f.yaml:7:11: `Buy`",
+        "f.yaml:12:14: quality cannot be counted",
+        "f.yaml:13:20: objective 100",
+        "f.yaml:14:17: `a-b`",
+        "f.yaml:14:17: the label `slo`",
+        "f.yaml:15:53: queries are",
+    ];
+    for start in starts {
+        assert!(
+            found.iter().any(|f| f.starts_with(start)),
+            "{start} is not in {found:#?}"
+        );
+    }
+}
+
+#[test]
+fn the_schema_knows_every_key_of_the_shipped_file() {
+    let schema = hikeshi_slo::schema();
+    let keys = schema["properties"].as_object().expect("an object");
+    let file: serde_json::Value = serde_saphyr::from_str(SHIPPED).expect("YAML");
+    for key in file.as_object().expect("a mapping").keys() {
+        assert!(keys.contains_key(key), "{key}");
+    }
+    assert_eq!(schema["additionalProperties"], false);
 }
 
 #[test]

@@ -1,6 +1,8 @@
 //! Rules judged by the real `promtool`, and the shipped `cujs.yaml`.
 
 mod files;
+mod formats;
+mod generated;
 mod promtool;
 
 /// The shipped file.

@@ -4,7 +4,7 @@ use std::process::Command;
 
 use hikeshi_slo::{generate_rules, journey_queries};
 
-fn promtool(dir: &Path, args: &[&str]) {
+pub fn promtool(dir: &Path, args: &[&str]) {
     let done = Command::new("promtool")
         .args(args)
         .current_dir(dir)

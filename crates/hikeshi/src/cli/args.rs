@@ -44,6 +44,9 @@ pub enum Command {
     /// Draft a postmortem from a drill's log
     #[command(subcommand)]
     Postmortem(PostmortemCommand),
+    /// SLOs: check, generate, import, export; budgets, backtests, and who changed what
+    #[command(subcommand)]
+    Slo(super::slo::args::SloCommand),
     /// Measure
     #[command(subcommand)]
     Bench(BenchCommand),

@@ -42,14 +42,14 @@ pub fn run(command: ExperimentCommand) -> Result<(), Failure> {
 
 impl Lang {
     /// The words of this language.
-    fn of(self, text: &Text) -> &str {
+    pub(super) fn of(self, text: &Text) -> &str {
         match self {
             Self::Ja => &text.ja,
             Self::En => &text.en,
         }
     }
 
-    fn pick<'a>(self, ja: &'a str, en: &'a str) -> &'a str {
+    pub(super) fn pick<'a>(self, ja: &'a str, en: &'a str) -> &'a str {
         match self {
             Self::Ja => ja,
             Self::En => en,
@@ -183,7 +183,7 @@ fn seconds(lasts: Option<&str>, manifest: &Manifest) -> Result<Option<f64>, Fail
 }
 
 /// Who runs this, as this machine knows them.
-fn who() -> String {
+pub(super) fn who() -> String {
     ["SUDO_USER", "USER", "LOGNAME"]
         .iter()
         .find_map(|name| std::env::var(name).ok().filter(|value| !value.is_empty()))

@@ -12,6 +12,7 @@ mod output;
 mod postmortem;
 mod rehearse;
 mod scenario;
+mod slo;
 mod status;
 mod story;
 mod up;
@@ -37,6 +38,7 @@ pub fn run(command: Command) -> Result<(), Failure> {
         Command::Scenario(command) => scenario::run(command),
         Command::Story(args) => story::run(&args),
         Command::Postmortem(command) => postmortem::run(command),
+        Command::Slo(command) => slo::run(command),
         Command::Bench(command) => bench::run(&command),
         Command::Internal(internal) => run_internal(internal),
     }

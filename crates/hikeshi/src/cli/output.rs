@@ -72,6 +72,11 @@ pub fn line(text: impl std::fmt::Display) {
     let _ = writeln!(out, "{text}");
 }
 
+/// What goes along with a result and must not get into a pipe: on standard error.
+pub fn aside(text: impl std::fmt::Display) {
+    eprintln!("{text}");
+}
+
 pub fn json(value: &Value) {
     line(serde_json::to_string_pretty(value).unwrap_or_else(|_| value.to_string()));
 }

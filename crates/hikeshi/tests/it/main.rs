@@ -11,5 +11,6 @@ mod kubectl;
 mod leftovers;
 mod load;
 mod room;
+mod slo;
 mod talk;
 mod wrong_input;
