@@ -1,5 +1,7 @@
 //! follower-service: who follows whom.
 
+mod large;
+
 use axum::extract::{Path, Query, State};
 use axum::http::StatusCode;
 use axum::routing::{get, put};
@@ -31,6 +33,7 @@ pub async fn run() -> anyhow::Result<()> {
         async move { database::migrated(&pool).await }
     });
     let routes = Router::new()
+        .route("/large/{over}", get(large::large))
         .route("/followers/{user}", get(followers))
         .route("/followers/{user}/people", get(people))
         .route("/followers/{user}/{follower}", put(follow).delete(unfollow))

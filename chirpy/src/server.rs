@@ -3,11 +3,10 @@
 use std::sync::Arc;
 
 use axum::extract::{FromRequestParts, Path, Query, State};
-use axum::http::StatusCode;
+use axum::http::{Method, StatusCode};
 use axum::http::request::Parts;
 use axum::routing::{get, post};
 use axum::{Json, Router};
-use reqwest::Method;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -158,16 +157,22 @@ async fn update(
         author_id: user.id,
         text: body.text,
     };
-    Ok(Json(
-        services.posts.post(&format!("/posts/{id}/update"), &edit).await?,
-    ))
+    let post = services.posts.post(&format!("/posts/{id}/update"), &edit).await?;
+    changed(&services, id).await;
+    Ok(Json(post))
 }
 
 async fn delete(State(services): Shared, User(user): User, Path(id): Path<i64>) -> Answer<Value> {
     let path = format!("/posts/{id}?author_id={}", user.id);
-    Ok(Json(
-        services.posts.call(Method::DELETE, &path, None::<&()>).await?,
-    ))
+    let deleted = services.posts.call(Method::DELETE, &path, None::<&()>).await?;
+    changed(&services, id).await;
+    Ok(Json(deleted))
+}
+
+/// Timelines that are read next show it. A failure is logged and no more: timeline-service hears of every change by itself.
+async fn changed(services: &Services, id: i64) {
+    let path = format!("/posts/{id}/changed");
+    let _ = services.timelines.send(Method::POST, &path, None::<&()>).await;
 }
 
 async fn timeline(State(services): Shared, User(user): User, Query(page): Query<Page>) -> Answer<Vec<Post>> {

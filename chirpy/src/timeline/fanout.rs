@@ -1,6 +1,6 @@
 //! Fan-out on write: every post goes into the home timeline of every follower.
 //!
-//! A job is one post on one shard. Jobs live in PostgreSQL until they are done; this worker holds leases on those it
+//! A job is one shard's part of some posts that were stored together (one, while few are written). Jobs live in PostgreSQL until they are done; this worker holds leases on those it
 //! works on and tries each until it succeeds.
 
 use std::collections::{BTreeMap, HashMap};
@@ -18,19 +18,19 @@ use tokio::sync::{OnceCell, watch};
 use tokio::task::JoinSet;
 
 use super::home::KEPT;
-use super::key;
-use crate::cluster::{Cluster, Connection, Pool, slots};
+use super::{author_key, key};
+use crate::cluster::{Cluster, Connection, Store, slots};
 use crate::retry::Pauses;
-use crate::service::{Labels, Service, parse_env, text_env};
+use crate::service::{ApiError, Labels, Service, parse_env, text_env};
 use crate::upstream::Upstream;
 
-/// One post to bring to one shard's timelines.
-#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+/// Posts to bring to one shard's timelines.
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Job {
     pub id: i64,
-    pub post_id: i64,
-    pub author_id: i64,
     pub shard: i16,
+    /// Ids of posts and of their authors.
+    pub posts: Vec<(i64, i64)>,
 }
 
 /// A worker's report and request to post-service, which keeps the jobs.
@@ -59,19 +59,53 @@ enum Delivery {
     ConnectionPerChunk,
     /// One connection per job.
     ConnectionPerJob,
-    /// Chunks queue for a bounded number of shared connections.
-    Shared(Pool),
+    /// Chunks share connections: a bounded number, or one that is multiplexed.
+    Shared(Store),
 }
 
-type Followers = Arc<OnceCell<Arc<Vec<i64>>>>;
+/// Followers by shard, each with the slot of their timeline.
+#[derive(Default)]
+struct Audience {
+    /// How many they are, in all shards.
+    size: usize,
+    shards: [Vec<(i64, u16)>; slots::SHARDS as usize],
+}
+
+impl Audience {
+    /// `author` sees its own posts.
+    fn new(author: i64, followers: &[i64]) -> Self {
+        let mut audience = Self {
+            size: followers.len(),
+            ..Self::default()
+        };
+        for user in followers.iter().chain([&author]) {
+            let slot = slots::slot(key(*user).as_bytes());
+            if let Ok(shard) = usize::try_from(slots::shard(slot)) {
+                audience.shards[shard].push((*user, slot));
+            }
+        }
+        audience
+    }
+}
+
+type Known = Arc<OnceCell<Arc<Audience>>>;
+
+/// One sorted set and the posts to put into it.
+struct Write {
+    slot: u16,
+    key: String,
+    posts: Vec<i64>,
+}
 
 pub struct Fanout {
     cluster: Arc<Cluster>,
     posts: Upstream,
     followers: Upstream,
-    cache: Mutex<HashMap<i64, (Instant, Followers)>>,
+    cache: Mutex<HashMap<i64, (Instant, Known)>>,
     cache_for: Duration,
     delivery: Delivery,
+    /// Accounts with more followers are not fanned out.
+    large_over: Option<usize>,
     chunk: usize,
     job_timeout: Duration,
     /// After so many failures a job is given back.
@@ -95,10 +129,13 @@ impl Fanout {
         cluster: Arc<Cluster>,
         posts: Upstream,
         followers: Upstream,
+        large_over: Option<usize>,
     ) -> anyhow::Result<Self> {
         let pool: usize = parse_env("REDIS_POOL_MAX_PER_NODE", 0)?;
-        let delivery = if pool > 0 {
-            Delivery::Shared(Pool::new(cluster.clone(), pool, Duration::from_secs(300)))
+        let delivery = if parse_env("FANOUT_MULTIPLEXED", false)? {
+            Delivery::Shared(Store::new(cluster.clone(), 0, Duration::MAX))
+        } else if pool > 0 {
+            Delivery::Shared(Store::new(cluster.clone(), pool, Duration::from_secs(300)))
         } else if parse_env("FANOUT_CONNECTION_PER_CHUNK", true)? {
             Delivery::ConnectionPerChunk
         } else {
@@ -111,6 +148,7 @@ impl Fanout {
             cache: Mutex::default(),
             cache_for: Duration::from_secs(parse_env("FANOUT_FOLLOWERS_CACHE_S", 5)?),
             delivery,
+            large_over,
             chunk: parse_env("FANOUT_CHUNK", 50_usize)?.max(1),
             job_timeout: Duration::from_millis(parse_env("FANOUT_JOB_TIMEOUT_MS", 2000)?),
             attempts_per_lease: parse_env("FANOUT_ATTEMPTS_PER_LEASE", 4_u32)?.max(1),
@@ -144,7 +182,7 @@ impl Fanout {
     }
 
     /// Who follows `author`, at most `cache_for` old; concurrent callers share one request.
-    async fn followers_of(&self, author: i64) -> anyhow::Result<Arc<Vec<i64>>> {
+    async fn followers_of(&self, author: i64) -> anyhow::Result<Arc<Audience>> {
         let cell = {
             let mut cache = self.cache.lock().unwrap_or_else(PoisonError::into_inner);
             if cache.len() > 1000 {
@@ -152,64 +190,91 @@ impl Fanout {
             }
             let entry = cache
                 .entry(author)
-                .or_insert_with(|| (Instant::now(), Followers::default()));
+                .or_insert_with(|| (Instant::now(), Known::default()));
             if entry.0.elapsed() >= self.cache_for {
-                *entry = (Instant::now(), Followers::default());
+                *entry = (Instant::now(), Known::default());
             }
             entry.1.clone()
         };
         let fetch = || async {
-            self.followers
-                .get(&format!("/followers/{author}"))
-                .await
-                .map(Arc::new)
+            let followers: Vec<i64> = self.followers.get(&format!("/followers/{author}")).await?;
+            Ok::<_, ApiError>(Arc::new(Audience::new(author, &followers)))
         };
         Ok(cell.get_or_try_init(fetch).await?.clone())
     }
 
-    async fn attempt(&self, job: Job) -> anyhow::Result<()> {
-        let followers = self.followers_of(job.author_id).await?;
-        let map = self.cluster.map().await;
-        let mut by_node: BTreeMap<&str, Vec<(u16, String)>> = BTreeMap::new();
-        for user in followers.iter().chain([&job.author_id]) {
-            let key = key(*user);
-            let slot = slots::slot(key.as_bytes());
-            if slots::shard(slot) == job.shard {
-                let node = map
-                    .node(slot)
-                    .with_context(|| format!("no node is known for slot {slot}"))?;
-                by_node.entry(node).or_default().push((slot, key));
+    /// What this job writes, and where.
+    async fn writes(&self, job: &Job) -> anyhow::Result<Vec<Write>> {
+        let mut timelines: BTreeMap<(u16, i64), Vec<i64>> = BTreeMap::new();
+        let mut lists: BTreeMap<i64, Vec<i64>> = BTreeMap::new();
+        for (post, author) in &job.posts {
+            let audience = self.followers_of(*author).await?;
+            if self.large_over.is_some_and(|over| audience.size > over) {
+                lists.entry(*author).or_default().push(*post);
+                continue;
+            }
+            let shard = usize::try_from(job.shard)
+                .ok()
+                .and_then(|shard| audience.shards.get(shard));
+            for (user, slot) in shard.into_iter().flatten() {
+                timelines.entry((*slot, *user)).or_default().push(*post);
             }
         }
-        for (node, keys) in &by_node {
-            self.deliver(job, node, keys).await?;
+        let timelines = timelines.into_iter().map(|((slot, user), posts)| Write {
+            slot,
+            key: key(user),
+            posts,
+        });
+        let lists = lists.into_iter().filter_map(|(author, posts)| {
+            let key = author_key(author);
+            let slot = slots::slot(key.as_bytes());
+            (slots::shard(slot) == job.shard).then_some(Write {
+                slot,
+                key,
+                posts,
+                })
+        });
+        Ok(timelines.chain(lists).collect())
+    }
+
+    async fn attempt(&self, job: &Job) -> anyhow::Result<()> {
+        let map = self.cluster.map().await;
+        let mut by_node: BTreeMap<&str, Vec<Write>> = BTreeMap::new();
+        for write in self.writes(job).await? {
+            let node = map
+                .node(write.slot)
+                .with_context(|| format!("no node is known for slot {}", write.slot))?;
+            by_node.entry(node).or_default().push(write);
+        }
+        for (node, writes) in &by_node {
+            self.deliver(node, writes).await?;
         }
         Ok(())
     }
 
-    async fn deliver(&self, job: Job, node: &str, keys: &[(u16, String)]) -> anyhow::Result<()> {
-        let chunks = keys.chunks(self.chunk);
+    async fn deliver(&self, node: &str, writes: &[Write]) -> anyhow::Result<()> {
+        let chunks = writes.chunks(self.chunk);
         match &self.delivery {
             Delivery::ConnectionPerChunk => {
-                let mut held: Vec<(Connection, &[(u16, String)])> = vec![];
+                let mut held: Vec<(Connection, &[Write])> = vec![];
                 for chunk in chunks {
                     held.push((self.cluster.dial(node).await, chunk));
                 }
                 let sends = held.iter_mut().map(|(connection, chunk)| {
-                    let (packed, replies) = commands(job, chunk);
+                    let (packed, replies) = commands(chunk);
                     connection.pipeline(packed, replies)
                 });
                 try_join_all(sends).await?;
             }
             Delivery::ConnectionPerJob => {
                 let mut connection = self.cluster.dial(node).await;
-                let (packed, replies) = commands(job, keys);
+                let (packed, replies) = commands(writes);
                 connection.pipeline(packed, replies).await?;
             }
-            Delivery::Shared(pool) => {
+            Delivery::Shared(store) => {
                 let sends = chunks.filter_map(|chunk| {
-                    let (packed, replies) = commands(job, chunk);
-                    Some(pool.run(chunk.first()?.0, packed, replies, self.job_timeout))
+                    let (packed, replies) = commands(chunk);
+                    Some(store.run(chunk.first()?.slot, packed, replies, self.job_timeout))
                 });
                 try_join_all(sends).await?;
             }
@@ -224,7 +289,7 @@ impl Fanout {
         let started = Instant::now();
         let mut failures = 0;
         let end = loop {
-            let outcome = match tokio::time::timeout(self.job_timeout, self.attempt(job)).await {
+            let outcome = match tokio::time::timeout(self.job_timeout, self.attempt(&job)).await {
                 Ok(outcome) => outcome,
                 Err(_) => Err(anyhow::anyhow!("timed out after {:?}", self.job_timeout)),
             };
@@ -239,7 +304,7 @@ impl Fanout {
             // The first only, so that a long struggle does not fill the disk.
             if failures == 1 {
                 tracing::warn!(
-                    post = job.post_id, shard = job.shard, attempts = failures, error = %format!("{error:#}"),
+                    post = job.posts.first().map(|(post, _)| post), posts = job.posts.len(), shard = job.shard, attempts = failures, error = %format!("{error:#}"),
                     "Fan-out failed, trying again"
                 );
             }
@@ -265,24 +330,27 @@ enum Outcome {
 }
 
 /// `ZADD` for every key, and now and then a trim: a timeline may be some entries too long, never too short.
-fn commands(job: Job, keys: &[(u16, String)]) -> (Vec<u8>, usize) {
-    let trim = job.post_id % 50 == 0;
-    let mut packed = Vec::with_capacity(keys.len() * 64);
-    for (_, key) in keys {
-        redis::cmd("ZADD")
-            .arg(key)
-            .arg(job.post_id)
-            .arg(job.post_id)
-            .write_packed_command(&mut packed);
-        if trim {
+fn commands(writes: &[Write]) -> (Vec<u8>, usize) {
+    let mut packed = Vec::with_capacity(writes.len() * 80);
+    let mut replies = 0;
+    for write in writes {
+        let mut add = redis::cmd("ZADD");
+        add.arg(&write.key);
+        for post in &write.posts {
+            add.arg(*post).arg(*post);
+        }
+        add.write_packed_command(&mut packed);
+        replies += 1;
+        if write.posts.iter().any(|post| post % 50 == 0) {
             redis::cmd("ZREMRANGEBYRANK")
-                .arg(key)
+                .arg(&write.key)
                 .arg(0)
                 .arg(-KEPT - 1)
                 .write_packed_command(&mut packed);
+            replies += 1;
         }
     }
-    (packed, keys.len() * if trim { 2 } else { 1 })
+    (packed, replies)
 }
 
 /// Claims jobs and sees them through until the process is asked to end; then gives back what is left.
@@ -322,9 +390,9 @@ pub async fn work(fanout: Arc<Fanout>, mut stop: watch::Receiver<bool>) {
                         .inflight
                         .get_or_create(&vec![("shard", job.shard.to_string())])
                         .inc();
-                    let fanout = fanout.clone();
+                    let (fanout, id) = (fanout.clone(), job.id);
                     let task = running.spawn(async move { fanout.see_through(job).await });
-                    held.insert(task.id(), job.id);
+                    held.insert(task.id(), id);
                 }
             }
             // Said again with the next poll; the error itself is already logged.
