@@ -1,6 +1,7 @@
 //! gateway: the edge. Checks tokens, limits rates, gives every request an id, and serves the page.
 
 mod limits;
+mod reads;
 mod sessions;
 
 use std::sync::Arc;
@@ -18,6 +19,7 @@ use crate::service::{ApiError, Hot, Route, Service, parse_env, text_env};
 use crate::token::{Claims, Keys};
 use crate::upstream::Upstream;
 use limits::Limits;
+use reads::Reads;
 use sessions::Sessions;
 
 const PAGE: &str = include_str!("page.html");
@@ -40,17 +42,10 @@ struct Gateway {
     client: reqwest::Client,
     deadline: Duration,
     limits: Limits,
-    /// Where timeline reads and posts go: nearly all requests.
-    reads: Reads,
-    posts: Upstream,
-}
-
-/// Who answers a timeline read.
-enum Reads {
-    /// chirpy-server, like everything else.
-    Server(Upstream),
-    /// timeline-service itself: one hop less.
-    Direct(Upstream),
+    /// timeline-service itself for timeline reads, one hop less; none: chirpy-server, like everything else.
+    reads: Option<Reads>,
+    /// Where posts go, past the router.
+    hot_server: Upstream,
 }
 
 /// Runs the role.
@@ -63,7 +58,6 @@ pub async fn run() -> anyhow::Result<()> {
         "CHIRPY_SERVER_URL",
         "http://chirpy-server.chirpy.svc.cluster.local",
     );
-    let chirpy_server = Upstream::from_env("chirpy-server", "Chirpy Server", 3000)?;
     let gateway = Arc::new(Gateway {
         sessions: Sessions::new(Keys::from_env()?),
         server: server.trim_end_matches('/').to_owned(),
@@ -74,12 +68,10 @@ pub async fn run() -> anyhow::Result<()> {
             .build()?,
         deadline: Duration::from_millis(parse_env("CHIRPY_SERVER_TIMEOUT_MS", 3000)?),
         limits: Limits::new(parse_env("RATE_LIMIT_PER_SECOND", 50.0)?),
-        reads: if parse_env("GATEWAY_READS_TIMELINES", false)? {
-            Reads::Direct(Upstream::from_env("timeline-service", "Timeline Service", 1000)?)
-        } else {
-            Reads::Server(chirpy_server.clone())
-        },
-        posts: chirpy_server,
+        reads: parse_env("GATEWAY_READS_TIMELINES", false)?
+            .then(Reads::from_env)
+            .transpose()?,
+        hot_server: Upstream::from_env("chirpy-server", "Chirpy Server", 3000)?,
     });
     service.ready_now();
     let hot = hot(&service, gateway.clone());
@@ -188,21 +180,19 @@ impl Gateway {
             headers.push(("x-user-name", claims.name.as_bytes()));
         }
         let path = parts.uri.path_and_query().map_or("/", |path| path.as_str());
-        let answer = if parts.method == Method::GET {
-            match &self.reads {
-                Reads::Server(server) => server.pass(&parts.method, path, &headers, None).await?,
-                Reads::Direct(timelines) => {
-                    let claims = claims
-                        .as_ref()
-                        .ok_or_else(|| ApiError::new(StatusCode::UNAUTHORIZED, "please log in"))?;
-                    let query = parts.uri.query().unwrap_or_default();
-                    let path = format!("/timelines/{}?{query}", claims.sub);
-                    timelines.pass(&parts.method, &path, &headers, None).await?
-                }
+        let answer = match &self.reads {
+            Some(reads) if parts.method == Method::GET => {
+                let claims = claims
+                    .as_ref()
+                    .ok_or_else(|| ApiError::new(StatusCode::UNAUTHORIZED, "please log in"))?;
+                let query = parts.uri.query().unwrap_or_default();
+                reads.read(&claims.sub, query, &headers).await?
             }
-        } else {
-            let body = whole(Body::new(body)).await?;
-            self.posts.pass(&parts.method, path, &headers, Some(&body)).await?
+            _ => {
+                let body = whole(Body::new(body)).await?;
+                let body = (parts.method != Method::GET).then_some(&body[..]);
+                self.hot_server.pass(&parts.method, path, &headers, body).await?
+            }
         };
         let mut response = Response::new(Body::from(answer.body));
         *response.status_mut() = answer.status;

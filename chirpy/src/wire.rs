@@ -10,11 +10,13 @@ use bytes::{Buf as _, Bytes, BytesMut};
 use http::{HeaderValue, Method, StatusCode};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
+use tokio::sync::Semaphore;
 
 /// A connection unused for longer is not used again: the other end may be about to close it.
 const IDLE: Duration = Duration::from_secs(20);
-/// Connections kept for the next requests.
-const KEPT: usize = 256;
+/// Connections at the same time; a request that finds none waits, as it would in the other's accept queue, and does not
+/// make a busy service busier with opening one.
+const MOST: usize = 128;
 const CONNECT: Duration = Duration::from_secs(1);
 /// Longest head of an answer, bytes.
 const MAX_HEAD: usize = 64 * 1024;
@@ -46,6 +48,7 @@ pub struct Wire {
     /// `host:port`.
     address: String,
     idle: Mutex<Vec<Open>>,
+    permits: Semaphore,
 }
 
 struct Open {
@@ -88,6 +91,7 @@ impl Wire {
         Ok(Self {
             address,
             idle: Mutex::default(),
+            permits: Semaphore::new(MOST),
         })
     }
 
@@ -109,6 +113,7 @@ impl Wire {
         body: Option<&[u8]>,
     ) -> Result<Answer, WireError> {
         let request = self.encode(method, path, headers, body);
+        let _permit = self.permits.acquire().await.map_err(|_| WireError::Closed)?;
         if let Some(open) = self.kept() {
             match self.on(open, &request).await {
                 Err((WireError::Closed | WireError::Io(_), true)) if *method == Method::GET => {}
@@ -200,10 +205,10 @@ impl Wire {
         let body = open.body(head.length).await.map_err(|error| (error, false))?;
         if head.keep && open.buffer.is_empty() {
             open.used = Instant::now();
-            let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
-            if idle.len() < KEPT {
-                idle.push(open);
-            }
+            self.idle
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .push(open);
         }
         Ok(Answer {
             status: head.status,

@@ -3,7 +3,8 @@
 //! A job is one shard's part of some posts that were stored together (one, while few are written). Jobs live in PostgreSQL until they are done; this worker holds leases on those it
 //! works on and tries each until it succeeds.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::btree_map::Entry;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -14,14 +15,14 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use serde::{Deserialize, Serialize};
-use tokio::sync::{OnceCell, watch};
+use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use super::home::KEPT;
-use super::{author_key, key};
+use super::{Account, author_key, key};
 use crate::cluster::{Cluster, Connection, Store, slots};
 use crate::retry::Pauses;
-use crate::service::{ApiError, Labels, Service, parse_env, text_env};
+use crate::service::{Labels, Service, parse_env, text_env};
 use crate::upstream::Upstream;
 
 /// Posts to bring to one shard's timelines.
@@ -31,6 +32,38 @@ pub struct Job {
     pub shard: i16,
     /// Ids of posts and of their authors.
     pub posts: Vec<(i64, i64)>,
+}
+
+/// Jobs of one shard that are done together.
+struct Task {
+    jobs: Vec<i64>,
+    shard: i16,
+    posts: Vec<(i64, i64)>,
+}
+
+/// Each job by itself, or those of a shard as one.
+fn tasks(jobs: Vec<Job>, merged: bool) -> Vec<Task> {
+    let single = jobs.into_iter().map(|job| Task {
+        jobs: vec![job.id],
+        shard: job.shard,
+        posts: job.posts,
+    });
+    if !merged {
+        return single.collect();
+    }
+    let mut by_shard: BTreeMap<i16, Task> = BTreeMap::new();
+    for task in single {
+        match by_shard.entry(task.shard) {
+            Entry::Vacant(entry) => {
+                entry.insert(task);
+            }
+            Entry::Occupied(mut entry) => {
+                entry.get_mut().jobs.extend(task.jobs);
+                entry.get_mut().posts.extend(task.posts);
+            }
+        }
+    }
+    by_shard.into_values().collect()
 }
 
 /// A worker's report and request to post-service, which keeps the jobs.
@@ -63,6 +96,9 @@ enum Delivery {
     Shared(Store),
 }
 
+/// Authors whose followers are kept in memory before the oldest are forgotten.
+const CACHED: usize = 20_000;
+
 /// Followers by shard, each with the slot of their timeline.
 #[derive(Default)]
 struct Audience {
@@ -88,8 +124,6 @@ impl Audience {
     }
 }
 
-type Known = Arc<OnceCell<Arc<Audience>>>;
-
 /// One sorted set and the posts to put into it.
 struct Write {
     slot: u16,
@@ -101,13 +135,15 @@ pub struct Fanout {
     cluster: Arc<Cluster>,
     posts: Upstream,
     followers: Upstream,
-    cache: Mutex<HashMap<i64, (Instant, Known)>>,
+    cache: Mutex<HashMap<i64, (Instant, Arc<Audience>)>>,
     cache_for: Duration,
     delivery: Delivery,
     /// Accounts with more followers are not fanned out.
     large_over: Option<usize>,
     chunk: usize,
     job_timeout: Duration,
+    /// Whether the jobs of a shard that are claimed together are done together.
+    merged: bool,
     /// After so many failures a job is given back.
     attempts_per_lease: u32,
     pauses: Pauses,
@@ -151,6 +187,7 @@ impl Fanout {
             large_over,
             chunk: parse_env("FANOUT_CHUNK", 50_usize)?.max(1),
             job_timeout: Duration::from_millis(parse_env("FANOUT_JOB_TIMEOUT_MS", 2000)?),
+            merged: parse_env("FANOUT_MERGE_JOBS", false)?,
             attempts_per_lease: parse_env("FANOUT_ATTEMPTS_PER_LEASE", 4_u32)?.max(1),
             pauses: Pauses {
                 base: Duration::from_millis(parse_env("FANOUT_RETRY_PAUSE_MS", 20)?),
@@ -181,34 +218,49 @@ impl Fanout {
         Ok(fanout)
     }
 
-    /// Who follows `author`, at most `cache_for` old; concurrent callers share one request.
-    async fn followers_of(&self, author: i64) -> anyhow::Result<Arc<Audience>> {
-        let cell = {
+    /// Who follows these authors, at most `cache_for` old; those who are not known are asked for together.
+    async fn audiences(&self, authors: &BTreeSet<i64>) -> anyhow::Result<HashMap<i64, Arc<Audience>>> {
+        let mut known: HashMap<i64, Arc<Audience>> = HashMap::new();
+        {
             let mut cache = self.cache.lock().unwrap_or_else(PoisonError::into_inner);
-            if cache.len() > 1000 {
+            if cache.len() > CACHED {
                 cache.retain(|_, (at, _)| at.elapsed() < self.cache_for);
             }
-            let entry = cache
-                .entry(author)
-                .or_insert_with(|| (Instant::now(), Known::default()));
-            if entry.0.elapsed() >= self.cache_for {
-                *entry = (Instant::now(), Known::default());
+            for author in authors {
+                if let Some((_, audience)) = cache.get(author).filter(|(at, _)| at.elapsed() < self.cache_for) {
+                    known.insert(*author, audience.clone());
+                }
             }
-            entry.1.clone()
-        };
-        let fetch = || async {
-            let followers: Vec<i64> = self.followers.get(&format!("/followers/{author}")).await?;
-            Ok::<_, ApiError>(Arc::new(Audience::new(author, &followers)))
-        };
-        Ok(cell.get_or_try_init(fetch).await?.clone())
+        }
+        let missing: Vec<i64> = authors
+            .iter()
+            .copied()
+            .filter(|author| !known.contains_key(author))
+            .collect();
+        if missing.is_empty() {
+            return Ok(known);
+        }
+        let asked = Instant::now();
+        let accounts: Vec<Account> = self.followers.post("/followers/of", &missing).await?;
+        let mut cache = self.cache.lock().unwrap_or_else(PoisonError::into_inner);
+        for account in accounts {
+            let audience = Arc::new(Audience::new(account.id, &account.followers));
+            cache.insert(account.id, (asked, audience.clone()));
+            known.insert(account.id, audience);
+        }
+        Ok(known)
     }
 
     /// What this job writes, and where.
-    async fn writes(&self, job: &Job) -> anyhow::Result<Vec<Write>> {
+    async fn writes(&self, job: &Task) -> anyhow::Result<Vec<Write>> {
         let mut timelines: BTreeMap<(u16, i64), Vec<i64>> = BTreeMap::new();
         let mut lists: BTreeMap<i64, Vec<i64>> = BTreeMap::new();
+        let authors = job.posts.iter().map(|(_, author)| *author).collect();
+        let audiences = self.audiences(&authors).await?;
         for (post, author) in &job.posts {
-            let audience = self.followers_of(*author).await?;
+            let audience = audiences
+                .get(author)
+                .with_context(|| format!("follower-service left out {author}"))?;
             if self.large_over.is_some_and(|over| audience.size > over) {
                 lists.entry(*author).or_default().push(*post);
                 continue;
@@ -237,7 +289,7 @@ impl Fanout {
         Ok(timelines.chain(lists).collect())
     }
 
-    async fn attempt(&self, job: &Job) -> anyhow::Result<()> {
+    async fn attempt(&self, job: &Task) -> anyhow::Result<()> {
         let map = self.cluster.map().await;
         let mut by_node: BTreeMap<&str, Vec<Write>> = BTreeMap::new();
         for write in self.writes(job).await? {
@@ -284,8 +336,9 @@ impl Fanout {
 
     /// Tries until it succeeds, or has failed so often that another worker should. Adding a post to a timeline twice is
     /// adding it once, so a retry does no harm.
-    async fn see_through(&self, job: Job) -> Outcome {
+    async fn see_through(&self, job: Task) -> Outcome {
         let shard = vec![("shard", job.shard.to_string())];
+        let size = i64::try_from(job.jobs.len()).unwrap_or(0);
         let started = Instant::now();
         let mut failures = 0;
         let end = loop {
@@ -298,7 +351,7 @@ impl Fanout {
                 .get_or_create(&vec![("shard", job.shard.to_string()), ("result", result.into())])
                 .inc();
             let Err(error) = outcome else {
-                break Outcome::Done(job.id);
+                break Outcome::Done(job.jobs);
             };
             failures += 1;
             // The first only, so that a long struggle does not fill the disk.
@@ -312,21 +365,21 @@ impl Fanout {
             tokio::time::sleep(self.pauses.after(failures, fastrand::f64())).await;
             self.retries.get_or_create(&shard).inc();
             if failures >= self.attempts_per_lease {
-                break Outcome::GivenBack(job.id);
+                break Outcome::GivenBack(job.jobs);
             }
         };
         self.lag
             .get_or_create(&shard)
             .observe(started.elapsed().as_secs_f64());
-        self.inflight.get_or_create(&shard).dec();
+        self.inflight.get_or_create(&shard).dec_by(size);
         end
     }
 }
 
 /// How a worker's part in a job ended.
 enum Outcome {
-    Done(i64),
-    GivenBack(i64),
+    Done(Vec<i64>),
+    GivenBack(Vec<i64>),
 }
 
 /// `ZADD` for every key, and now and then a trim: a timeline may be some entries too long, never too short.
@@ -367,12 +420,12 @@ pub async fn work(fanout: Arc<Fanout>, mut stop: watch::Receiver<bool>) {
         }
         while let Some(ended) = running.try_join_next_with_id() {
             let task = match ended {
-                Ok((task, Outcome::Done(id))) => {
-                    completed.push(id);
+                Ok((task, Outcome::Done(ids))) => {
+                    completed.extend(ids);
                     task
                 }
-                Ok((task, Outcome::GivenBack(id))) => {
-                    returned.push(id);
+                Ok((task, Outcome::GivenBack(ids))) => {
+                    returned.extend(ids);
                     task
                 }
                 // Its lease runs out by itself.
@@ -382,17 +435,17 @@ pub async fn work(fanout: Arc<Fanout>, mut stop: watch::Receiver<bool>) {
         }
         let mut poll = fanout.poll(std::mem::take(&mut completed), fanout.room());
         poll.returned = std::mem::take(&mut returned);
-        poll.held = held.values().copied().collect();
+        poll.held = held.values().flatten().copied().collect();
         match fanout.posts.post::<_, Vec<Job>>("/fanout/poll", &poll).await {
             Ok(jobs) => {
-                for job in jobs {
+                for job in tasks(jobs, fanout.merged) {
                     fanout
                         .inflight
                         .get_or_create(&vec![("shard", job.shard.to_string())])
-                        .inc();
-                    let (fanout, id) = (fanout.clone(), job.id);
+                        .inc_by(i64::try_from(job.jobs.len()).unwrap_or(0));
+                    let (fanout, ids) = (fanout.clone(), job.jobs.clone());
                     let task = running.spawn(async move { fanout.see_through(job).await });
-                    held.insert(task.id(), id);
+                    held.insert(task.id(), ids);
                 }
             }
             // Said again with the next poll; the error itself is already logged.

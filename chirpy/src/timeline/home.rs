@@ -4,13 +4,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
-use axum::body::Body;
+use axum::body::{Body, to_bytes};
 use axum::extract::{Path, Query, State};
 use axum::http::{HeaderValue, Method, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
+use futures::future::join_all;
+use hyper::body::Incoming;
 use serde::Deserialize;
 
+use super::batch::{self, Read};
 use super::bodies::Bodies;
 use super::key;
 use super::large::{Large, range};
@@ -21,6 +24,8 @@ use crate::upstream::Upstream;
 
 /// Entries kept per timeline.
 pub const KEPT: i64 = 800;
+/// Largest request for a batch of reads, bytes.
+const MAX_BATCH: usize = 64 * 1024;
 
 /// What a reader needs.
 pub struct Home {
@@ -47,11 +52,11 @@ impl Home {
     }
 
     /// A page of a home timeline as JSON.
-    async fn page(&self, user: i64, page: &Page) -> Result<Vec<u8>, ApiError> {
-        let limit = page.limit.unwrap_or(20).clamp(1, 200);
-        let mut ids = range(&self.store, &key(user), page.before, limit, self.deadline).await?;
+    async fn page(&self, read: &Read) -> Result<Vec<u8>, ApiError> {
+        let (user, limit) = (read.user, read.limit.unwrap_or(20).clamp(1, 200));
+        let mut ids = range(&self.store, &key(user), read.before, limit, self.deadline).await?;
         let limit = usize::try_from(limit).unwrap_or(200);
-        match page.before {
+        match read.before {
             None => self.large.merge(user, &mut ids, limit),
             Some(before) => {
                 let large = &self.large;
@@ -75,42 +80,62 @@ pub fn routes(home: Arc<Home>) -> Router {
         .with_state(home)
 }
 
-/// Timeline reads, past the router.
+/// Timeline reads, alone or in batches, past the router.
 pub fn hot(service: &Service, home: Arc<Home>) -> Hot {
     let route = service.route("GET", "/timelines/{user}");
     Arc::new(move |request| {
-        let read = (request.method() == Method::GET)
-            .then(|| asked(request.uri().path(), request.uri().query()))
-            .flatten();
-        match read {
-            Some((user, page)) => Ok(Box::pin(answer(home.clone(), route.clone(), user, page))),
-            None => Err(request),
+        let (home, route) = (home.clone(), route.clone());
+        match (request.method(), request.uri().path()) {
+            (&Method::POST, "/timelines/read") => Ok(Box::pin(together(home, route, request))),
+            (&Method::GET, path) => {
+                let user = path.strip_prefix("/timelines/");
+                match user.and_then(|user| Read::asked(user, request.uri().query().unwrap_or_default())) {
+                    Some(read) => Ok(Box::pin(alone(home, route, read))),
+                    None => Err(request),
+                }
+            }
+            _ => Err(request),
         }
     })
 }
 
-/// Whose timeline, and which page of it, when this is a plain read of one: anything else is the router's to judge.
-fn asked(path: &str, query: Option<&str>) -> Option<(i64, Page)> {
-    let user = path.strip_prefix("/timelines/")?.parse().ok()?;
-    let mut page = Page::default();
-    for pair in query.unwrap_or_default().split('&').filter(|pair| !pair.is_empty()) {
-        match pair.split_once('=')? {
-            ("limit", text) => page.limit = Some(text.parse().ok()?),
-            ("before", text) => page.before = Some(text.parse().ok()?),
-            _ => return None,
-        }
-    }
-    Some((user, page))
-}
-
-async fn answer(home: Arc<Home>, route: Route, user: i64, page: Page) -> Response {
+async fn alone(home: Arc<Home>, route: Route, read: Read) -> Response {
     let observation = route.begin();
-    let response = match home.page(user, &page).await {
+    let response = match home.page(&read).await {
         Ok(list) => json(list),
         Err(error) => error.into_response(),
     };
     observation.answered(response.status());
     response
+}
+
+async fn together(home: Arc<Home>, route: Route, request: http::Request<Incoming>) -> Response {
+    let body = to_bytes(Body::new(request.into_body()), MAX_BATCH).await;
+    let reads = body
+        .ok()
+        .and_then(|body| batch::asked(std::str::from_utf8(&body).ok()?));
+    let Some(reads) = reads else {
+        return ApiError::bad_request("not a batch of reads").into_response();
+    };
+    let pages = reads.iter().map(|read| {
+        let (home, route) = (&home, &route);
+        async move {
+            let observation = route.begin();
+            // What comes too late, or fails, is asked for again by itself; that is when it counts.
+            let page = tokio::time::timeout(batch::PATIENCE, home.page(read)).await;
+            match page {
+                Ok(Ok(list)) => {
+                    observation.answered(StatusCode::OK);
+                    Some(list)
+                }
+                Ok(Err(_)) | Err(_) => {
+                    observation.forget();
+                    None
+                }
+            }
+        }
+    });
+    Response::new(Body::from(batch::join(&join_all(pages).await)))
 }
 
 fn json(body: Vec<u8>) -> Response {
@@ -130,19 +155,19 @@ impl From<RedisError> for ApiError {
     }
 }
 
-#[derive(Debug, Default, PartialEq, Eq, Deserialize)]
+#[derive(Deserialize)]
 struct Page {
     limit: Option<i64>,
-    /// Only posts older than this one.
     before: Option<i64>,
 }
 
 async fn timeline(
     State(home): State<Arc<Home>>,
     Path(user): Path<i64>,
-    Query(page): Query<Page>,
+    Query(Page { limit, before }): Query<Page>,
 ) -> Result<Response, ApiError> {
-    Ok(json(home.page(user, &page).await?))
+    let read = Read { user, limit, before };
+    Ok(json(home.page(&read).await?))
 }
 
 /// Its author edited or deleted it a moment ago.
@@ -217,22 +242,4 @@ async fn exclude(
         command.arg(post.id);
     }
     change(&home, user, command, posts.len()).await
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn only_plain_reads_pass_the_router() {
-        let page = |limit, before| Page { limit, before };
-        assert_eq!(asked("/timelines/7", None), Some((7, page(None, None))));
-        assert_eq!(
-            asked("/timelines/7", Some("limit=5&before=90")),
-            Some((7, page(Some(5), Some(90))))
-        );
-        for (path, query) in [("/timelines/x", ""), ("/timelines/7/authors/8", ""), ("/timelines/7", "limit=x"), ("/timelines/7", "q=1")] {
-            assert_eq!(asked(path, Some(query)), None, "{path}?{query}");
-        }
-    }
 }

@@ -1,5 +1,6 @@
 //! timeline-service: home timelines in Redis, written by fan-out, read by rank.
 
+pub mod batch;
 mod bodies;
 mod fanout;
 mod feed;
