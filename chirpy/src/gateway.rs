@@ -166,7 +166,11 @@ impl Gateway {
         response
     }
 
-    async fn pass_hot(&self, request: http::Request<Incoming>, id: &HeaderValue) -> Result<Response, ApiError> {
+    async fn pass_hot(
+        &self,
+        request: http::Request<Incoming>,
+        id: &HeaderValue,
+    ) -> Result<Response, ApiError> {
         let claims = self.admit(request.headers())?;
         let (parts, body) = request.into_parts();
         let mut headers: Vec<(&str, &[u8])> = vec![(REQUEST_ID.as_str(), id.as_bytes())];

@@ -113,7 +113,12 @@ pub async fn run() -> anyhow::Result<()> {
         .with_state(pool.clone());
     let committer = Committer::from_env(&pool)?;
     let routes = routes
-        .merge(Router::new().route("/posts", post(create)).with_state(committer))
+        .merge(
+            Router::new()
+                .route("/posts", post(create))
+                .route("/posts/batch", post(create_all))
+                .with_state(committer),
+        )
         .merge(outbox::routes(pool)?);
     service.serve(routes).await
 }
@@ -122,9 +127,37 @@ async fn create(
     State(committer): State<Committer>,
     Json(new): Json<NewPost>,
 ) -> Result<(StatusCode, Json<Post>), ApiError> {
+    Ok((StatusCode::CREATED, Json(store(&committer, new).await?)))
+}
+
+async fn store(committer: &Committer, new: NewPost) -> Result<Post, ApiError> {
     let text = text(&new.text)?.to_owned();
-    let post = committer.commit(NewPost { text, ..new }).await?;
-    Ok((StatusCode::CREATED, Json(post)))
+    committer.commit(NewPost { text, ..new }).await
+}
+
+/// What became of one post among several: it is stored, or it is not and why.
+#[derive(Debug, Serialize, Deserialize)]
+pub enum Outcome {
+    Stored(Post),
+    /// Status and message.
+    Refused(u16, String),
+}
+
+/// Several posts of different people, each with an outcome of its own, in the same order.
+async fn create_all(
+    State(committer): State<Committer>,
+    Json(news): Json<Vec<NewPost>>,
+) -> Json<Vec<Outcome>> {
+    let stores = news.into_iter().map(|new| store(&committer, new));
+    let outcomes = futures::future::join_all(stores).await.into_iter();
+    Json(
+        outcomes
+            .map(|outcome| match outcome {
+                Ok(post) => Outcome::Stored(post),
+                Err(error) => Outcome::Refused(error.status.as_u16(), error.message),
+            })
+            .collect(),
+    )
 }
 
 async fn one(State(pool): State<Pool>, Path(id): Path<i64>) -> Result<Json<Post>, ApiError> {
@@ -251,7 +284,10 @@ struct After {
 async fn changes_now(State(pool): State<Pool>) -> Result<Json<(i64, i64)>, ApiError> {
     let client = pool.get().await?;
     let row = client
-        .query_one("SELECT pg_snapshot_xmin(pg_current_snapshot())::text::bigint", &[])
+        .query_one(
+            "SELECT pg_snapshot_xmin(pg_current_snapshot())::text::bigint",
+            &[],
+        )
         .await?;
     Ok(Json((row.try_get(0)?, 0)))
 }

@@ -1,10 +1,12 @@
 //! chirpy-server: the REST API for clients, composed from the services.
 
+mod writes;
+
 use std::sync::Arc;
 
 use axum::extract::{FromRequestParts, Path, Query, State};
-use axum::http::{Method, StatusCode};
 use axum::http::request::Parts;
+use axum::http::{Method, StatusCode};
 use axum::routing::{get, post};
 use axum::{Json, Router};
 use serde::{Deserialize, Serialize};
@@ -15,10 +17,12 @@ use crate::follower::Person;
 use crate::post::{Edit, NewPost, Post};
 use crate::service::{ApiError, Service};
 use crate::upstream::Upstream;
+use writes::Writes;
 
 struct Services {
     auth: Upstream,
     posts: Upstream,
+    writes: Writes,
     followers: Upstream,
     timelines: Upstream,
     search: Upstream,
@@ -54,9 +58,11 @@ type Answer<T> = Result<Json<T>, ApiError>;
 /// Wrong configuration, or a port that is taken.
 pub async fn run() -> anyhow::Result<()> {
     let service = Service::new("chirpy-server");
+    let posts = Upstream::from_env("post-service", "Post Service", 2000)?;
     let services = Services {
         auth: Upstream::from_env("auth-service", "Auth Service", 2500)?,
-        posts: Upstream::from_env("post-service", "Post Service", 2000)?,
+        writes: Writes::from_env(posts.clone())?,
+        posts,
         followers: Upstream::from_env("follower-service", "Follower Service", 2000)?,
         timelines: Upstream::from_env("timeline-service", "Timeline Service", 1000)?,
         search: Upstream::from_env("search-service", "Search Service", 2000)?,
@@ -137,10 +143,7 @@ async fn create(
         author: user.name,
         text: body.text,
     };
-    Ok((
-        StatusCode::CREATED,
-        Json(services.posts.post("/posts", &new).await?),
-    ))
+    Ok((StatusCode::CREATED, Json(services.writes.post(new).await?)))
 }
 
 async fn one(State(services): Shared, Path(id): Path<i64>) -> Answer<Post> {

@@ -96,7 +96,10 @@ impl Upstream {
         path: &str,
         body: Option<&B>,
     ) -> Result<(String, Bytes), ApiError> {
-        let body = body.map(serde_json::to_vec).transpose().map_err(anyhow::Error::from)?;
+        let body = body
+            .map(serde_json::to_vec)
+            .transpose()
+            .map_err(anyhow::Error::from)?;
         let headers: &[(&str, &[u8])] = match body {
             Some(_) => &[("content-type", b"application/json")],
             None => &[],

@@ -21,6 +21,8 @@ const CONNECT: Duration = Duration::from_secs(1);
 /// Longest head of an answer, bytes.
 const MAX_HEAD: usize = 64 * 1024;
 const MAX_HEADERS: usize = 64;
+/// Memory taken for a body before any of it has come, bytes at most.
+const MAX_ROOM: usize = 1024 * 1024;
 
 /// Why there was no answer.
 #[derive(Debug, thiserror::Error)]
@@ -220,7 +222,9 @@ impl Wire {
 
 impl Open {
     async fn more(&mut self) -> Result<(), WireError> {
-        self.buffer.reserve(8 * 1024);
+        if self.buffer.capacity() - self.buffer.len() < 1024 {
+            self.buffer.reserve(8 * 1024);
+        }
         if self.stream.read_buf(&mut self.buffer).await? == 0 {
             return Err(WireError::Closed);
         }
@@ -230,6 +234,9 @@ impl Open {
     async fn body(&mut self, length: Length) -> Result<Bytes, WireError> {
         match length {
             Length::Known(length) => {
+                // Room for all of it at once: growing would copy what is there again and again.
+                self.buffer
+                    .reserve(length.saturating_sub(self.buffer.len()).min(MAX_ROOM));
                 while self.buffer.len() < length {
                     self.more().await?;
                 }
@@ -305,7 +312,9 @@ fn parse_head(buffer: &[u8]) -> Result<Option<(Head, usize)>, WireError> {
             head.length = Length::Chunked;
         } else if header.name.eq_ignore_ascii_case("content-type") {
             head.content_type = HeaderValue::from_bytes(header.value).ok();
-        } else if header.name.eq_ignore_ascii_case("connection") && header.value.eq_ignore_ascii_case(b"close") {
+        } else if header.name.eq_ignore_ascii_case("connection")
+            && header.value.eq_ignore_ascii_case(b"close")
+        {
             head.keep = false;
         }
     }
@@ -358,10 +367,23 @@ mod tests {
         .await;
         let mut got = vec![];
         for _ in 0..6 {
-            let answer = wire.exchange(&Method::GET, "/", &[], None).await.expect("an answer");
-            got.push((answer.status.as_u16(), String::from_utf8_lossy(&answer.body).into_owned()));
+            let answer = wire
+                .exchange(&Method::GET, "/", &[], None)
+                .await
+                .expect("an answer");
+            got.push((
+                answer.status.as_u16(),
+                String::from_utf8_lossy(&answer.body).into_owned(),
+            ));
         }
-        let expected = [(200, "hi"), (200, "abcde"), (204, ""), (404, "gone"), (200, ""), (200, "z")];
+        let expected = [
+            (200, "hi"),
+            (200, "abcde"),
+            (204, ""),
+            (404, "gone"),
+            (200, ""),
+            (200, "z"),
+        ];
         assert_eq!(got, expected.map(|(status, body)| (status, body.to_owned())));
     }
 

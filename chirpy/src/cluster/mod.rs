@@ -17,8 +17,8 @@ pub use connection::{Connection, RedisError};
 pub use multiplexed::Multiplexed;
 pub use pool::Pool;
 pub use resp::Reply;
-pub use store::Store;
 use slots::SlotMap;
+pub use store::Store;
 
 use crate::retry::Pauses;
 use crate::service::{Labels, Service, parse_env, text_env};

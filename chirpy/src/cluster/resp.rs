@@ -50,7 +50,9 @@ fn number(text: &[u8]) -> Result<i64, Malformed> {
 
 /// Where the reply that begins at `at` ends, once it is all there.
 fn measure(bytes: &[u8], at: usize, depth: u8) -> Result<Option<usize>, Malformed> {
-    let Some(kind) = bytes.get(at) else { return Ok(None) };
+    let Some(kind) = bytes.get(at) else {
+        return Ok(None);
+    };
     if !b"+-:$*".contains(kind) || depth == 0 {
         return Err(Malformed);
     }
@@ -143,7 +145,13 @@ mod tests {
 
     #[test]
     fn what_is_no_reply_is_said_so() {
-        for wrong in ["HTTP/1.1", ":x\r\n", "$9999999999999999999\r\n", "$x\r\n", &"*1\r\n".repeat(20)] {
+        for wrong in [
+            "HTTP/1.1",
+            ":x\r\n",
+            "$9999999999999999999\r\n",
+            "$x\r\n",
+            &"*1\r\n".repeat(20),
+        ] {
             assert_eq!(take(&mut BytesMut::from(wrong)), Err(Malformed), "{wrong}");
         }
     }
@@ -172,7 +180,9 @@ mod tests {
             "[A-Z]{1,9}".prop_map(Reply::Error),
             prop::collection::vec(any::<u8>(), 0..40).prop_map(|bytes| Reply::Bulk(bytes.into())),
         ];
-        leaf.prop_recursive(3, 20, 6, |inner| prop::collection::vec(inner, 0..6).prop_map(Reply::Array))
+        leaf.prop_recursive(3, 20, 6, |inner| {
+            prop::collection::vec(inner, 0..6).prop_map(Reply::Array)
+        })
     }
 
     proptest! {

@@ -32,6 +32,17 @@ const MIGRATIONS: &[Migration] = &[
                                          autovacuum_vacuum_cost_delay = 0);
         ",
     },
+    Migration {
+        version: 3,
+        name: "plans that are made once",
+        // Every hot statement is prepared and finds its rows by an index whatever its parameters are. Arrays of unknown
+        // length make PostgreSQL plan anew each time, which costs more than running them.
+        sql: "
+            DO $$ BEGIN
+                EXECUTE format('ALTER DATABASE %I SET plan_cache_mode = force_generic_plan', current_database());
+            END $$;
+        ",
+    },
 ];
 
 /// Two migrations at once wait for each other on this advisory lock.

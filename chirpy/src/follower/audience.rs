@@ -22,7 +22,10 @@ pub async fn large(State(pool): State<Pool>, Path(over): Path<i64>) -> Result<Js
 }
 
 /// These accounts and who follows them; accounts that nobody follows, or that do not exist, are there with nobody.
-pub async fn of(State(pool): State<Pool>, Json(authors): Json<Vec<i64>>) -> Result<Json<Vec<Account>>, ApiError> {
+pub async fn of(
+    State(pool): State<Pool>,
+    Json(authors): Json<Vec<i64>>,
+) -> Result<Json<Vec<Account>>, ApiError> {
     let client = pool.get().await?;
     let statement = client
         .prepare_cached(

@@ -113,8 +113,10 @@ impl Writer {
     }
 
     async fn store(&self, batch: Vec<Waiting>) {
-        let (news, answers): (Vec<NewPost>, Vec<_>) =
-            batch.into_iter().map(|waiting| (waiting.new, waiting.answer)).unzip();
+        let (news, answers): (Vec<NewPost>, Vec<_>) = batch
+            .into_iter()
+            .map(|waiting| (waiting.new, waiting.answer))
+            .unzip();
         match self.insert(&news).await {
             Ok(posts) => {
                 for (post, answer) in posts.into_iter().zip(answers) {

@@ -87,7 +87,12 @@ async fn poll(State(outbox): State<Outbox>, Json(poll): Json<Poll>) -> Result<Js
     let rows = client
         .query(
             &claim,
-            &[&poll.worker, &poll.lease_seconds, &poll.limits, &outbox.max_leased],
+            &[
+                &poll.worker,
+                &poll.lease_seconds,
+                &poll.limits,
+                &outbox.max_leased,
+            ],
         )
         .await?;
     let jobs = rows.iter().map(|row| {

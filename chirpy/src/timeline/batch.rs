@@ -11,7 +11,7 @@ use bytes::Bytes;
 /// Reads in one request, at most.
 pub const MOST: usize = 128;
 /// How long a batch waits for its slowest read.
-pub const PATIENCE: Duration = Duration::from_millis(20);
+pub const PATIENCE: Duration = Duration::from_millis(50);
 
 /// One page of one timeline.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -76,7 +76,10 @@ pub fn asked(body: &str) -> Option<Vec<Read>> {
 pub fn join(bodies: &[Option<Vec<u8>>]) -> Vec<u8> {
     let lengths: Vec<String> = bodies
         .iter()
-        .map(|body| body.as_ref().map_or("-".to_owned(), |body| body.len().to_string()))
+        .map(|body| {
+            body.as_ref()
+                .map_or("-".to_owned(), |body| body.len().to_string())
+        })
         .collect();
     let mut answer = lengths.join(",").into_bytes();
     answer.push(b'\n');
@@ -118,8 +121,17 @@ mod tests {
             before,
         };
         assert_eq!(Read::asked("7", ""), Some(read(None, None)));
-        assert_eq!(Read::asked("7", "limit=5&before=90"), Some(read(Some(5), Some(90))));
-        for (user, query) in [("x", ""), ("7/authors/8", ""), ("7", "limit=x"), ("7", "q=1"), ("7", "limit")] {
+        assert_eq!(
+            Read::asked("7", "limit=5&before=90"),
+            Some(read(Some(5), Some(90)))
+        );
+        for (user, query) in [
+            ("x", ""),
+            ("7/authors/8", ""),
+            ("7", "limit=x"),
+            ("7", "q=1"),
+            ("7", "limit"),
+        ] {
             assert_eq!(Read::asked(user, query), None, "{user}?{query}");
         }
     }

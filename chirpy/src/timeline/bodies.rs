@@ -106,7 +106,9 @@ impl Bodies {
 
     /// A post as it is now; none: it was deleted.
     pub fn put(&self, id: i64, post: Option<&Post>) {
-        let body = post.and_then(|post| serde_json::to_vec(post).ok()).map(Bytes::from);
+        let body = post
+            .and_then(|post| serde_json::to_vec(post).ok())
+            .map(Bytes::from);
         lock(&self.cache).put(id, Entry::now(Some(body)));
     }
 
@@ -251,7 +253,13 @@ mod tests {
         cache.put(1, entry("new", changed));
         cache.put(1, entry("old", asked));
         assert_eq!(cache.get(1, changed).flatten().as_deref(), Some(&b"new"[..]));
-        cache.put(1, Entry { body: None, at: changed });
+        cache.put(
+            1,
+            Entry {
+                body: None,
+                at: changed,
+            },
+        );
         cache.put(1, entry("old", asked));
         assert_eq!(cache.get(1, changed), None, "it is asked for again");
     }

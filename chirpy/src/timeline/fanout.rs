@@ -227,7 +227,8 @@ impl Fanout {
                 cache.retain(|_, (at, _)| at.elapsed() < self.cache_for);
             }
             for author in authors {
-                if let Some((_, audience)) = cache.get(author).filter(|(at, _)| at.elapsed() < self.cache_for) {
+                if let Some((_, audience)) = cache.get(author).filter(|(at, _)| at.elapsed() < self.cache_for)
+                {
                     known.insert(*author, audience.clone());
                 }
             }
@@ -280,11 +281,7 @@ impl Fanout {
         let lists = lists.into_iter().filter_map(|(author, posts)| {
             let key = author_key(author);
             let slot = slots::slot(key.as_bytes());
-            (slots::shard(slot) == job.shard).then_some(Write {
-                slot,
-                key,
-                posts,
-                })
+            (slots::shard(slot) == job.shard).then_some(Write { slot, key, posts })
         });
         Ok(timelines.chain(lists).collect())
     }

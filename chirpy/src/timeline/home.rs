@@ -41,7 +41,12 @@ impl Home {
     ///
     /// # Errors
     /// When a variable does not parse.
-    pub fn new(store: Arc<Store>, bodies: Arc<Bodies>, large: Arc<Large>, posts: Upstream) -> anyhow::Result<Self> {
+    pub fn new(
+        store: Arc<Store>,
+        bodies: Arc<Bodies>,
+        large: Arc<Large>,
+        posts: Upstream,
+    ) -> anyhow::Result<Self> {
         Ok(Self {
             store,
             bodies,

@@ -1,6 +1,7 @@
 //! Figures of a release build. What needs a running system is measured by the program itself (`hikeshi bench`), where the
 //! clocks are; the data plane's figures are measured here, beside its peers, and the API server's beside kubectl's own.
 
+mod chirpy;
 mod get;
 mod peers;
 mod proxy;
@@ -23,6 +24,8 @@ pub enum Bench {
     Proxy,
     /// kubectl get against 1,000 pods, as a ratio to kubectl's own start
     Get,
+    /// Chirpy under 1,000 posts and 10,000 timeline reads a second: latency, errors, lost posts, CPU by process
+    Chirpy,
     /// How exact delays and shares are, and how fast faults come and go
     Faults,
 }
@@ -33,6 +36,7 @@ pub fn run(workspace: &Workspace, what: Option<Bench>, args: &[String]) -> Resul
     match what {
         Some(Bench::Proxy) => return proxy::run(workspace, args),
         Some(Bench::Faults) => return proxy::faults(workspace),
+        Some(Bench::Chirpy) => return chirpy::run(workspace, args),
         Some(Bench::Get) => return get::run(workspace, args),
         Some(Bench::Up | Bench::Page) | None => {}
     }
