@@ -5,12 +5,13 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use clap::Args;
+use futures::{StreamExt as _, stream};
 use serde::{Deserialize, Serialize};
 
-use crate::cluster::{Cluster, Pool, slots};
+use crate::cluster::{Cluster, Reply, Store, slots};
 use crate::database;
 use crate::service::Service;
-use crate::timeline::key;
+use crate::timeline::{KEPT, author_key, key};
 
 /// What to compare with.
 #[derive(Args)]
@@ -21,6 +22,9 @@ pub struct Options {
     /// How many of the newest acknowledged posts to look for in timelines
     #[arg(long, default_value_t = 20)]
     newest: usize,
+    /// Posts acknowledged less than so many seconds ago need not be in timelines yet
+    #[arg(long, default_value_t = 0)]
+    fan_out_s: i64,
     /// Followers to look at, per post
     #[arg(long, default_value_t = 12)]
     followers: i64,
@@ -29,6 +33,7 @@ pub struct Options {
 #[derive(Deserialize)]
 struct Acknowledged {
     id: i64,
+    at: Option<jiff::Timestamp>,
 }
 
 #[derive(Default, Serialize)]
@@ -67,11 +72,11 @@ pub async fn run(options: Options) -> ExitCode {
     }
 }
 
-async fn acknowledged(source: &str) -> anyhow::Result<Vec<i64>> {
+async fn acknowledged(source: &str) -> anyhow::Result<Vec<Acknowledged>> {
     let text = if source.starts_with("http://") {
         let client = reqwest::Client::builder()
             .no_proxy()
-            .timeout(Duration::from_secs(10))
+            .timeout(Duration::from_secs(60))
             .build()?;
         client
             .get(source)
@@ -85,19 +90,20 @@ async fn acknowledged(source: &str) -> anyhow::Result<Vec<i64>> {
             .await
             .with_context(|| source.to_owned())?
     };
-    let mut ids = text
+    let mut posts = text
         .lines()
         .filter(|line| !line.trim().is_empty())
-        .map(|line| Ok(serde_json::from_str::<Acknowledged>(line)?.id))
+        .map(|line| Ok(serde_json::from_str::<Acknowledged>(line)?))
         .collect::<anyhow::Result<Vec<_>>>()
         .with_context(|| format!("{source} is not JSON lines with an id"))?;
-    ids.sort_unstable();
-    ids.dedup();
-    Ok(ids)
+    posts.sort_by_key(|post| post.id);
+    posts.dedup_by_key(|post| post.id);
+    Ok(posts)
 }
 
 async fn verdict(options: &Options) -> anyhow::Result<Verdict> {
-    let ids = acknowledged(&options.acknowledged).await?;
+    let posts = acknowledged(&options.acknowledged).await?;
+    let ids: Vec<i64> = posts.iter().map(|post| post.id).collect();
     let database = database::pool()?;
     let client = database.get().await.context("PostgreSQL")?;
     let mut stored = std::collections::HashSet::new();
@@ -118,30 +124,58 @@ async fn verdict(options: &Options) -> anyhow::Result<Verdict> {
         ..Verdict::default()
     };
 
-    let cluster = Cluster::from_env(&mut Service::new("check"))?;
-    let pool = Pool::new(cluster, 2, Duration::from_secs(60));
-    let newest: Vec<i64> = ids.iter().rev().take(options.newest).copied().collect();
+    let store = Store::new(Cluster::from_env(&mut Service::new("check"))?, 0, Duration::MAX);
+    let due = jiff::Timestamp::now() - jiff::SignedDuration::from_secs(options.fan_out_s);
+    let newest: Vec<i64> = posts
+        .iter()
+        .rev()
+        .filter(|post| post.at.is_none_or(|at| at <= due))
+        .take(options.newest)
+        .map(|post| post.id)
+        .collect();
     let pairs = client
         .query(
-            "SELECT posts.id, reader.follower_id FROM posts
+            "SELECT posts.id, posts.author_id, reader.follower_id FROM posts
              CROSS JOIN LATERAL (SELECT follower_id FROM follows WHERE followee_id = posts.author_id
                                  ORDER BY md5(follower_id::text || posts.id::text) LIMIT $2) AS reader
              WHERE posts.id = ANY($1) AND NOT posts.deleted",
             &[&newest, &options.followers],
         )
         .await?;
-    for row in pairs {
-        let (post, follower): (i64, i64) = (row.try_get(0)?, row.try_get(1)?);
-        let key = key(follower);
-        let command = redis::cmd("ZSCORE").arg(&key).arg(post).get_packed_command();
-        let replies = pool
-            .run(slots::slot(key.as_bytes()), command, 1, Duration::from_secs(2))
-            .await;
-        verdict.timelines_checked += 1;
-        // A shard that does not answer shows nobody their post.
-        if !matches!(replies.as_deref(), Ok([redis::Value::BulkString(_)])) {
-            verdict.timelines_missing += 1;
-        }
-    }
+    let looks = pairs.iter().map(|row| {
+        let (post, author, follower) = (row.try_get(0)?, row.try_get(1)?, row.try_get(2)?);
+        Ok(shown(&store, post, author, follower))
+    });
+    let looks = looks.collect::<Result<Vec<_>, tokio_postgres::Error>>()?;
+    let shown: Vec<bool> = stream::iter(looks).buffer_unordered(64).collect().await;
+    verdict.timelines_checked = shown.len();
+    verdict.timelines_missing = shown.iter().filter(|shown| !**shown).count();
     Ok(verdict)
+}
+
+/// Whether a follower's timeline has the post: as an entry of its own, or merged from the list of a large account.
+async fn shown(store: &Store, post: i64, author: i64, follower: i64) -> bool {
+    holds(store, &key(follower), post).await || holds(store, &author_key(author), post).await
+}
+
+/// Whether a list holds the post, or so many newer ones that it was there and has gone. A shard that does not answer shows
+/// nobody their post.
+async fn holds(store: &Store, key: &str, post: i64) -> bool {
+    let mut commands = redis::cmd("ZSCORE").arg(key).arg(post).get_packed_command();
+    let newer = redis::cmd("ZCOUNT")
+        .arg(key)
+        .arg(format!("({post}"))
+        .arg("+inf")
+        .get_packed_command();
+    commands.extend(newer);
+    let slot = slots::slot(key.as_bytes());
+    match store
+        .run(slot, commands, 2, Duration::from_secs(2))
+        .await
+        .as_deref()
+    {
+        Ok([Reply::Bulk(_), _]) => true,
+        Ok([_, Reply::Int(newer)]) => *newer >= KEPT,
+        _ => false,
+    }
 }

@@ -1,5 +1,7 @@
 //! PostgreSQL: the pool and the schema.
 
+mod migrations;
+
 use std::time::Duration;
 
 use anyhow::Context as _;
@@ -34,23 +36,23 @@ pub fn pool() -> anyhow::Result<Pool> {
         .build()?)
 }
 
-/// Succeeds once the schema is there: what a role waits for before it is ready.
+/// Succeeds once the schema is this program's: what a role waits for before it is ready.
 ///
 /// # Errors
 /// When PostgreSQL does not answer or is not migrated yet.
 pub async fn migrated(pool: &Pool) -> anyhow::Result<()> {
     let client = pool.get().await?;
-    client
-        .query_one("SELECT count(*) FROM fanout_jobs WHERE id < 0", &[])
-        .await?;
+    let missing = migrations::missing(&client).await?;
+    anyhow::ensure!(missing.is_empty(), "migrations {missing:?} are missing");
     Ok(())
 }
 
-/// The schema. Every statement may be run again.
+/// The first migration; what came later is in [`migrations`]. Every statement may be run again: databases from before
+/// migrations were numbered have these tables already.
 ///
-/// `fanout_jobs` is the outbox: one row per post and shard of the timelines, written in the post's own transaction and
-/// deleted when that shard's timelines have it. A row is worked on by whoever holds its lease.
-pub const SCHEMA: &str = "
+/// `fanout_jobs` is the outbox: one row per shard of the timelines and transaction, written in the posts' own transaction
+/// and deleted when that shard's timelines have them. A row is worked on by whoever holds its lease.
+const SCHEMA: &str = "
 CREATE TABLE IF NOT EXISTS users (
     id BIGSERIAL PRIMARY KEY,
     name TEXT NOT NULL UNIQUE,
@@ -86,21 +88,14 @@ CREATE TABLE IF NOT EXISTS fanout_jobs (
 );
 ";
 
-/// Creates what is missing, waiting for PostgreSQL for up to two minutes.
+/// Brings the schema up to date, waiting for PostgreSQL for up to two minutes.
 ///
 /// # Errors
 /// When PostgreSQL does not answer in time or refuses a statement.
 pub async fn migrate() -> anyhow::Result<()> {
     let pool = pool()?;
-    let client = wait_for(&pool).await?;
-    // Two migrations at once would race inside CREATE IF NOT EXISTS.
-    client
-        .batch_execute(&format!(
-            "BEGIN; SELECT pg_advisory_xact_lock(81); {SCHEMA} COMMIT;"
-        ))
-        .await?;
-    tracing::info!("Schema is up to date");
-    Ok(())
+    let mut client = wait_for(&pool).await?;
+    migrations::run(&mut client).await
 }
 
 /// A connection, waiting for PostgreSQL for up to two minutes.

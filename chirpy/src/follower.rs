@@ -1,8 +1,10 @@
 //! follower-service: who follows whom.
 
+mod audience;
+
 use axum::extract::{Path, Query, State};
 use axum::http::StatusCode;
-use axum::routing::{get, put};
+use axum::routing::{get, post, put};
 use axum::{Json, Router};
 use deadpool_postgres::Pool;
 use serde::{Deserialize, Serialize};
@@ -31,6 +33,8 @@ pub async fn run() -> anyhow::Result<()> {
         async move { database::migrated(&pool).await }
     });
     let routes = Router::new()
+        .route("/large/{over}", get(audience::large))
+        .route("/followers/of", post(audience::of))
         .route("/followers/{user}", get(followers))
         .route("/followers/{user}/people", get(people))
         .route("/followers/{user}/{follower}", put(follow).delete(unfollow))

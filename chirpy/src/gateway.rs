@@ -1,30 +1,51 @@
 //! gateway: the edge. Checks tokens, limits rates, gives every request an id, and serves the page.
 
-use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+mod limits;
+mod reads;
+mod sessions;
+
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use axum::Router;
 use axum::body::{Body, to_bytes};
 use axum::extract::{Request, State};
-use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{any, get};
+use hyper::body::Incoming;
 
-use crate::service::{ApiError, Service, parse_env, text_env};
+use crate::service::{ApiError, Hot, Route, Service, parse_env, text_env};
 use crate::token::{Claims, Keys};
+use crate::upstream::Upstream;
+use limits::Limits;
+use reads::Reads;
+use sessions::Sessions;
 
 const PAGE: &str = include_str!("page.html");
-const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+static REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 /// Largest body of a request, bytes.
 const MAX_BODY: usize = 64 * 1024;
+/// What of a client's request the services are told.
+static PASSED_ON: [HeaderName; 4] = [
+    header::CONTENT_TYPE,
+    HeaderName::from_static("idempotency-key"),
+    HeaderName::from_static("last-event-id"),
+    header::ACCEPT,
+];
+/// What of an answer the client is told.
+static PASSED_BACK: [HeaderName; 3] = [header::CONTENT_TYPE, header::CACHE_CONTROL, header::RETRY_AFTER];
 
 struct Gateway {
-    keys: Keys,
+    sessions: Sessions,
     server: String,
     client: reqwest::Client,
     deadline: Duration,
     limits: Limits,
+    /// timeline-service itself for timeline reads, one hop less; none: chirpy-server, like everything else.
+    reads: Option<Reads>,
+    /// Where posts go, past the router.
+    hot_server: Upstream,
 }
 
 /// Runs the role.
@@ -37,8 +58,8 @@ pub async fn run() -> anyhow::Result<()> {
         "CHIRPY_SERVER_URL",
         "http://chirpy-server.chirpy.svc.cluster.local",
     );
-    let gateway = Gateway {
-        keys: Keys::from_env()?,
+    let gateway = Arc::new(Gateway {
+        sessions: Sessions::new(Keys::from_env()?),
         server: server.trim_end_matches('/').to_owned(),
         client: reqwest::Client::builder()
             .no_proxy()
@@ -47,13 +68,32 @@ pub async fn run() -> anyhow::Result<()> {
             .build()?,
         deadline: Duration::from_millis(parse_env("CHIRPY_SERVER_TIMEOUT_MS", 3000)?),
         limits: Limits::new(parse_env("RATE_LIMIT_PER_SECOND", 50.0)?),
-    };
+        reads: parse_env("GATEWAY_READS_TIMELINES", false)?
+            .then(Reads::from_env)
+            .transpose()?,
+        hot_server: Upstream::from_env("chirpy-server", "Chirpy Server", 3000)?,
+    });
     service.ready_now();
+    let hot = hot(&service, gateway.clone());
     let routes = Router::new()
         .route("/", get(page))
         .route("/api/{*path}", any(forward))
-        .with_state(Arc::new(gateway));
-    service.serve(routes).await
+        .with_state(gateway);
+    service.serve_hot(routes, hot).await
+}
+
+/// Timeline reads and posts, past the router.
+fn hot(service: &Service, gateway: Arc<Gateway>) -> Hot {
+    let read = service.route("GET", "/api/timeline");
+    let post = service.route("POST", "/api/posts");
+    Arc::new(move |request| {
+        let route = match (request.method(), request.uri().path()) {
+            (&Method::GET, "/api/timeline") => &read,
+            (&Method::POST, "/api/posts") => &post,
+            _ => return Err(request),
+        };
+        Ok(Box::pin(gateway.clone().answer(route.clone(), request)))
+    })
 }
 
 async fn page(headers: HeaderMap) -> Response {
@@ -82,122 +122,150 @@ fn prefers_japanese(languages: &str) -> bool {
     }
 }
 
+/// The request's id, or a new one.
+fn request_id(headers: &HeaderMap) -> HeaderValue {
+    let given = headers.get(&REQUEST_ID).filter(|id| id.len() <= 64).cloned();
+    given.unwrap_or_else(|| {
+        let text = format!("{:032x}", fastrand::u128(..));
+        // Hexadecimal digits are a header's value.
+        HeaderValue::from_str(&text).unwrap_or(HeaderValue::from_static("-"))
+    })
+}
+
 async fn forward(State(gateway): State<Arc<Gateway>>, request: Request) -> Response {
-    let id = request
-        .headers()
-        .get(REQUEST_ID)
-        .filter(|id| id.len() <= 64)
-        .cloned()
-        .or_else(|| HeaderValue::from_str(&uuid::Uuid::new_v4().to_string()).ok());
-    let mut response = match gateway.pass(request, id.as_ref()).await {
+    let id = request_id(request.headers());
+    let mut response = match gateway.pass(request, &id).await {
         Ok(response) => response,
         Err(error) => error.into_response(),
     };
-    if let Some(id) = id {
-        response.headers_mut().insert(REQUEST_ID, id);
-    }
+    response.headers_mut().insert(&REQUEST_ID, id);
     response
 }
 
 impl Gateway {
-    fn claims(&self, headers: &HeaderMap) -> Result<Option<Claims>, ApiError> {
-        let Some(value) = headers.get(header::AUTHORIZATION) else {
-            return Ok(None);
-        };
-        let token = value
-            .to_str()
-            .ok()
-            .and_then(|value| value.strip_prefix("Bearer "));
-        let claims = token.and_then(|token| self.keys.verify(token));
-        let expired = || ApiError::new(StatusCode::UNAUTHORIZED, "the token is not valid or has expired");
-        claims.ok_or_else(expired).map(Some)
-    }
-
-    async fn pass(&self, request: Request, id: Option<&HeaderValue>) -> Result<Response, ApiError> {
-        let claims = self.claims(request.headers())?;
+    /// Whose request this is, when they may send it now.
+    fn admit(&self, headers: &HeaderMap) -> Result<Option<Arc<Claims>>, ApiError> {
+        let claims = self.sessions.claims(headers)?;
         // Everyone who is not logged in shares one allowance: an edge proxy in front would know their addresses.
         let who = claims.as_ref().map_or("", |claims| claims.sub.as_str());
         if !self.limits.admit(who, Instant::now()) {
             return Err(ApiError::new(StatusCode::TOO_MANY_REQUESTS, "slow down a little"));
         }
+        Ok(claims)
+    }
+
+    async fn answer(self: Arc<Self>, route: Route, request: http::Request<Incoming>) -> Response {
+        let observation = route.begin();
+        let id = request_id(request.headers());
+        let mut response = match self.pass_hot(request, &id).await {
+            Ok(response) => response,
+            Err(error) => error.into_response(),
+        };
+        response.headers_mut().insert(&REQUEST_ID, id);
+        observation.answered(response.status());
+        response
+    }
+
+    async fn pass_hot(
+        &self,
+        request: http::Request<Incoming>,
+        id: &HeaderValue,
+    ) -> Result<Response, ApiError> {
+        let claims = self.admit(request.headers())?;
+        let (parts, body) = request.into_parts();
+        let mut headers: Vec<(&str, &[u8])> = vec![(REQUEST_ID.as_str(), id.as_bytes())];
+        for name in &PASSED_ON {
+            if let Some(value) = parts.headers.get(name) {
+                headers.push((name.as_str(), value.as_bytes()));
+            }
+        }
+        if let Some(claims) = &claims {
+            headers.push(("x-user-id", claims.sub.as_bytes()));
+            headers.push(("x-user-name", claims.name.as_bytes()));
+        }
+        let path = parts.uri.path_and_query().map_or("/", |path| path.as_str());
+        let answer = match &self.reads {
+            Some(reads) if parts.method == Method::GET => {
+                let claims = claims
+                    .as_ref()
+                    .ok_or_else(|| ApiError::new(StatusCode::UNAUTHORIZED, "please log in"))?;
+                let query = parts.uri.query().unwrap_or_default();
+                reads.read(&claims.sub, query, &headers).await?
+            }
+            _ => {
+                let body = whole(Body::new(body)).await?;
+                let body = (parts.method != Method::GET).then_some(&body[..]);
+                self.hot_server.pass(&parts.method, path, &headers, body).await?
+            }
+        };
+        let mut response = Response::new(Body::from(answer.body));
+        *response.status_mut() = answer.status;
+        if let Some(kind) = answer.content_type {
+            response.headers_mut().insert(header::CONTENT_TYPE, kind);
+        }
+        Ok(response)
+    }
+
+    async fn pass(&self, request: Request, id: &HeaderValue) -> Result<Response, ApiError> {
+        let claims = self.admit(request.headers())?;
         let (parts, body) = request.into_parts();
         let path = parts.uri.path_and_query().map_or("/", |path| path.as_str());
-        let body = to_bytes(body, MAX_BODY)
-            .await
-            .map_err(|_| ApiError::new(StatusCode::PAYLOAD_TOO_LARGE, "the request is too large"))?;
         let url = format!("{}{path}", self.server);
         let mut outgoing = self
             .client
             .request(parts.method, &url)
-            .timeout(self.deadline)
-            .body(body);
-        if let Some(kind) = parts.headers.get(header::CONTENT_TYPE) {
-            outgoing = outgoing.header(header::CONTENT_TYPE, kind);
-        }
-        if let Some(id) = id {
-            outgoing = outgoing.header(REQUEST_ID, id);
+            .body(whole(body).await?)
+            .header(&REQUEST_ID, id);
+        for name in &PASSED_ON {
+            if let Some(value) = parts.headers.get(name) {
+                outgoing = outgoing.header(name, value);
+            }
         }
         if let Some(claims) = &claims {
             outgoing = outgoing
                 .header("x-user-id", &claims.sub)
                 .header("x-user-name", &claims.name);
         }
-        let failed = |error: reqwest::Error| {
-            if error.is_timeout() {
-                tracing::error!("Request to Chirpy Server timed out: url={url}");
-                ApiError::new(StatusCode::GATEWAY_TIMEOUT, "Chirpy did not answer in time")
-            } else {
-                tracing::error!("Request to Chirpy Server failed: url={url} error={error}");
-                ApiError::new(StatusCode::BAD_GATEWAY, "Chirpy cannot be reached")
-            }
+        let late = || {
+            tracing::error!("Request to Chirpy Server timed out: url={url}");
+            ApiError::new(StatusCode::GATEWAY_TIMEOUT, "Chirpy did not answer in time")
         };
-        let answer = outgoing.send().await.map_err(failed)?;
+        let failed = |error: reqwest::Error| {
+            tracing::error!("Request to Chirpy Server failed: url={url} error={error}");
+            ApiError::new(StatusCode::BAD_GATEWAY, "Chirpy cannot be reached")
+        };
+        let deadline = tokio::time::Instant::now() + self.deadline;
+        let answer = tokio::time::timeout_at(deadline, outgoing.send())
+            .await
+            .map_err(|_| late())?
+            .map_err(failed)?;
         let mut response = Response::builder().status(answer.status());
-        if let Some(kind) = answer.headers().get(header::CONTENT_TYPE) {
-            response = response.header(header::CONTENT_TYPE, kind);
+        for name in &PASSED_BACK {
+            if let Some(value) = answer.headers().get(name) {
+                response = response.header(name, value);
+            }
         }
-        let body = answer.bytes().await.map_err(failed)?;
+        // Live updates have no end that a deadline could be set for.
+        let endless = answer
+            .headers()
+            .get(header::CONTENT_TYPE)
+            .is_some_and(|kind| kind.as_bytes().starts_with(b"text/event-stream"));
+        let body = if endless {
+            Body::from_stream(answer.bytes_stream())
+        } else {
+            let whole = tokio::time::timeout_at(deadline, answer.bytes()).await;
+            Body::from(whole.map_err(|_| late())?.map_err(failed)?)
+        };
         response
-            .body(Body::from(body))
+            .body(body)
             .map_err(|error| anyhow::Error::from(error).into())
     }
 }
 
-/// A token bucket per user: so many requests a second, twice that in a burst. Zero means no limit.
-struct Limits {
-    rate: f64,
-    buckets: Mutex<HashMap<String, (f64, Instant)>>,
-}
-
-impl Limits {
-    /// Past this many users the full buckets are forgotten.
-    const MANY: usize = 10_000;
-
-    fn new(rate: f64) -> Self {
-        Self {
-            rate,
-            buckets: Mutex::default(),
-        }
-    }
-
-    fn admit(&self, who: &str, now: Instant) -> bool {
-        if self.rate <= 0.0 {
-            return true;
-        }
-        let burst = self.rate * 2.0;
-        let refilled = |(tokens, at): (f64, Instant)| {
-            (tokens + now.saturating_duration_since(at).as_secs_f64() * self.rate).min(burst)
-        };
-        let mut buckets = self.buckets.lock().unwrap_or_else(PoisonError::into_inner);
-        if buckets.len() > Self::MANY {
-            buckets.retain(|_, bucket| refilled(*bucket) < burst);
-        }
-        let bucket = buckets.entry(who.to_owned()).or_insert((burst, now));
-        let tokens = refilled(*bucket);
-        let admitted = tokens >= 1.0;
-        *bucket = (if admitted { tokens - 1.0 } else { tokens }, now);
-        admitted
-    }
+async fn whole(body: Body) -> Result<bytes::Bytes, ApiError> {
+    to_bytes(body, MAX_BODY)
+        .await
+        .map_err(|_| ApiError::new(StatusCode::PAYLOAD_TOO_LARGE, "the request is too large"))
 }
 
 #[cfg(test)]
@@ -210,14 +278,5 @@ mod tests {
         assert!(prefers_japanese("fr,ja-JP"));
         assert!(!prefers_japanese("en-US,ja;q=0.5"));
         assert!(!prefers_japanese(""));
-    }
-
-    #[test]
-    fn a_burst_is_admitted_then_the_rate() {
-        let (limits, start) = (Limits::new(10.0), Instant::now());
-        let admitted = |at| (0..100).filter(|_| limits.admit("a", at)).count();
-        assert_eq!(admitted(start), 20);
-        assert_eq!(admitted(start + Duration::from_secs(1)), 10);
-        assert!(limits.admit("b", start), "others are not held back");
     }
 }

@@ -16,6 +16,7 @@ mod telemetry;
 mod timeline;
 mod token;
 mod upstream;
+mod wire;
 
 use std::process::ExitCode;
 

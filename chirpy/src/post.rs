@@ -1,5 +1,8 @@
 //! post-service: posts, and the outbox of fan-out jobs written in the same transaction.
 
+mod commit;
+mod outbox;
+
 use axum::extract::{Path, Query, State};
 use axum::http::StatusCode;
 use axum::routing::{get, post};
@@ -8,11 +11,13 @@ use deadpool_postgres::Pool;
 use serde::{Deserialize, Serialize};
 use tokio_postgres::Row;
 
-use crate::cluster::slots;
 use crate::database;
-use crate::service::{ApiError, Service, parse_env};
-use crate::timeline::{Job, Poll};
+use crate::service::{ApiError, Service};
+use crate::timeline::Wanted;
+use commit::Committer;
 
+/// Most changes in one answer.
+pub const PAGE_OF_CHANGES: usize = 500;
 /// Longest text of a post, in characters.
 pub const MAX_TEXT: usize = 280;
 
@@ -98,47 +103,61 @@ pub async fn run() -> anyhow::Result<()> {
         async move { database::migrated(&pool).await }
     });
     let routes = Router::new()
-        .route("/posts", get(by_ids).post(create))
+        .route("/posts", get(by_ids))
+        .route("/posts/read", post(read_wanted))
         .route("/posts/{id}", get(one).delete(delete))
         .route("/posts/{id}/update", post(update))
         .route("/authors/{author}/posts", get(by_author))
         .route("/changes", get(changes))
+        .route("/changes/now", get(changes_now))
         .with_state(pool.clone());
-    let outbox = Outbox {
-        pool,
-        max_leased: parse_env("FANOUT_MAX_LEASED", 60)?,
-    };
-    let routes = routes.merge(Router::new().route("/fanout/poll", post(poll)).with_state(outbox));
+    let committer = Committer::from_env(&pool)?;
+    let routes = routes
+        .merge(
+            Router::new()
+                .route("/posts", post(create))
+                .route("/posts/batch", post(create_all))
+                .with_state(committer),
+        )
+        .merge(outbox::routes(pool)?);
     service.serve(routes).await
 }
 
-#[derive(Clone)]
-struct Outbox {
-    pool: Pool,
-    /// Jobs of one shard that may be with workers at the same time, however many workers there are.
-    max_leased: i64,
-}
-
 async fn create(
-    State(pool): State<Pool>,
+    State(committer): State<Committer>,
     Json(new): Json<NewPost>,
 ) -> Result<(StatusCode, Json<Post>), ApiError> {
-    let body = text(&new.text)?;
-    let client = pool.get().await?;
-    // One statement is one transaction: the post and its jobs are there together or not at all.
-    let statement = client
-        .prepare_cached(&format!(
-            "WITH post AS (INSERT INTO posts (author_id, author_name, body) VALUES ($1, $2, $3) RETURNING *),
-                  jobs AS (INSERT INTO fanout_jobs (post_id, author_id, shard)
-                           SELECT post.id, post.author_id, shard FROM post, generate_series(0, $4) AS shard)
-             SELECT {COLUMNS} FROM post"
-        ))
-        .await?;
-    let last_shard = i32::from(slots::SHARDS) - 1;
-    let row = client
-        .query_one(&statement, &[&new.author_id, &new.author, &body, &last_shard])
-        .await?;
-    Ok((StatusCode::CREATED, Json(read(&row)?)))
+    Ok((StatusCode::CREATED, Json(store(&committer, new).await?)))
+}
+
+async fn store(committer: &Committer, new: NewPost) -> Result<Post, ApiError> {
+    let text = text(&new.text)?.to_owned();
+    committer.commit(NewPost { text, ..new }).await
+}
+
+/// What became of one post among several: it is stored, or it is not and why.
+#[derive(Debug, Serialize, Deserialize)]
+pub enum Outcome {
+    Stored(Post),
+    /// Status and message.
+    Refused(u16, String),
+}
+
+/// Several posts of different people, each with an outcome of its own, in the same order.
+async fn create_all(
+    State(committer): State<Committer>,
+    Json(news): Json<Vec<NewPost>>,
+) -> Json<Vec<Outcome>> {
+    let stores = news.into_iter().map(|new| store(&committer, new));
+    let outcomes = futures::future::join_all(stores).await.into_iter();
+    Json(
+        outcomes
+            .map(|outcome| match outcome {
+                Ok(post) => Outcome::Stored(post),
+                Err(error) => Outcome::Refused(error.status.as_u16(), error.message),
+            })
+            .collect(),
+    )
 }
 
 async fn one(State(pool): State<Pool>, Path(id): Path<i64>) -> Result<Json<Post>, ApiError> {
@@ -212,6 +231,18 @@ async fn by_ids(State(pool): State<Pool>, Query(query): Query<Ids>) -> Result<Js
         .map(str::parse)
         .collect();
     let ids = ids.map_err(|_| ApiError::bad_request("ids are numbers, comma separated"))?;
+    find(&pool, &ids).await
+}
+
+/// The same for more ids than fit a URL.
+async fn read_wanted(
+    State(pool): State<Pool>,
+    Json(wanted): Json<Wanted>,
+) -> Result<Json<Vec<Post>>, ApiError> {
+    find(&pool, &wanted.ids).await
+}
+
+async fn find(pool: &Pool, ids: &[i64]) -> Result<Json<Vec<Post>>, ApiError> {
     let client = pool.get().await?;
     let statement = client
         .prepare_cached(&format!(
@@ -249,6 +280,18 @@ struct After {
     id: i64,
 }
 
+/// A cursor that everything changed from now on comes after.
+async fn changes_now(State(pool): State<Pool>) -> Result<Json<(i64, i64)>, ApiError> {
+    let client = pool.get().await?;
+    let row = client
+        .query_one(
+            "SELECT pg_snapshot_xmin(pg_current_snapshot())::text::bigint",
+            &[],
+        )
+        .await?;
+    Ok(Json((row.try_get(0)?, 0)))
+}
+
 /// Changes after a cursor, oldest first. Rows of transactions that might still be overtaken by an older one are held
 /// back, so a reader who goes on from the last cursor misses nothing.
 async fn changes(
@@ -261,7 +304,7 @@ async fn changes(
             "SELECT {COLUMNS}, changed_in, deleted FROM posts
              WHERE (changed_in, id) > ($1, $2)
                AND changed_in < pg_snapshot_xmin(pg_current_snapshot())::text::bigint
-             ORDER BY changed_in, id LIMIT 500"
+             ORDER BY changed_in, id LIMIT {PAGE_OF_CHANGES}"
         ))
         .await?;
     let rows = client.query(&statement, &[&after.transaction, &after.id]).await?;
@@ -279,80 +322,6 @@ async fn changes(
         })
     });
     Ok(Json(changes.collect::<Result<_, tokio_postgres::Error>>()?))
-}
-
-/// Takes a fan-out worker's report, extends its leases, and leases it more jobs, oldest first.
-async fn poll(State(posts): State<Outbox>, Json(poll): Json<Poll>) -> Result<Json<Vec<Job>>, ApiError> {
-    let client = posts.pool.get().await?;
-    if !poll.completed.is_empty() {
-        let statement = client
-            .prepare_cached("DELETE FROM fanout_jobs WHERE id = ANY($1)")
-            .await?;
-        client.execute(&statement, &[&poll.completed]).await?;
-    }
-    if !poll.returned.is_empty() {
-        // Free a moment later, so that it is not simply this worker that takes them again.
-        let statement = client
-            .prepare_cached(
-                "UPDATE fanout_jobs SET worker = NULL, leased_until = now() + interval '1 second'
-                 WHERE id = ANY($1) AND worker = $2",
-            )
-            .await?;
-        client
-            .execute(&statement, &[&poll.returned, &poll.worker])
-            .await?;
-    }
-    if poll.release {
-        client
-            .execute(
-                "UPDATE fanout_jobs SET worker = NULL, leased_until = '-infinity' WHERE worker = $1",
-                &[&poll.worker],
-            )
-            .await?;
-        return Ok(Json(vec![]));
-    }
-    // Leases are extended when a third of them is gone, not at every poll.
-    let renew = client
-        .prepare_cached(
-            "UPDATE fanout_jobs SET leased_until = now() + make_interval(secs => $2::float8)
-             WHERE worker = $1 AND id = ANY($3) AND leased_until < now() + make_interval(secs => $2::float8 * 2 / 3)",
-        )
-        .await?;
-    client
-        .execute(&renew, &[&poll.worker, &poll.lease_seconds, &poll.held])
-        .await?;
-    if poll.limits.iter().all(|limit| *limit <= 0) {
-        return Ok(Json(vec![]));
-    }
-    let claim = client
-        .prepare_cached(
-            "UPDATE fanout_jobs SET worker = $1, leased_until = now() + make_interval(secs => $2::float8)
-             WHERE id IN (
-                 SELECT job.id FROM unnest($3::bigint[]) WITH ORDINALITY AS wanted (number, place)
-                 CROSS JOIN LATERAL (
-                     SELECT id FROM fanout_jobs WHERE shard = place - 1 AND leased_until < now()
-                     ORDER BY id FOR UPDATE SKIP LOCKED
-                     LIMIT greatest(0, least(number, $4::bigint - (
-                         SELECT count(*) FROM fanout_jobs WHERE shard = place - 1 AND leased_until >= now())))
-                 ) AS job)
-             RETURNING id, post_id, author_id, shard",
-        )
-        .await?;
-    let rows = client
-        .query(
-            &claim,
-            &[&poll.worker, &poll.lease_seconds, &poll.limits, &posts.max_leased],
-        )
-        .await?;
-    let jobs = rows.iter().map(|row| {
-        Ok(Job {
-            id: row.try_get(0)?,
-            post_id: row.try_get(1)?,
-            author_id: row.try_get(2)?,
-            shard: row.try_get(3)?,
-        })
-    });
-    Ok(Json(jobs.collect::<Result<_, tokio_postgres::Error>>()?))
 }
 
 #[cfg(test)]

@@ -1,13 +1,14 @@
 //! chirpy-server: the REST API for clients, composed from the services.
 
+mod writes;
+
 use std::sync::Arc;
 
 use axum::extract::{FromRequestParts, Path, Query, State};
-use axum::http::StatusCode;
 use axum::http::request::Parts;
+use axum::http::{Method, StatusCode};
 use axum::routing::{get, post};
 use axum::{Json, Router};
-use reqwest::Method;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -16,10 +17,12 @@ use crate::follower::Person;
 use crate::post::{Edit, NewPost, Post};
 use crate::service::{ApiError, Service};
 use crate::upstream::Upstream;
+use writes::Writes;
 
 struct Services {
     auth: Upstream,
     posts: Upstream,
+    writes: Writes,
     followers: Upstream,
     timelines: Upstream,
     search: Upstream,
@@ -55,9 +58,11 @@ type Answer<T> = Result<Json<T>, ApiError>;
 /// Wrong configuration, or a port that is taken.
 pub async fn run() -> anyhow::Result<()> {
     let service = Service::new("chirpy-server");
+    let posts = Upstream::from_env("post-service", "Post Service", 2000)?;
     let services = Services {
         auth: Upstream::from_env("auth-service", "Auth Service", 2500)?,
-        posts: Upstream::from_env("post-service", "Post Service", 2000)?,
+        writes: Writes::from_env(posts.clone())?,
+        posts,
         followers: Upstream::from_env("follower-service", "Follower Service", 2000)?,
         timelines: Upstream::from_env("timeline-service", "Timeline Service", 1000)?,
         search: Upstream::from_env("search-service", "Search Service", 2000)?,
@@ -138,10 +143,7 @@ async fn create(
         author: user.name,
         text: body.text,
     };
-    Ok((
-        StatusCode::CREATED,
-        Json(services.posts.post("/posts", &new).await?),
-    ))
+    Ok((StatusCode::CREATED, Json(services.writes.post(new).await?)))
 }
 
 async fn one(State(services): Shared, Path(id): Path<i64>) -> Answer<Post> {
@@ -158,16 +160,22 @@ async fn update(
         author_id: user.id,
         text: body.text,
     };
-    Ok(Json(
-        services.posts.post(&format!("/posts/{id}/update"), &edit).await?,
-    ))
+    let post = services.posts.post(&format!("/posts/{id}/update"), &edit).await?;
+    changed(&services, id).await;
+    Ok(Json(post))
 }
 
 async fn delete(State(services): Shared, User(user): User, Path(id): Path<i64>) -> Answer<Value> {
     let path = format!("/posts/{id}?author_id={}", user.id);
-    Ok(Json(
-        services.posts.call(Method::DELETE, &path, None::<&()>).await?,
-    ))
+    let deleted = services.posts.call(Method::DELETE, &path, None::<&()>).await?;
+    changed(&services, id).await;
+    Ok(Json(deleted))
+}
+
+/// Timelines that are read next show it. A failure is logged and no more: timeline-service hears of every change by itself.
+async fn changed(services: &Services, id: i64) {
+    let path = format!("/posts/{id}/changed");
+    let _ = services.timelines.send(Method::POST, &path, None::<&()>).await;
 }
 
 async fn timeline(State(services): Shared, User(user): User, Query(page): Query<Page>) -> Answer<Vec<Post>> {

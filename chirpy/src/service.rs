@@ -1,5 +1,8 @@
 //! What every role has in common: the HTTP server, health, metrics, errors and an orderly end.
 
+mod listener;
+mod route;
+
 use std::future::Future;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -20,6 +23,9 @@ use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
+
+pub use listener::Hot;
+pub use route::Route;
 
 /// Metric labels: a few pairs, the names known at compile time.
 pub type Labels = Vec<(&'static str, String)>;
@@ -82,6 +88,11 @@ impl Service {
         family
     }
 
+    /// A route that is taken before the router sees it; its requests are measured like all others.
+    pub fn route(&self, method: &'static str, path: &'static str) -> Route {
+        Route::new(self.requests.clone(), method, path)
+    }
+
     /// Turns true when the process has been asked to end.
     pub fn stopping(&self) -> watch::Receiver<bool> {
         self.stop.subscribe()
@@ -118,12 +129,20 @@ impl Service {
         self.ready.store(true, Ordering::Relaxed);
     }
 
-    /// Serves until SIGTERM or SIGINT: readiness goes first, then (after `DRAIN_DELAY_MS`, so that clients have seen
-    /// it) the listener, then the requests in flight are given ten seconds.
+    /// Serves until SIGTERM or SIGINT; see [`Service::serve_hot`].
     ///
     /// # Errors
     /// When the port cannot be bound.
     pub async fn serve(self, routes: Router) -> anyhow::Result<()> {
+        self.serve_hot(routes, Arc::new(Err)).await
+    }
+
+    /// Serves until SIGTERM or SIGINT: readiness goes first, then (after `DRAIN_DELAY_MS`, so that clients have seen
+    /// it) the listener, then the requests in flight are given ten seconds. What `hot` does not take goes to `routes`.
+    ///
+    /// # Errors
+    /// When the port cannot be bound.
+    pub async fn serve_hot(self, routes: Router, hot: Hot) -> anyhow::Result<()> {
         let port: u16 = parse_env("PORT", 8080)?;
         let drain = Duration::from_millis(parse_env("DRAIN_DELAY_MS", 300)?);
         let listener = tokio::net::TcpListener::bind(SocketAddr::from(([0, 0, 0, 0], port)))
@@ -152,22 +171,13 @@ impl Service {
 
         let (mut term, mut int) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
         let (stop, ready) = (self.stop, self.ready);
-        let mut stopped = stop.subscribe();
         let asked = async move {
             tokio::select! { _ = term.recv() => {}, _ = int.recv() => {} }
             ready.store(false, Ordering::Relaxed);
             stop.send_replace(true);
             tokio::time::sleep(drain).await;
         };
-        let server = axum::serve(listener, routes).with_graceful_shutdown(asked);
-        tokio::select! {
-            result = async { server.await } => result?,
-            () = async {
-                // A client that never closes its idle connection must not hold the pod back.
-                if stopped.wait_for(|stop| *stop).await.is_err() { std::future::pending::<()>().await; }
-                tokio::time::sleep(drain + Duration::from_secs(10)).await;
-            } => {}
-        }
+        listener::serve(listener, routes, hot, asked).await;
         tracing::info!("Stopped");
         Ok(())
     }

@@ -1,22 +1,24 @@
 //! Calls to the other services, each with its deadline.
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use axum::http::StatusCode;
-use reqwest::Method;
+use anyhow::Context as _;
+use axum::http::{Method, StatusCode};
+use bytes::Bytes;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::service::{ApiError, parse_env, text_env};
+use crate::wire::{Answer, Wire, WireError};
 
 /// One service we call: where it is and how long we wait for it.
 #[derive(Clone)]
 pub struct Upstream {
     /// As it appears in messages: `Timeline Service`.
     title: &'static str,
-    base: String,
     deadline: Duration,
-    client: reqwest::Client,
+    wire: Arc<Wire>,
 }
 
 impl Upstream {
@@ -31,17 +33,10 @@ impl Upstream {
             &format!("{variable}_URL"),
             &format!("http://{name}.chirpy.svc.cluster.local"),
         );
-        let deadline = Duration::from_millis(parse_env(&format!("{variable}_TIMEOUT_MS"), deadline_ms)?);
-        let client = reqwest::Client::builder()
-            .no_proxy()
-            .connect_timeout(Duration::from_secs(1))
-            .pool_idle_timeout(Duration::from_secs(20))
-            .build()?;
         Ok(Self {
             title,
-            base: base.trim_end_matches('/').to_owned(),
-            deadline,
-            client,
+            deadline: Duration::from_millis(parse_env(&format!("{variable}_TIMEOUT_MS"), deadline_ms)?),
+            wire: Arc::new(Wire::new(&base).with_context(|| format!("{variable}_URL"))?),
         })
     }
 
@@ -100,18 +95,18 @@ impl Upstream {
         method: Method,
         path: &str,
         body: Option<&B>,
-    ) -> Result<(String, bytes::Bytes), ApiError> {
-        let url = format!("{}{path}", self.base);
-        let mut request = self.client.request(method, &url).timeout(self.deadline);
-        if let Some(body) = body {
-            request = request.json(body);
-        }
-        let outcome = async {
-            let response = request.send().await?;
-            let status = response.status();
-            Ok::<_, reqwest::Error>((status, response.bytes().await?))
+    ) -> Result<(String, Bytes), ApiError> {
+        let body = body
+            .map(serde_json::to_vec)
+            .transpose()
+            .map_err(anyhow::Error::from)?;
+        let headers: &[(&str, &[u8])] = match body {
+            Some(_) => &[("content-type", b"application/json")],
+            None => &[],
         };
-        let (status, body) = outcome.await.map_err(|error| self.failed(&url, &error))?;
+        let answer = self.pass(&method, path, headers, body.as_deref()).await?;
+        let url = self.url(path);
+        let (status, body) = (answer.status, answer.body);
         if status.is_success() {
             return Ok((url, body));
         }
@@ -129,36 +124,46 @@ impl Upstream {
         Err(ApiError::new(status, message))
     }
 
-    fn failed(&self, url: &str, error: &reqwest::Error) -> ApiError {
-        if error.is_timeout() {
-            tracing::error!(
-                timeout_ms = u64::try_from(self.deadline.as_millis()).unwrap_or(u64::MAX),
-                "Request to {} timed out: url={url}",
-                self.title
-            );
-            ApiError::new(
-                StatusCode::GATEWAY_TIMEOUT,
-                format!("{} did not answer in time", self.title),
-            )
-        } else {
-            let cause = anyhow::Error::msg(chain(error));
-            tracing::error!("Request to {} failed: url={url} error={cause}", self.title);
-            ApiError::new(
-                StatusCode::BAD_GATEWAY,
-                format!("{} cannot be reached", self.title),
-            )
+    fn url(&self, path: &str) -> String {
+        format!("http://{}{path}", self.wire.address().trim_end_matches(":80"))
+    }
+
+    /// One request within the deadline, its answer as it came, whatever its status.
+    ///
+    /// # Errors
+    /// 504 when the deadline passed, 502 when the service could not be reached.
+    pub async fn pass(
+        &self,
+        method: &Method,
+        path: &str,
+        headers: &[(&str, &[u8])],
+        body: Option<&[u8]>,
+    ) -> Result<Answer, ApiError> {
+        let exchange = self.wire.exchange(method, path, headers, body);
+        match tokio::time::timeout(self.deadline, exchange).await {
+            Ok(Ok(answer)) => Ok(answer),
+            Ok(Err(error)) => Err(self.failed(&self.url(path), &error)),
+            Err(_) => Err(self.timed_out(&self.url(path))),
         }
     }
-}
 
-/// The causes of an error, outermost first.
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(error) = source {
-        text.push_str(": ");
-        text.push_str(&error.to_string());
-        source = error.source();
+    fn timed_out(&self, url: &str) -> ApiError {
+        tracing::error!(
+            timeout_ms = u64::try_from(self.deadline.as_millis()).unwrap_or(u64::MAX),
+            "Request to {} timed out: url={url}",
+            self.title
+        );
+        ApiError::new(
+            StatusCode::GATEWAY_TIMEOUT,
+            format!("{} did not answer in time", self.title),
+        )
     }
-    text
+
+    fn failed(&self, url: &str, error: &WireError) -> ApiError {
+        tracing::error!("Request to {} failed: url={url} error={error}", self.title);
+        ApiError::new(
+            StatusCode::BAD_GATEWAY,
+            format!("{} cannot be reached", self.title),
+        )
+    }
 }

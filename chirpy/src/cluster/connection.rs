@@ -99,6 +99,11 @@ impl Connection {
             })?
     }
 
+    /// The bare stream; between two commands nothing is buffered.
+    pub fn into_stream(self) -> TcpStream {
+        self.stream.into_inner()
+    }
+
     async fn send(&mut self, packed: Vec<u8>, replies: usize) -> Result<Vec<Value>, RedisError> {
         let node = self.node.clone();
         let broken = |message: String| RedisError::Broken {

@@ -1,8 +1,11 @@
 //! A client of Redis Cluster: the `redis` crate encodes and decodes, the connections are managed here.
 
 mod connection;
+mod multiplexed;
 mod pool;
+mod resp;
 pub mod slots;
+mod store;
 
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration, Instant};
@@ -11,8 +14,11 @@ use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 
 pub use connection::{Connection, RedisError};
+pub use multiplexed::Multiplexed;
 pub use pool::Pool;
+pub use resp::Reply;
 use slots::SlotMap;
+pub use store::Store;
 
 use crate::retry::Pauses;
 use crate::service::{Labels, Service, parse_env, text_env};

@@ -1,9 +1,10 @@
 //! Fan-out on write: every post goes into the home timeline of every follower.
 //!
-//! A job is one post on one shard. Jobs live in PostgreSQL until they are done; this worker holds leases on those it
+//! A job is one shard's part of some posts that were stored together (one, while few are written). Jobs live in PostgreSQL until they are done; this worker holds leases on those it
 //! works on and tries each until it succeeds.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::btree_map::Entry;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -14,23 +15,55 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use serde::{Deserialize, Serialize};
-use tokio::sync::{OnceCell, watch};
+use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use super::home::KEPT;
-use super::key;
-use crate::cluster::{Cluster, Connection, Pool, slots};
+use super::{Account, author_key, key};
+use crate::cluster::{Cluster, Connection, Store, slots};
 use crate::retry::Pauses;
 use crate::service::{Labels, Service, parse_env, text_env};
 use crate::upstream::Upstream;
 
-/// One post to bring to one shard's timelines.
-#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+/// Posts to bring to one shard's timelines.
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Job {
     pub id: i64,
-    pub post_id: i64,
-    pub author_id: i64,
     pub shard: i16,
+    /// Ids of posts and of their authors.
+    pub posts: Vec<(i64, i64)>,
+}
+
+/// Jobs of one shard that are done together.
+struct Task {
+    jobs: Vec<i64>,
+    shard: i16,
+    posts: Vec<(i64, i64)>,
+}
+
+/// Each job by itself, or those of a shard as one.
+fn tasks(jobs: Vec<Job>, merged: bool) -> Vec<Task> {
+    let single = jobs.into_iter().map(|job| Task {
+        jobs: vec![job.id],
+        shard: job.shard,
+        posts: job.posts,
+    });
+    if !merged {
+        return single.collect();
+    }
+    let mut by_shard: BTreeMap<i16, Task> = BTreeMap::new();
+    for task in single {
+        match by_shard.entry(task.shard) {
+            Entry::Vacant(entry) => {
+                entry.insert(task);
+            }
+            Entry::Occupied(mut entry) => {
+                entry.get_mut().jobs.extend(task.jobs);
+                entry.get_mut().posts.extend(task.posts);
+            }
+        }
+    }
+    by_shard.into_values().collect()
 }
 
 /// A worker's report and request to post-service, which keeps the jobs.
@@ -59,21 +92,58 @@ enum Delivery {
     ConnectionPerChunk,
     /// One connection per job.
     ConnectionPerJob,
-    /// Chunks queue for a bounded number of shared connections.
-    Shared(Pool),
+    /// Chunks share connections: a bounded number, or one that is multiplexed.
+    Shared(Store),
 }
 
-type Followers = Arc<OnceCell<Arc<Vec<i64>>>>;
+/// Authors whose followers are kept in memory before the oldest are forgotten.
+const CACHED: usize = 20_000;
+
+/// Followers by shard, each with the slot of their timeline.
+#[derive(Default)]
+struct Audience {
+    /// How many they are, in all shards.
+    size: usize,
+    shards: [Vec<(i64, u16)>; slots::SHARDS as usize],
+}
+
+impl Audience {
+    /// `author` sees its own posts.
+    fn new(author: i64, followers: &[i64]) -> Self {
+        let mut audience = Self {
+            size: followers.len(),
+            ..Self::default()
+        };
+        for user in followers.iter().chain([&author]) {
+            let slot = slots::slot(key(*user).as_bytes());
+            if let Ok(shard) = usize::try_from(slots::shard(slot)) {
+                audience.shards[shard].push((*user, slot));
+            }
+        }
+        audience
+    }
+}
+
+/// One sorted set and the posts to put into it.
+struct Write {
+    slot: u16,
+    key: String,
+    posts: Vec<i64>,
+}
 
 pub struct Fanout {
     cluster: Arc<Cluster>,
     posts: Upstream,
     followers: Upstream,
-    cache: Mutex<HashMap<i64, (Instant, Followers)>>,
+    cache: Mutex<HashMap<i64, (Instant, Arc<Audience>)>>,
     cache_for: Duration,
     delivery: Delivery,
+    /// Accounts with more followers are not fanned out.
+    large_over: Option<usize>,
     chunk: usize,
     job_timeout: Duration,
+    /// Whether the jobs of a shard that are claimed together are done together.
+    merged: bool,
     /// After so many failures a job is given back.
     attempts_per_lease: u32,
     pauses: Pauses,
@@ -95,10 +165,13 @@ impl Fanout {
         cluster: Arc<Cluster>,
         posts: Upstream,
         followers: Upstream,
+        large_over: Option<usize>,
     ) -> anyhow::Result<Self> {
         let pool: usize = parse_env("REDIS_POOL_MAX_PER_NODE", 0)?;
-        let delivery = if pool > 0 {
-            Delivery::Shared(Pool::new(cluster.clone(), pool, Duration::from_secs(300)))
+        let delivery = if parse_env("FANOUT_MULTIPLEXED", false)? {
+            Delivery::Shared(Store::new(cluster.clone(), 0, Duration::MAX))
+        } else if pool > 0 {
+            Delivery::Shared(Store::new(cluster.clone(), pool, Duration::from_secs(300)))
         } else if parse_env("FANOUT_CONNECTION_PER_CHUNK", true)? {
             Delivery::ConnectionPerChunk
         } else {
@@ -111,8 +184,10 @@ impl Fanout {
             cache: Mutex::default(),
             cache_for: Duration::from_secs(parse_env("FANOUT_FOLLOWERS_CACHE_S", 5)?),
             delivery,
+            large_over,
             chunk: parse_env("FANOUT_CHUNK", 50_usize)?.max(1),
             job_timeout: Duration::from_millis(parse_env("FANOUT_JOB_TIMEOUT_MS", 2000)?),
+            merged: parse_env("FANOUT_MERGE_JOBS", false)?,
             attempts_per_lease: parse_env("FANOUT_ATTEMPTS_PER_LEASE", 4_u32)?.max(1),
             pauses: Pauses {
                 base: Duration::from_millis(parse_env("FANOUT_RETRY_PAUSE_MS", 20)?),
@@ -143,73 +218,112 @@ impl Fanout {
         Ok(fanout)
     }
 
-    /// Who follows `author`, at most `cache_for` old; concurrent callers share one request.
-    async fn followers_of(&self, author: i64) -> anyhow::Result<Arc<Vec<i64>>> {
-        let cell = {
+    /// Who follows these authors, at most `cache_for` old; those who are not known are asked for together.
+    async fn audiences(&self, authors: &BTreeSet<i64>) -> anyhow::Result<HashMap<i64, Arc<Audience>>> {
+        let mut known: HashMap<i64, Arc<Audience>> = HashMap::new();
+        {
             let mut cache = self.cache.lock().unwrap_or_else(PoisonError::into_inner);
-            if cache.len() > 1000 {
+            if cache.len() > CACHED {
                 cache.retain(|_, (at, _)| at.elapsed() < self.cache_for);
             }
-            let entry = cache
-                .entry(author)
-                .or_insert_with(|| (Instant::now(), Followers::default()));
-            if entry.0.elapsed() >= self.cache_for {
-                *entry = (Instant::now(), Followers::default());
-            }
-            entry.1.clone()
-        };
-        let fetch = || async {
-            self.followers
-                .get(&format!("/followers/{author}"))
-                .await
-                .map(Arc::new)
-        };
-        Ok(cell.get_or_try_init(fetch).await?.clone())
-    }
-
-    async fn attempt(&self, job: Job) -> anyhow::Result<()> {
-        let followers = self.followers_of(job.author_id).await?;
-        let map = self.cluster.map().await;
-        let mut by_node: BTreeMap<&str, Vec<(u16, String)>> = BTreeMap::new();
-        for user in followers.iter().chain([&job.author_id]) {
-            let key = key(*user);
-            let slot = slots::slot(key.as_bytes());
-            if slots::shard(slot) == job.shard {
-                let node = map
-                    .node(slot)
-                    .with_context(|| format!("no node is known for slot {slot}"))?;
-                by_node.entry(node).or_default().push((slot, key));
+            for author in authors {
+                if let Some((_, audience)) = cache.get(author).filter(|(at, _)| at.elapsed() < self.cache_for)
+                {
+                    known.insert(*author, audience.clone());
+                }
             }
         }
-        for (node, keys) in &by_node {
-            self.deliver(job, node, keys).await?;
+        let missing: Vec<i64> = authors
+            .iter()
+            .copied()
+            .filter(|author| !known.contains_key(author))
+            .collect();
+        if missing.is_empty() {
+            return Ok(known);
+        }
+        let asked = Instant::now();
+        let accounts: Vec<Account> = self.followers.post("/followers/of", &missing).await?;
+        let mut cache = self.cache.lock().unwrap_or_else(PoisonError::into_inner);
+        for account in accounts {
+            let audience = Arc::new(Audience::new(account.id, &account.followers));
+            cache.insert(account.id, (asked, audience.clone()));
+            known.insert(account.id, audience);
+        }
+        Ok(known)
+    }
+
+    /// What this job writes, and where.
+    async fn writes(&self, job: &Task) -> anyhow::Result<Vec<Write>> {
+        let mut timelines: BTreeMap<(u16, i64), Vec<i64>> = BTreeMap::new();
+        let mut lists: BTreeMap<i64, Vec<i64>> = BTreeMap::new();
+        let authors = job.posts.iter().map(|(_, author)| *author).collect();
+        let audiences = self.audiences(&authors).await?;
+        for (post, author) in &job.posts {
+            let audience = audiences
+                .get(author)
+                .with_context(|| format!("follower-service left out {author}"))?;
+            if self.large_over.is_some_and(|over| audience.size > over) {
+                lists.entry(*author).or_default().push(*post);
+                continue;
+            }
+            let shard = usize::try_from(job.shard)
+                .ok()
+                .and_then(|shard| audience.shards.get(shard));
+            for (user, slot) in shard.into_iter().flatten() {
+                timelines.entry((*slot, *user)).or_default().push(*post);
+            }
+        }
+        let timelines = timelines.into_iter().map(|((slot, user), posts)| Write {
+            slot,
+            key: key(user),
+            posts,
+        });
+        let lists = lists.into_iter().filter_map(|(author, posts)| {
+            let key = author_key(author);
+            let slot = slots::slot(key.as_bytes());
+            (slots::shard(slot) == job.shard).then_some(Write { slot, key, posts })
+        });
+        Ok(timelines.chain(lists).collect())
+    }
+
+    async fn attempt(&self, job: &Task) -> anyhow::Result<()> {
+        let map = self.cluster.map().await;
+        let mut by_node: BTreeMap<&str, Vec<Write>> = BTreeMap::new();
+        for write in self.writes(job).await? {
+            let node = map
+                .node(write.slot)
+                .with_context(|| format!("no node is known for slot {}", write.slot))?;
+            by_node.entry(node).or_default().push(write);
+        }
+        for (node, writes) in &by_node {
+            self.deliver(node, writes).await?;
         }
         Ok(())
     }
 
-    async fn deliver(&self, job: Job, node: &str, keys: &[(u16, String)]) -> anyhow::Result<()> {
-        let chunks = keys.chunks(self.chunk);
+    async fn deliver(&self, node: &str, writes: &[Write]) -> anyhow::Result<()> {
+        let chunks = writes.chunks(self.chunk);
         match &self.delivery {
             Delivery::ConnectionPerChunk => {
-                let mut held: Vec<(Connection, &[(u16, String)])> = vec![];
+                let mut held: Vec<(Connection, &[Write])> = vec![];
                 for chunk in chunks {
                     held.push((self.cluster.dial(node).await, chunk));
                 }
                 let sends = held.iter_mut().map(|(connection, chunk)| {
-                    let (packed, replies) = commands(job, chunk);
+                    let (packed, replies) = commands(chunk);
                     connection.pipeline(packed, replies)
                 });
                 try_join_all(sends).await?;
             }
             Delivery::ConnectionPerJob => {
                 let mut connection = self.cluster.dial(node).await;
-                let (packed, replies) = commands(job, keys);
+                let (packed, replies) = commands(writes);
                 connection.pipeline(packed, replies).await?;
             }
-            Delivery::Shared(pool) => {
+            Delivery::Shared(store) => {
                 let sends = chunks.filter_map(|chunk| {
-                    let (packed, replies) = commands(job, chunk);
-                    Some(pool.run(chunk.first()?.0, packed, replies, self.job_timeout))
+                    let (packed, replies) = commands(chunk);
+                    Some(store.run(chunk.first()?.slot, packed, replies, self.job_timeout))
                 });
                 try_join_all(sends).await?;
             }
@@ -219,12 +333,13 @@ impl Fanout {
 
     /// Tries until it succeeds, or has failed so often that another worker should. Adding a post to a timeline twice is
     /// adding it once, so a retry does no harm.
-    async fn see_through(&self, job: Job) -> Outcome {
+    async fn see_through(&self, job: Task) -> Outcome {
         let shard = vec![("shard", job.shard.to_string())];
+        let size = i64::try_from(job.jobs.len()).unwrap_or(0);
         let started = Instant::now();
         let mut failures = 0;
         let end = loop {
-            let outcome = match tokio::time::timeout(self.job_timeout, self.attempt(job)).await {
+            let outcome = match tokio::time::timeout(self.job_timeout, self.attempt(&job)).await {
                 Ok(outcome) => outcome,
                 Err(_) => Err(anyhow::anyhow!("timed out after {:?}", self.job_timeout)),
             };
@@ -233,13 +348,13 @@ impl Fanout {
                 .get_or_create(&vec![("shard", job.shard.to_string()), ("result", result.into())])
                 .inc();
             let Err(error) = outcome else {
-                break Outcome::Done(job.id);
+                break Outcome::Done(job.jobs);
             };
             failures += 1;
             // The first only, so that a long struggle does not fill the disk.
             if failures == 1 {
                 tracing::warn!(
-                    post = job.post_id, shard = job.shard, attempts = failures, error = %format!("{error:#}"),
+                    post = job.posts.first().map(|(post, _)| post), posts = job.posts.len(), shard = job.shard, attempts = failures, error = %format!("{error:#}"),
                     "Fan-out failed, trying again"
                 );
             }
@@ -247,42 +362,45 @@ impl Fanout {
             tokio::time::sleep(self.pauses.after(failures, fastrand::f64())).await;
             self.retries.get_or_create(&shard).inc();
             if failures >= self.attempts_per_lease {
-                break Outcome::GivenBack(job.id);
+                break Outcome::GivenBack(job.jobs);
             }
         };
         self.lag
             .get_or_create(&shard)
             .observe(started.elapsed().as_secs_f64());
-        self.inflight.get_or_create(&shard).dec();
+        self.inflight.get_or_create(&shard).dec_by(size);
         end
     }
 }
 
 /// How a worker's part in a job ended.
 enum Outcome {
-    Done(i64),
-    GivenBack(i64),
+    Done(Vec<i64>),
+    GivenBack(Vec<i64>),
 }
 
 /// `ZADD` for every key, and now and then a trim: a timeline may be some entries too long, never too short.
-fn commands(job: Job, keys: &[(u16, String)]) -> (Vec<u8>, usize) {
-    let trim = job.post_id % 50 == 0;
-    let mut packed = Vec::with_capacity(keys.len() * 64);
-    for (_, key) in keys {
-        redis::cmd("ZADD")
-            .arg(key)
-            .arg(job.post_id)
-            .arg(job.post_id)
-            .write_packed_command(&mut packed);
-        if trim {
+fn commands(writes: &[Write]) -> (Vec<u8>, usize) {
+    let mut packed = Vec::with_capacity(writes.len() * 80);
+    let mut replies = 0;
+    for write in writes {
+        let mut add = redis::cmd("ZADD");
+        add.arg(&write.key);
+        for post in &write.posts {
+            add.arg(*post).arg(*post);
+        }
+        add.write_packed_command(&mut packed);
+        replies += 1;
+        if write.posts.iter().any(|post| post % 50 == 0) {
             redis::cmd("ZREMRANGEBYRANK")
-                .arg(key)
+                .arg(&write.key)
                 .arg(0)
                 .arg(-KEPT - 1)
                 .write_packed_command(&mut packed);
+            replies += 1;
         }
     }
-    (packed, keys.len() * if trim { 2 } else { 1 })
+    (packed, replies)
 }
 
 /// Claims jobs and sees them through until the process is asked to end; then gives back what is left.
@@ -299,12 +417,12 @@ pub async fn work(fanout: Arc<Fanout>, mut stop: watch::Receiver<bool>) {
         }
         while let Some(ended) = running.try_join_next_with_id() {
             let task = match ended {
-                Ok((task, Outcome::Done(id))) => {
-                    completed.push(id);
+                Ok((task, Outcome::Done(ids))) => {
+                    completed.extend(ids);
                     task
                 }
-                Ok((task, Outcome::GivenBack(id))) => {
-                    returned.push(id);
+                Ok((task, Outcome::GivenBack(ids))) => {
+                    returned.extend(ids);
                     task
                 }
                 // Its lease runs out by itself.
@@ -314,17 +432,17 @@ pub async fn work(fanout: Arc<Fanout>, mut stop: watch::Receiver<bool>) {
         }
         let mut poll = fanout.poll(std::mem::take(&mut completed), fanout.room());
         poll.returned = std::mem::take(&mut returned);
-        poll.held = held.values().copied().collect();
+        poll.held = held.values().flatten().copied().collect();
         match fanout.posts.post::<_, Vec<Job>>("/fanout/poll", &poll).await {
             Ok(jobs) => {
-                for job in jobs {
+                for job in tasks(jobs, fanout.merged) {
                     fanout
                         .inflight
                         .get_or_create(&vec![("shard", job.shard.to_string())])
-                        .inc();
-                    let fanout = fanout.clone();
+                        .inc_by(i64::try_from(job.jobs.len()).unwrap_or(0));
+                    let (fanout, ids) = (fanout.clone(), job.jobs.clone());
                     let task = running.spawn(async move { fanout.see_through(job).await });
-                    held.insert(task.id(), job.id);
+                    held.insert(task.id(), ids);
                 }
             }
             // Said again with the next poll; the error itself is already logged.

@@ -1,45 +1,153 @@
 //! Reading home timelines, and what a new follow does to them.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use axum::Router;
+use axum::body::{Body, to_bytes};
 use axum::extract::{Path, Query, State};
-use axum::http::StatusCode;
+use axum::http::{HeaderValue, Method, StatusCode, header};
+use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
-use axum::{Json, Router};
-use redis::Value;
+use futures::future::join_all;
+use hyper::body::Incoming;
 use serde::Deserialize;
 
+use super::batch::{self, Read};
+use super::bodies::Bodies;
 use super::key;
-use crate::cluster::{Cluster, Pool, RedisError, slots};
+use super::large::{Large, range};
+use crate::cluster::{RedisError, Reply, Store, slots};
 use crate::post::Post;
-use crate::service::{ApiError, parse_env};
+use crate::service::{ApiError, Hot, Route, Service, parse_env};
 use crate::upstream::Upstream;
 
 /// Entries kept per timeline.
 pub const KEPT: i64 = 800;
+/// Largest request for a batch of reads, bytes.
+const MAX_BATCH: usize = 64 * 1024;
 
-struct Home {
-    reads: Pool,
+/// What a reader needs.
+pub struct Home {
+    pub store: Arc<Store>,
+    pub bodies: Arc<Bodies>,
+    pub large: Arc<Large>,
+    pub posts: Upstream,
     deadline: Duration,
-    posts: Upstream,
 }
 
-pub fn routes(cluster: Arc<Cluster>, posts: Upstream) -> anyhow::Result<Router> {
-    let max_age = Duration::from_secs(parse_env("REDIS_READ_CONNECTION_MAX_AGE_S", 30)?);
-    let home = Home {
-        reads: Pool::new(cluster, parse_env("REDIS_READ_POOL_PER_NODE", 4)?, max_age),
-        deadline: Duration::from_millis(parse_env("REDIS_READ_TIMEOUT_MS", 3000)?),
-        posts,
-    };
-    Ok(Router::new()
+impl Home {
+    /// Reads wait for Redis for `REDIS_READ_TIMEOUT_MS`.
+    ///
+    /// # Errors
+    /// When a variable does not parse.
+    pub fn new(
+        store: Arc<Store>,
+        bodies: Arc<Bodies>,
+        large: Arc<Large>,
+        posts: Upstream,
+    ) -> anyhow::Result<Self> {
+        Ok(Self {
+            store,
+            bodies,
+            large,
+            posts,
+            deadline: Duration::from_millis(parse_env("REDIS_READ_TIMEOUT_MS", 3000)?),
+        })
+    }
+
+    /// A page of a home timeline as JSON.
+    async fn page(&self, read: &Read) -> Result<Vec<u8>, ApiError> {
+        let (user, limit) = (read.user, read.limit.unwrap_or(20).clamp(1, 200));
+        let mut ids = range(&self.store, &key(user), read.before, limit, self.deadline).await?;
+        let limit = usize::try_from(limit).unwrap_or(200);
+        match read.before {
+            None => self.large.merge(user, &mut ids, limit),
+            Some(before) => {
+                let large = &self.large;
+                large
+                    .merge_before(&self.store, user, before, &mut ids, limit)
+                    .await?;
+            }
+        }
+        self.bodies.list(&ids).await
+    }
+}
+
+pub fn routes(home: Arc<Home>) -> Router {
+    Router::new()
         .route("/timelines/{user}", get(timeline))
         .route(
             "/timelines/{user}/authors/{author}",
             post(include).delete(exclude),
         )
-        .with_state(Arc::new(home)))
+        .route("/posts/{id}/changed", post(changed))
+        .with_state(home)
+}
+
+/// Timeline reads, alone or in batches, past the router.
+pub fn hot(service: &Service, home: Arc<Home>) -> Hot {
+    let route = service.route("GET", "/timelines/{user}");
+    Arc::new(move |request| {
+        let (home, route) = (home.clone(), route.clone());
+        match (request.method(), request.uri().path()) {
+            (&Method::POST, "/timelines/read") => Ok(Box::pin(together(home, route, request))),
+            (&Method::GET, path) => {
+                let user = path.strip_prefix("/timelines/");
+                match user.and_then(|user| Read::asked(user, request.uri().query().unwrap_or_default())) {
+                    Some(read) => Ok(Box::pin(alone(home, route, read))),
+                    None => Err(request),
+                }
+            }
+            _ => Err(request),
+        }
+    })
+}
+
+async fn alone(home: Arc<Home>, route: Route, read: Read) -> Response {
+    let observation = route.begin();
+    let response = match home.page(&read).await {
+        Ok(list) => json(list),
+        Err(error) => error.into_response(),
+    };
+    observation.answered(response.status());
+    response
+}
+
+async fn together(home: Arc<Home>, route: Route, request: http::Request<Incoming>) -> Response {
+    let body = to_bytes(Body::new(request.into_body()), MAX_BATCH).await;
+    let reads = body
+        .ok()
+        .and_then(|body| batch::asked(std::str::from_utf8(&body).ok()?));
+    let Some(reads) = reads else {
+        return ApiError::bad_request("not a batch of reads").into_response();
+    };
+    let pages = reads.iter().map(|read| {
+        let (home, route) = (&home, &route);
+        async move {
+            let observation = route.begin();
+            // What comes too late, or fails, is asked for again by itself; that is when it counts.
+            let page = tokio::time::timeout(batch::PATIENCE, home.page(read)).await;
+            match page {
+                Ok(Ok(list)) => {
+                    observation.answered(StatusCode::OK);
+                    Some(list)
+                }
+                Ok(Err(_)) | Err(_) => {
+                    observation.forget();
+                    None
+                }
+            }
+        }
+    });
+    Response::new(Body::from(batch::join(&join_all(pages).await)))
+}
+
+fn json(body: Vec<u8>) -> Response {
+    let mut response = Response::new(Body::from(body));
+    let kind = HeaderValue::from_static("application/json");
+    response.headers_mut().insert(header::CONTENT_TYPE, kind);
+    response
 }
 
 impl From<RedisError> for ApiError {
@@ -55,51 +163,36 @@ impl From<RedisError> for ApiError {
 #[derive(Deserialize)]
 struct Page {
     limit: Option<i64>,
+    before: Option<i64>,
 }
 
 async fn timeline(
     State(home): State<Arc<Home>>,
     Path(user): Path<i64>,
-    Query(page): Query<Page>,
-) -> Result<Json<Vec<Post>>, ApiError> {
-    let key = key(user);
-    let limit = page.limit.unwrap_or(20).clamp(1, 200);
-    let command = redis::cmd("ZREVRANGE")
-        .arg(&key)
-        .arg(0)
-        .arg(limit - 1)
-        .get_packed_command();
-    let replies = home
-        .reads
-        .run(slots::slot(key.as_bytes()), command, 1, home.deadline)
-        .await?;
-    let ids = replies.first().map(ids).unwrap_or_default();
-    if ids.is_empty() {
-        return Ok(Json(vec![]));
-    }
-    let list = ids.iter().map(i64::to_string).collect::<Vec<_>>().join(",");
-    let posts: Vec<Post> = home.posts.get(&format!("/posts?ids={list}")).await?;
-    Ok(Json(in_order(&ids, posts)))
+    Query(Page { limit, before }): Query<Page>,
+) -> Result<Response, ApiError> {
+    let read = Read { user, limit, before };
+    Ok(json(home.page(&read).await?))
+}
+
+/// Its author edited or deleted it a moment ago.
+async fn changed(State(home): State<Arc<Home>>, Path(id): Path<i64>) -> StatusCode {
+    home.bodies.forget(id);
+    StatusCode::NO_CONTENT
 }
 
 /// The ids of a reply; members that are no number are none of ours.
-fn ids(reply: &Value) -> Vec<i64> {
-    let Value::Array(members) = reply else {
+pub fn ids(reply: &Reply) -> Vec<i64> {
+    let Reply::Array(members) = reply else {
         return vec![];
     };
     members
         .iter()
         .filter_map(|member| match member {
-            Value::BulkString(text) => std::str::from_utf8(text).ok()?.parse().ok(),
+            Reply::Bulk(text) => std::str::from_utf8(text).ok()?.parse().ok(),
             _ => None,
         })
         .collect()
-}
-
-/// Posts in the order of the timeline; an id without a post (deleted since) leaves no hole.
-fn in_order(ids: &[i64], posts: Vec<Post>) -> Vec<Post> {
-    let mut by_id: HashMap<i64, Post> = posts.into_iter().map(|post| (post.id, post)).collect();
-    ids.iter().filter_map(|id| by_id.remove(id)).collect()
 }
 
 async fn recent(home: &Home, author: i64) -> Result<Vec<Post>, ApiError> {
@@ -121,7 +214,7 @@ async fn change(
             .get_packed_command();
         let mut packed = std::mem::take(&mut command).get_packed_command();
         packed.extend(trim);
-        home.reads
+        home.store
             .run(slots::slot(key.as_bytes()), packed, 2, home.deadline)
             .await?;
     }

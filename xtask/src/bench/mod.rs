@@ -1,6 +1,7 @@
 //! Figures of a release build. What needs a running system is measured by the program itself (`hikeshi bench`), where the
 //! clocks are; the data plane's figures are measured here, beside its peers, and the API server's beside kubectl's own.
 
+mod chirpy;
 mod get;
 mod load;
 mod peers;
@@ -28,6 +29,8 @@ pub enum Bench {
     Load,
     /// A backtest of 100 SLOs over 30 days in steps of 15 seconds
     Slo,
+    /// Chirpy under 1,000 posts and 10,000 timeline reads a second: latency, errors, lost posts, CPU by process
+    Chirpy,
     /// How exact delays and shares are, and how fast faults come and go
     Faults,
 }
@@ -39,6 +42,7 @@ pub fn run(workspace: &Workspace, what: Option<Bench>, args: &[String]) -> Resul
         Some(Bench::Proxy) => return proxy::run(workspace, args),
         Some(Bench::Faults) => return proxy::faults(workspace),
         Some(Bench::Load) => return load::run(workspace, args),
+        Some(Bench::Chirpy) => return chirpy::run(workspace, args),
         Some(Bench::Get) => return get::run(workspace, args),
         Some(Bench::Slo) => {
             let harness = [

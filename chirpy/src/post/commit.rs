@@ -1,0 +1,153 @@
+//! Group commit: posts that arrive while another transaction is under way are stored together in the next one, with
+//! their fan-out jobs. Each is acknowledged when its transaction is on disk, never before.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::http::StatusCode;
+use deadpool_postgres::Pool;
+use tokio::sync::{Mutex, mpsc, oneshot};
+
+use super::{COLUMNS, NewPost, Post, read};
+use crate::cluster::slots;
+use crate::service::{ApiError, parse_env};
+
+/// Takes posts and stores them.
+#[derive(Clone)]
+pub struct Committer {
+    queue: mpsc::Sender<Waiting>,
+}
+
+struct Waiting {
+    new: NewPost,
+    answer: oneshot::Sender<Result<Post, ApiError>>,
+}
+
+/// What a writer does.
+struct Writer {
+    pool: Pool,
+    queue: Arc<Mutex<mpsc::Receiver<Waiting>>>,
+    batch: usize,
+    linger: Duration,
+    statement: String,
+}
+
+impl Committer {
+    /// From `POST_COMMIT_WRITERS` (transactions at the same time), `POST_COMMIT_BATCH` (posts in one, at most),
+    /// `POST_COMMIT_LINGER_MS` (how long the first of a batch waits for company) and `POST_QUEUE` (posts that may wait;
+    /// further ones are refused).
+    ///
+    /// # Errors
+    /// When a variable does not parse.
+    pub fn from_env(pool: &Pool) -> anyhow::Result<Self> {
+        let (sender, queue) = mpsc::channel(parse_env("POST_QUEUE", 1000_usize)?.max(1));
+        let queue = Arc::new(Mutex::new(queue));
+        for _ in 0..parse_env("POST_COMMIT_WRITERS", 2)?.max(1) {
+            let writer = Writer {
+                pool: pool.clone(),
+                queue: queue.clone(),
+                batch: parse_env("POST_COMMIT_BATCH", 64_usize)?.max(1),
+                linger: Duration::from_millis(parse_env("POST_COMMIT_LINGER_MS", 0)?),
+                statement: statement(),
+            };
+            tokio::spawn(writer.write());
+        }
+        Ok(Self { queue: sender })
+    }
+
+    /// Stores a post; when this returns it, it is on disk with its fan-out jobs.
+    ///
+    /// # Errors
+    /// 503 when too many posts wait, or when PostgreSQL does not answer.
+    pub async fn commit(&self, new: NewPost) -> Result<Post, ApiError> {
+        let (answer, answered) = oneshot::channel();
+        let full = |_| {
+            ApiError::new(
+                StatusCode::SERVICE_UNAVAILABLE,
+                "too many posts are waiting to be stored",
+            )
+        };
+        self.queue.try_send(Waiting { new, answer }).map_err(full)?;
+        let ended = |_| ApiError::new(StatusCode::SERVICE_UNAVAILABLE, "the service is ending");
+        answered.await.map_err(ended)?
+    }
+}
+
+/// One statement is one transaction: the posts and their jobs are there together or not at all. Ids are given in the order
+/// of the batch, since the rows are inserted in that order.
+fn statement() -> String {
+    format!(
+        "WITH new AS (SELECT * FROM unnest($1::bigint[], $2::text[], $3::text[]) WITH ORDINALITY AS new (author_id, author_name, body, place)),
+              post AS (INSERT INTO posts (author_id, author_name, body)
+                       SELECT author_id, author_name, body FROM new ORDER BY place RETURNING *),
+              jobs AS (INSERT INTO fanout_jobs (shard, post_ids, author_ids)
+                       SELECT shard, post_ids, author_ids
+                       FROM (SELECT array_agg(id ORDER BY id) AS post_ids, array_agg(author_id ORDER BY id) AS author_ids FROM post) AS all_posts,
+                            generate_series(0, {}) AS shard)
+         SELECT {COLUMNS} FROM post ORDER BY id",
+        slots::SHARDS - 1
+    )
+}
+
+impl Writer {
+    async fn write(self) {
+        let mut batch = vec![];
+        loop {
+            {
+                let mut queue = self.queue.lock().await;
+                if queue.recv_many(&mut batch, self.batch).await == 0 {
+                    return;
+                }
+                if !self.linger.is_zero() && batch.len() < self.batch {
+                    tokio::time::sleep(self.linger).await;
+                    while batch.len() < self.batch {
+                        match queue.try_recv() {
+                            Ok(waiting) => batch.push(waiting),
+                            Err(_) => break,
+                        }
+                    }
+                }
+            }
+            self.store(std::mem::take(&mut batch)).await;
+        }
+    }
+
+    async fn store(&self, batch: Vec<Waiting>) {
+        let (news, answers): (Vec<NewPost>, Vec<_>) = batch
+            .into_iter()
+            .map(|waiting| (waiting.new, waiting.answer))
+            .unzip();
+        match self.insert(&news).await {
+            Ok(posts) => {
+                for (post, answer) in posts.into_iter().zip(answers) {
+                    // Who posted may have stopped waiting; the post is stored all the same.
+                    let _ = answer.send(Ok(post));
+                }
+            }
+            Err(error) => {
+                for answer in answers {
+                    let _ = answer.send(Err(ApiError::new(error.status, error.message.clone())));
+                }
+            }
+        }
+    }
+
+    async fn insert(&self, news: &[NewPost]) -> Result<Vec<Post>, ApiError> {
+        let client = self.pool.get().await?;
+        let statement = client.prepare_cached(&self.statement).await?;
+        let authors: Vec<i64> = news.iter().map(|new| new.author_id).collect();
+        let names: Vec<&str> = news.iter().map(|new| new.author.as_str()).collect();
+        let texts: Vec<&str> = news.iter().map(|new| new.text.as_str()).collect();
+        let rows = client.query(&statement, &[&authors, &names, &texts]).await?;
+        let posts: Vec<Post> = rows.iter().map(read).collect::<Result<_, _>>()?;
+        let matches = posts.len() == news.len()
+            && posts
+                .iter()
+                .zip(news)
+                .all(|(post, new)| post.author_id == new.author_id && post.text == new.text);
+        if !matches {
+            return Err(anyhow::anyhow!("PostgreSQL answered other posts than were sent").into());
+        }
+        Ok(posts)
+    }
+}

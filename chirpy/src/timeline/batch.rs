@@ -1,0 +1,158 @@
+//! Several timeline reads in one request: a line per read, and an answer whose first line says how long each body is.
+//!
+//! A read that takes longer than most is not waited for: its length is `-`, and the reader asks for it by itself. So a slow
+//! shard holds back its own users only.
+
+use std::fmt::Write as _;
+use std::time::Duration;
+
+use bytes::Bytes;
+
+/// Reads in one request, at most.
+pub const MOST: usize = 128;
+/// How long a batch waits for its slowest read.
+pub const PATIENCE: Duration = Duration::from_millis(50);
+
+/// One page of one timeline.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Read {
+    pub user: i64,
+    /// Entries wanted.
+    pub limit: Option<i64>,
+    /// Only posts older than this one.
+    pub before: Option<i64>,
+}
+
+impl Read {
+    /// What a plain read asks for; anything else is the router's to judge.
+    pub fn asked(user: &str, query: &str) -> Option<Self> {
+        let mut read = Self {
+            user: user.parse().ok()?,
+            limit: None,
+            before: None,
+        };
+        for pair in query.split('&').filter(|pair| !pair.is_empty()) {
+            match pair.split_once('=')? {
+                ("limit", text) => read.limit = Some(text.parse().ok()?),
+                ("before", text) => read.before = Some(text.parse().ok()?),
+                _ => return None,
+            }
+        }
+        Some(read)
+    }
+}
+
+/// The body of a request for these reads.
+pub fn ask(reads: &[Read]) -> String {
+    let mut body = String::with_capacity(reads.len() * 16);
+    for read in reads {
+        let mut sign = '?';
+        // Writing to a String does not fail.
+        let _ = write!(body, "{}", read.user);
+        for (name, value) in [("limit", read.limit), ("before", read.before)] {
+            if let Some(value) = value {
+                let _ = write!(body, "{sign}{name}={value}");
+                sign = '&';
+            }
+        }
+        body.push('\n');
+    }
+    body
+}
+
+/// The reads that a body asks for; none when it is no such body.
+pub fn asked(body: &str) -> Option<Vec<Read>> {
+    let reads: Option<Vec<Read>> = body
+        .lines()
+        .map(|line| {
+            let (user, query) = line.split_once('?').unwrap_or((line, ""));
+            Read::asked(user, query)
+        })
+        .collect();
+    reads.filter(|reads| reads.len() <= MOST)
+}
+
+/// The answer: lengths, then bodies.
+pub fn join(bodies: &[Option<Vec<u8>>]) -> Vec<u8> {
+    let lengths: Vec<String> = bodies
+        .iter()
+        .map(|body| {
+            body.as_ref()
+                .map_or("-".to_owned(), |body| body.len().to_string())
+        })
+        .collect();
+    let mut answer = lengths.join(",").into_bytes();
+    answer.push(b'\n');
+    for body in bodies.iter().flatten() {
+        answer.extend_from_slice(body);
+    }
+    answer
+}
+
+/// The bodies of an answer, without copying them; none when it is no such answer.
+pub fn split(mut answer: Bytes) -> Option<Vec<Option<Bytes>>> {
+    let end = answer.iter().position(|byte| *byte == b'\n')?;
+    let line = answer.split_to(end + 1);
+    let mut bodies = vec![];
+    for length in std::str::from_utf8(&line[..end]).ok()?.split(',') {
+        if length == "-" {
+            bodies.push(None);
+            continue;
+        }
+        let length: usize = length.parse().ok()?;
+        if length > answer.len() {
+            return None;
+        }
+        bodies.push(Some(answer.split_to(length)));
+    }
+    answer.is_empty().then_some(bodies)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn only_plain_reads_are_understood() {
+        let read = |limit, before| Read {
+            user: 7,
+            limit,
+            before,
+        };
+        assert_eq!(Read::asked("7", ""), Some(read(None, None)));
+        assert_eq!(
+            Read::asked("7", "limit=5&before=90"),
+            Some(read(Some(5), Some(90)))
+        );
+        for (user, query) in [
+            ("x", ""),
+            ("7/authors/8", ""),
+            ("7", "limit=x"),
+            ("7", "q=1"),
+            ("7", "limit"),
+        ] {
+            assert_eq!(Read::asked(user, query), None, "{user}?{query}");
+        }
+    }
+
+    #[test]
+    fn an_answer_that_is_cut_short_is_none() {
+        for wrong in ["", "3", "3\nab", "3\nabcd", "x\nabc"] {
+            assert_eq!(split(Bytes::copy_from_slice(wrong.as_bytes())), None, "{wrong:?}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_asked_and_answered_arrives(
+            reads in prop::collection::vec((any::<i64>(), any::<Option<i64>>(), any::<Option<i64>>()), 1..20),
+            bodies in prop::collection::vec(any::<Option<Vec<u8>>>(), 1..20),
+        ) {
+            let reads: Vec<Read> = reads.into_iter().map(|(user, limit, before)| Read { user, limit, before }).collect();
+            prop_assert_eq!(asked(&ask(&reads)), Some(reads));
+            let expected: Vec<Option<Bytes>> = bodies.iter().cloned().map(|body| body.map(Bytes::from)).collect();
+            prop_assert_eq!(split(join(&bodies).into()), Some(expected));
+        }
+    }
+}

@@ -1,0 +1,278 @@
+//! Posts by id, as JSON that is ready to be sent: kept in memory, fetched in batches.
+//!
+//! What is kept is at most `POST_CACHE_MAX_AGE_S` old. Edits and deletions come sooner (see [`super::feed`]), but nothing
+//! depends on their coming.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use axum::http::StatusCode;
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+use tokio::sync::{Semaphore, mpsc, oneshot};
+
+use crate::post::Post;
+use crate::service::{ApiError, parse_env};
+use crate::upstream::Upstream;
+
+/// Ids asked for in one request.
+const BATCH: usize = 500;
+/// Requests under way at the same time.
+const BATCHES: usize = 4;
+/// Readers waiting for posts; more wait in front of the queue.
+const WAITING: usize = 4096;
+
+/// Posts asked for by id.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Wanted {
+    pub ids: Vec<i64>,
+}
+
+/// A post's JSON; none when there is no such post (any more).
+type Body = Option<Bytes>;
+type Fetched = Result<Arc<HashMap<i64, Body>>, (StatusCode, String)>;
+
+struct Waiting {
+    ids: Vec<i64>,
+    answer: oneshot::Sender<Fetched>,
+}
+
+/// The cache and its loader.
+pub struct Bodies {
+    cache: Arc<Mutex<Cache>>,
+    loader: mpsc::Sender<Waiting>,
+}
+
+impl Bodies {
+    /// From `POST_CACHE_MAX_AGE_S` (0: nothing is kept) and `POST_CACHE_POSTS`.
+    ///
+    /// # Errors
+    /// When a variable does not parse.
+    pub fn from_env(posts: Upstream) -> anyhow::Result<Self> {
+        let cache = Arc::new(Mutex::new(Cache::new(
+            parse_env("POST_CACHE_POSTS", 50_000_usize)?,
+            Duration::from_secs(parse_env("POST_CACHE_MAX_AGE_S", 30)?),
+        )));
+        let (loader, waiting) = mpsc::channel(WAITING);
+        tokio::spawn(load(posts, cache.clone(), waiting));
+        Ok(Self { cache, loader })
+    }
+
+    /// A JSON list of the posts in this order; an id without a post (deleted since) leaves no hole.
+    ///
+    /// # Errors
+    /// What post-service answered, when it had to be asked.
+    pub async fn list(&self, ids: &[i64]) -> Result<Vec<u8>, ApiError> {
+        let mut bodies: Vec<Option<Body>> = {
+            let mut cache = lock(&self.cache);
+            let now = Instant::now();
+            ids.iter().map(|id| cache.get(*id, now)).collect()
+        };
+        let missing: Vec<i64> = ids
+            .iter()
+            .zip(&bodies)
+            .filter_map(|(id, body)| body.is_none().then_some(*id))
+            .collect();
+        if !missing.is_empty() {
+            let fetched = self.fetch(missing).await?;
+            for (id, body) in ids.iter().zip(&mut bodies) {
+                body.get_or_insert_with(|| fetched.get(id).cloned().flatten());
+            }
+        }
+        let present = bodies.iter().flatten().flatten();
+        let mut list = Vec::with_capacity(2 + present.clone().map(|body| body.len() + 1).sum::<usize>());
+        list.push(b'[');
+        for body in present {
+            if list.len() > 1 {
+                list.push(b',');
+            }
+            list.extend_from_slice(body);
+        }
+        list.push(b']');
+        Ok(list)
+    }
+
+    async fn fetch(&self, ids: Vec<i64>) -> Result<Arc<HashMap<i64, Body>>, ApiError> {
+        let (answer, answered) = oneshot::channel();
+        let ended = || ApiError::new(StatusCode::SERVICE_UNAVAILABLE, "the service is ending");
+        let waiting = Waiting { ids, answer };
+        self.loader.send(waiting).await.map_err(|_| ended())?;
+        answered
+            .await
+            .map_err(|_| ended())?
+            .map_err(|(status, message)| ApiError::new(status, message))
+    }
+
+    /// A post as it is now; none: it was deleted.
+    pub fn put(&self, id: i64, post: Option<&Post>) {
+        let body = post
+            .and_then(|post| serde_json::to_vec(post).ok())
+            .map(Bytes::from);
+        lock(&self.cache).put(id, Entry::now(Some(body)));
+    }
+
+    /// What is kept of a post is not true any more.
+    pub fn forget(&self, id: i64) {
+        lock(&self.cache).put(id, Entry::now(None));
+    }
+}
+
+fn lock(cache: &Mutex<Cache>) -> std::sync::MutexGuard<'_, Cache> {
+    cache.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Collects what readers miss and fetches it together: the more readers wait, the more each request brings.
+async fn load(posts: Upstream, cache: Arc<Mutex<Cache>>, mut waiting: mpsc::Receiver<Waiting>) {
+    let permits = Arc::new(Semaphore::new(BATCHES));
+    let mut next = vec![];
+    while let Ok(permit) = permits.clone().acquire_owned().await {
+        if waiting.recv_many(&mut next, BATCH).await == 0 {
+            return;
+        }
+        let readers = std::mem::take(&mut next);
+        let (posts, cache) = (posts.clone(), cache.clone());
+        tokio::spawn(async move {
+            let fetched = fetch(&posts, &cache, &readers).await;
+            for reader in readers {
+                // Who asked may have stopped waiting.
+                let _ = reader.answer.send(fetched.clone());
+            }
+            drop(permit);
+        });
+    }
+}
+
+async fn fetch(posts: &Upstream, cache: &Mutex<Cache>, readers: &[Waiting]) -> Fetched {
+    let started = Instant::now();
+    let mut ids: Vec<i64> = readers.iter().flat_map(|reader| &reader.ids).copied().collect();
+    ids.sort_unstable();
+    ids.dedup();
+    let mut bodies: HashMap<i64, Body> = ids.iter().map(|id| (*id, None)).collect();
+    for ids in ids.chunks(BATCH) {
+        let wanted = Wanted { ids: ids.to_vec() };
+        let found: Vec<Post> = posts
+            .post("/posts/read", &wanted)
+            .await
+            .map_err(|error| (error.status, error.message))?;
+        for post in found {
+            bodies.insert(post.id, serde_json::to_vec(&post).ok().map(Bytes::from));
+        }
+    }
+    let mut cache = lock(cache);
+    for (id, body) in &bodies {
+        cache.put(
+            *id,
+            Entry {
+                body: Some(body.clone()),
+                at: started,
+            },
+        );
+    }
+    Ok(Arc::new(bodies))
+}
+
+#[derive(Clone)]
+struct Entry {
+    /// None: what was kept is not true any more.
+    body: Option<Body>,
+    /// When it was true.
+    at: Instant,
+}
+
+impl Entry {
+    fn now(body: Option<Body>) -> Self {
+        Self {
+            body,
+            at: Instant::now(),
+        }
+    }
+}
+
+/// Bounded by two generations: when the young one is full the old one is dropped, and what was read since lives on.
+struct Cache {
+    young: HashMap<i64, Entry>,
+    old: HashMap<i64, Entry>,
+    half: usize,
+    max_age: Duration,
+}
+
+impl Cache {
+    fn new(posts: usize, max_age: Duration) -> Self {
+        Self {
+            young: HashMap::new(),
+            old: HashMap::new(),
+            half: (posts / 2).max(1),
+            max_age,
+        }
+    }
+
+    fn get(&mut self, id: i64, now: Instant) -> Option<Body> {
+        let fresh = |entry: &Entry| now.saturating_duration_since(entry.at) < self.max_age;
+        if let Some(entry) = self.young.get(&id) {
+            return entry.body.clone().filter(|_| fresh(entry));
+        }
+        let entry = self.old.get(&id).filter(|entry| fresh(entry))?.clone();
+        let body = entry.body.clone();
+        self.insert(id, entry);
+        body
+    }
+
+    /// Unless something newer is known: an answer may be overtaken by a change that was made after the question.
+    fn put(&mut self, id: i64, entry: Entry) {
+        let known = self.young.get(&id).or_else(|| self.old.get(&id));
+        if self.max_age.is_zero() || known.is_some_and(|known| known.at > entry.at) {
+            return;
+        }
+        self.insert(id, entry);
+    }
+
+    fn insert(&mut self, id: i64, entry: Entry) {
+        if self.young.len() >= self.half {
+            self.old = std::mem::take(&mut self.young);
+        }
+        self.young.insert(id, entry);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn entry(text: &'static str, at: Instant) -> Entry {
+        Entry {
+            body: Some(Some(Bytes::from_static(text.as_bytes()))),
+            at,
+        }
+    }
+
+    #[test]
+    fn an_answer_does_not_undo_a_change_made_after_the_question() {
+        let (mut cache, asked) = (Cache::new(10, Duration::from_secs(30)), Instant::now());
+        let changed = asked + Duration::from_millis(1);
+        cache.put(1, entry("new", changed));
+        cache.put(1, entry("old", asked));
+        assert_eq!(cache.get(1, changed).flatten().as_deref(), Some(&b"new"[..]));
+        cache.put(
+            1,
+            Entry {
+                body: None,
+                at: changed,
+            },
+        );
+        cache.put(1, entry("old", asked));
+        assert_eq!(cache.get(1, changed), None, "it is asked for again");
+    }
+
+    #[test]
+    fn nothing_is_older_than_allowed_and_what_is_read_stays() {
+        let (mut cache, now) = (Cache::new(4, Duration::from_secs(30)), Instant::now());
+        for id in 0..100 {
+            cache.put(id, entry("x", now));
+            assert!(cache.get(0, now).is_some(), "read all the time");
+            assert!(cache.young.len() + cache.old.len() <= 4);
+        }
+        assert!(cache.get(50, now).is_none());
+        assert!(cache.get(0, now + Duration::from_secs(30)).is_none());
+    }
+}

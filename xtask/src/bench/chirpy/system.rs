@@ -1,0 +1,228 @@
+//! A system of the bench's own: started, tuned, loaded, asked, ended.
+
+use std::io::Write as _;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::{env, fs, process};
+
+use anyhow::{Context, Result, bail};
+use serde_json::{Value, json};
+
+use crate::build::Profile;
+use crate::workspace::{self, Workspace};
+
+const SERVICES: [&str; 7] = [
+    "gateway",
+    "chirpy-server",
+    "auth-service",
+    "post-service",
+    "follower-service",
+    "timeline-service",
+    "search-service",
+];
+
+/// A running system, ended when this value is.
+pub struct System<'a> {
+    workspace: &'a Workspace,
+    home: PathBuf,
+    ended: bool,
+}
+
+impl<'a> System<'a> {
+    pub fn up(workspace: &'a Workspace) -> Result<Self> {
+        // Pods' users must reach it, so it cannot be below a home folder that is closed to them.
+        let home = env::temp_dir().join(format!("hikeshi-bench-{}", process::id()));
+        fs::create_dir_all(&home)?;
+        fs::set_permissions(&home, fs::Permissions::from_mode(0o755))?;
+        let system = Self {
+            workspace,
+            home,
+            ended: false,
+        };
+        workspace::run("hikeshi up", system.hikeshi().arg("up").stdout(Stdio::null()))?;
+        Ok(system)
+    }
+
+    pub fn home(&self) -> &Path {
+        &self.home
+    }
+
+    fn hikeshi(&self) -> Command {
+        let program = self.workspace.built(Profile::Release.dir(), "hikeshi");
+        let mut command = self.workspace.command(program);
+        command.env("HIKESHI_HOME", &self.home);
+        command
+    }
+
+    fn kubectl(&self, args: &[&str], input: Option<&str>) -> Result<String> {
+        let mut command = self.workspace.command("kubectl");
+        let mut child = command
+            .arg("--kubeconfig")
+            .arg(self.home.join("kubeconfig"))
+            .args(args)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .context("cannot start kubectl")?;
+        if let (Some(mut stdin), Some(input)) = (child.stdin.take(), input) {
+            stdin.write_all(input.as_bytes())?;
+        }
+        let output = child.wait_with_output()?;
+        if !output.status.success() {
+            bail!(
+                "kubectl {}: {}",
+                args.join(" "),
+                String::from_utf8_lossy(&output.stderr)
+            );
+        }
+        Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+    }
+
+    fn patch(&self, namespace: &str, object: &str, patch: &Value) -> Result<()> {
+        let patch = patch.to_string();
+        self.kubectl(
+            &["-n", namespace, "patch", object, "--type=merge", "-p", &patch],
+            None,
+        )?;
+        Ok(())
+    }
+
+    /// Chirpy as a team would run it that has had its incidents: the switches are documented with the habits they replace.
+    pub fn tune(&self) -> Result<()> {
+        let config = json!({ "data": {
+            // The hot account posts 200 times a second; the generator's users share one limit each.
+            "RATE_LIMIT_PER_SECOND": "0",
+            "GATEWAY_READS_TIMELINES": "true",
+            "TIMELINE_BATCHES": "2",
+            "POST_BATCHES": "2",
+            "POST_COMMIT_LINGER_MS": "10",
+            "FANOUT_MAX_LEASED": "512",
+        }});
+        self.patch("chirpy", "configmap/chirpy-config", &config)?;
+        let config = json!({ "data": {
+            "REDIS_READ_POOL_PER_NODE": "0",
+            "FANOUT_MULTIPLEXED": "true",
+            "FANOUT_CHUNK": "200",
+            "FANOUT_LARGE_FOLLOWERS": "200",
+            "FANOUT_MAX_INFLIGHT": "256",
+            "FANOUT_MERGE_JOBS": "true",
+            "FANOUT_POLL_INTERVAL_MS": "400",
+            "FANOUT_FOLLOWERS_CACHE_S": "30",
+            "FANOUT_RETRY_PAUSE_MS": "100",
+            "FANOUT_RETRY_MAX_PAUSE_MS": "5000",
+            "REDIS_DIAL_MAX_PAUSE_MS": "2000",
+        }});
+        self.patch("chirpy", "configmap/timeline-service-config", &config)?;
+        for service in SERVICES {
+            // No limit of CPU: what is measured is the machine's.
+            let limits =
+                json!([{ "op": "remove", "path": "/spec/template/spec/containers/0/resources/limits/cpu" }]);
+            let deployment = format!("deployment/{service}");
+            let patch = limits.to_string();
+            self.kubectl(
+                &["-n", "chirpy", "patch", &deployment, "--type=json", "-p", &patch],
+                None,
+            )?;
+        }
+        self.roll_out("chirpy", &SERVICES)
+    }
+
+    fn roll_out(&self, namespace: &str, deployments: &[&str]) -> Result<()> {
+        for name in deployments {
+            let deployment = format!("deployment/{name}");
+            self.kubectl(
+                &[
+                    "-n",
+                    namespace,
+                    "rollout",
+                    "status",
+                    &deployment,
+                    "--timeout=120s",
+                ],
+                None,
+            )?;
+        }
+        Ok(())
+    }
+
+    /// The generator at `rate` requests a second.
+    pub fn load(&self, rate: f64, users: u32, connections: u32) -> Result<()> {
+        let environment = [
+            ("LOAD_RATE", rate.to_string()),
+            ("LOAD_USERS", users.to_string()),
+            ("LOAD_CONNECTIONS", connections.to_string()),
+        ];
+        let environment: Vec<Value> = environment
+            .iter()
+            .map(|(name, value)| json!({ "name": name, "value": value }))
+            .collect();
+        let container = json!({ "name": "chirpy-load", "env": environment });
+        let patch = json!({ "spec": { "template": { "spec": { "containers": [container] } } } }).to_string();
+        let namespace = "hikeshi-load";
+        self.kubectl(
+            &["-n", namespace, "patch", "deployment/chirpy-load", "-p", &patch],
+            None,
+        )?;
+        self.roll_out(namespace, &["chirpy-load"])
+    }
+
+    /// What the generator has measured so far.
+    pub fn summary(&self) -> Result<Value> {
+        let path = "/api/v1/namespaces/hikeshi-load/services/chirpy-load/proxy/summary";
+        Ok(serde_json::from_str(
+            &self.kubectl(&["get", "--raw", path], None)?,
+        )?)
+    }
+
+    /// Every acknowledged post against the database, a sample of them against timelines.
+    pub fn check(&self) -> Result<Value> {
+        let config = |name: &str| json!({ "configMapRef": { "name": name } });
+        let source = "http://chirpy-load.hikeshi-load.svc.cluster.local/acknowledged";
+        let container = json!({
+            "name": "check",
+            "image": "chirpy",
+            "args": ["check", "--acknowledged", source, "--newest", "200", "--fan-out-s", "5"],
+            "envFrom": [config("chirpy-config"), config("timeline-service-config"), { "secretRef": { "name": "chirpy-secrets" } }],
+        });
+        let job = json!({
+            "apiVersion": "batch/v1",
+            "kind": "Job",
+            "metadata": { "name": "chirpy-check", "namespace": "chirpy" },
+            "spec": {
+                "backoffLimit": 0,
+                "template": { "spec": { "restartPolicy": "Never", "containers": [container] } },
+            },
+        });
+        self.kubectl(&["apply", "-f", "-"], Some(&job.to_string()))?;
+        let job = "job/chirpy-check";
+        // It fails when posts are lost, which is an answer too.
+        let over = |condition: &str, limit: &str| {
+            let condition = format!("--for=condition={condition}");
+            self.kubectl(&["-n", "chirpy", "wait", &condition, job, limit], None)
+        };
+        over("Complete", "--timeout=120s").or_else(|_| over("Failed", "--timeout=1s"))?;
+        let log = self.kubectl(&["-n", "chirpy", "logs", job], None)?;
+        let line = log.lines().rfind(|line| line.starts_with('{'));
+        let line = line.with_context(|| format!("the check said: {log}"))?;
+        Ok(serde_json::from_str(line)?)
+    }
+
+    pub fn down(mut self) -> Result<()> {
+        self.ended = true;
+        workspace::run("hikeshi down", self.hikeshi().arg("down").stdout(Stdio::null()))?;
+        fs::remove_dir_all(&self.home)?;
+        Ok(())
+    }
+}
+
+impl Drop for System<'_> {
+    fn drop(&mut self) {
+        if !self.ended {
+            // Something failed already, and that is what is told.
+            let _ = self.hikeshi().arg("down").stdout(Stdio::null()).status();
+            let _ = fs::remove_dir_all(&self.home);
+        }
+    }
+}
