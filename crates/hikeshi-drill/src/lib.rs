@@ -7,6 +7,7 @@ pub mod command;
 pub mod decide;
 pub mod event;
 pub mod log;
+pub mod map;
 pub mod metrics;
 pub mod output;
 pub mod people;

@@ -2,54 +2,17 @@
 
 use std::fmt::Write as _;
 
-use hikeshi_scenario::{Problem, Scenario, Step, Text};
+use hikeshi_scenario::{Scenario, Step, Text};
 use jiff::Timestamp;
 use jiff::tz::Offset;
-use serde::{Deserialize, Serialize};
 
 use crate::Lang;
 use crate::chat::chat;
 use crate::event::{Event, EventKind};
+use crate::map::SystemMap;
 use crate::metrics::metrics;
 use crate::score::span;
 use crate::timeline::{Category, entry, value_text};
-
-/// The system under drill, as people need to know it.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct SystemMap {
-    /// `Chirpy`.
-    pub name: String,
-    pub about: Text,
-    pub roles: Vec<Role>,
-    pub depends: Vec<Dependency>,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Role {
-    pub name: String,
-    pub does: Text,
-}
-
-/// `from` leans on `to`, and why.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Dependency {
-    pub from: String,
-    pub to: String,
-    pub why: Text,
-}
-
-impl SystemMap {
-    /// Reads a `map.yaml`.
-    ///
-    /// # Errors
-    /// Every problem with its place.
-    pub fn parse(file_name: &str, text: &str) -> Result<Self, Vec<Problem>> {
-        hikeshi_scenario::yaml::from_str(file_name, text)
-    }
-}
 
 /// The story of a log, in one language, its times at `offset` from UTC.
 pub fn story(events: &[Event], scenario: &Scenario, map: &SystemMap, lang: Lang, offset: Offset) -> String {

@@ -17,6 +17,7 @@ use crate::faults::Faults;
 use crate::library::{Library, LibraryError};
 use crate::oracle::Oracle;
 use crate::prometheus::Prometheus;
+use crate::service_map::Flows;
 use crate::session::{Session, SubmitError};
 use hikeshi_drill::audit::AuditRecord;
 
@@ -73,6 +74,7 @@ pub struct Host {
     pub(crate) upstream: UpstreamOf,
     pub(crate) slo_clock: f64,
     pub(crate) prometheus: Prometheus,
+    pub(crate) flows: Flows,
     pub(crate) faults: Faults,
     pub(crate) experiments: Arc<Experiments>,
     pub(crate) oracle: Oracle,
@@ -129,6 +131,7 @@ impl Host {
             upstream,
             slo_clock,
             prometheus,
+            flows: Flows::default(),
             faults: Faults::new(client),
             experiments: experiments.clone(),
             oracle,

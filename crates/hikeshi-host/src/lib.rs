@@ -13,6 +13,7 @@ pub mod oracle;
 mod prometheus;
 pub mod rehearsal;
 mod sampler;
+mod service_map;
 mod session;
 mod ticker;
 mod told;

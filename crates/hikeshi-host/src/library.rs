@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use hikeshi_drill::story::SystemMap;
+use hikeshi_drill::map::SystemMap;
 use hikeshi_scenario::{Problem, Scenario};
 use serde_json::Value;
 

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use hikeshi_drill::story::SystemMap;
+use hikeshi_drill::map::SystemMap;
 use hikeshi_drill::{Event, Lang};
 use hikeshi_scenario::Scenario;
 use hikeshi_server::store;

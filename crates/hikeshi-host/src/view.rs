@@ -8,7 +8,7 @@ use hikeshi_drill::{Command, Event, EventKind, visible_to};
 use hikeshi_scenario::Milestone;
 use hikeshi_server::api::{
     ApiError, ConsoleChunk, DrillHost, DrillState, DrillSummary, DrillView, Journey, JourneyPoint,
-    JourneySeries, Lang, Objective, SeatPlan, Text, UiCommand, Viewer,
+    JourneySeries, Lang, Objective, SeatPlan, ServiceMap, Text, UiCommand, Viewer,
 };
 use hikeshi_server::command_line::Programs;
 use hikeshi_server::store;
@@ -372,6 +372,13 @@ impl DrillHost for Host {
                 .collect(),
         };
         JourneySeries { journeys, points }
+    }
+
+    async fn service_map(&self) -> Option<ServiceMap> {
+        let session = self.session()?;
+        let map = self.scenarios.map(&session.scenario.scenario.system);
+        let map = map.inspect_err(|error| tracing::warn!(%error, "the system's map cannot be read"));
+        Some(self.flows.on(map.ok()?, &self.prometheus).await)
     }
 
     async fn score(&self, drill: &str) -> Option<serde_json::Value> {

@@ -140,6 +140,50 @@ pub struct JourneySeries {
     pub points: Vec<JourneyPoint>,
 }
 
+/// One workload of the system under drill.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MapRole {
+    pub name: String,
+    pub does: Text,
+}
+
+/// What a dependency carries now, as the data plane counts it. What is not known is none; that nothing came is zero.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
+pub struct MapFlow {
+    /// HTTP requests.
+    pub requests_per_second: Option<f64>,
+    /// Commands of Redis or PostgreSQL.
+    pub commands_per_second: Option<f64>,
+    /// Payload, both directions.
+    pub bytes_per_second: Option<f64>,
+    /// Of the HTTP requests, 0..=1: answers of 5xx, and connections closed without one.
+    pub error_share: Option<f64>,
+    /// Seconds of an HTTP request, or else of a command.
+    pub p99_s: Option<f64>,
+}
+
+/// `from` leans on `to`; both are roles.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct MapEdge {
+    pub from: String,
+    pub to: String,
+    pub why: Text,
+    /// What breaks for users without it.
+    pub without: Option<Text>,
+    /// Ordinary traffic may never take this way.
+    pub seldom: bool,
+    pub flow: MapFlow,
+}
+
+/// The system under drill: who leans on whom, and what goes over it now.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ServiceMap {
+    pub roles: Vec<MapRole>,
+    pub edges: Vec<MapEdge>,
+    /// Whether Prometheus answered: without it, no flow says anything.
+    pub measured: bool,
+}
+
 /// What people do with the page's buttons.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "command", rename_all = "snake_case", deny_unknown_fields)]
@@ -286,6 +330,11 @@ pub trait DrillHost: Send + Sync + 'static {
 
     /// Journeys and their points after `since`, oldest first; all that are kept when `since` is none.
     async fn journeys(&self, since: Option<Timestamp>) -> JourneySeries;
+
+    /// The map of the system that the current drill breaks; none where there is no drill, or the system has no map.
+    async fn service_map(&self) -> Option<ServiceMap> {
+        None
+    }
 
     /// The score of an ended drill.
     async fn score(&self, drill: &str) -> Option<serde_json::Value>;

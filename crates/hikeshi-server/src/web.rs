@@ -184,6 +184,7 @@ fn router(app: Arc<App>) -> Router {
         .route("/command", post(routes::command))
         .route("/console", post(console::run))
         .route("/journeys", get(routes::journeys))
+        .route("/map", get(routes::map))
         .route("/experiments", get(experiments::list).post(experiments::start))
         .route("/experiments/preview", post(experiments::preview))
         .route("/experiments/targets", get(experiments::targets))

@@ -484,7 +484,7 @@ proptest! {
         prop_assert_eq!(score.of, 100);
         prop_assert!(score.points <= 100);
         let offset = jiff::tz::Offset::UTC;
-        let map = hikeshi_drill::story::SystemMap::default();
+        let map = hikeshi_drill::map::SystemMap::default();
         for lang in [hikeshi_drill::Lang::Ja, hikeshi_drill::Lang::En] {
             prop_assert!(!hikeshi_drill::story::story(&drill.events, &drill.scenario, &map, lang, offset).is_empty());
             prop_assert!(!hikeshi_drill::postmortem::draft(&drill.events, &drill.scenario, lang, offset).is_empty());

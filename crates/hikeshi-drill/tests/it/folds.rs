@@ -1,7 +1,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use hikeshi_drill::chat::chat;
-use hikeshi_drill::story::{SystemMap, clock, story};
+use hikeshi_drill::map::SystemMap;
+use hikeshi_drill::story::{clock, story};
 use hikeshi_drill::timeline::{Category, entry, timeline};
 use hikeshi_drill::{Event, EventKind, JourneySample, Lang, log, metrics::metrics, postmortem, score::score};
 use jiff::tz::Offset;

@@ -4,6 +4,7 @@ mod audit;
 mod engine;
 mod fixture;
 mod folds;
+mod map;
 mod rehearsal;
 
 use hikeshi_scenario::Scenario;

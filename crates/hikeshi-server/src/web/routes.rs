@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use super::App;
 use super::error::refuse;
 use super::session::{InviteRole, MaybeSession, Session, goodbye};
-use crate::api::{ApiError, DrillSummary, DrillView, JourneySeries, Lang, UiCommand, Viewer};
+use crate::api::{ApiError, DrillSummary, DrillView, JourneySeries, Lang, ServiceMap, UiCommand, Viewer};
 
 /// Longest text a person may send, in characters: a chat message, not a document.
 const TEXT_LIMIT: usize = 4000;
@@ -208,6 +208,11 @@ pub(super) async fn journeys(
     Query(Since { since }): Query<Since>,
 ) -> Json<JourneySeries> {
     Json(app.host.journeys(since).await)
+}
+
+/// The same for every seat: what a service mesh's dashboard would show them.
+pub(super) async fn map(State(app): State<Arc<App>>, Session(_): Session) -> Json<Option<ServiceMap>> {
+    Json(app.host.service_map().await)
 }
 
 pub(super) async fn score(

@@ -58,6 +58,7 @@ async fn nothing_is_seen_or_done_without_a_session() {
         "/api/drills/d1/stream",
         "/api/drills/d1/score",
         "/api/journeys",
+        "/api/map",
         "/api/invites",
         "/prometheus/",
         "/alertmanager/",

@@ -1,0 +1,111 @@
+//! A system's manifests, as far as its page tells of them.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use serde_json::Value;
+
+pub struct Manifests(Vec<Value>);
+
+/// A Deployment or StatefulSet.
+pub struct Workload {
+    pub name: String,
+    pub kind: String,
+    pub replicas: u64,
+    /// Of its first container.
+    pub image: String,
+    pub ports: Vec<u64>,
+    /// Claims of its own: what it stores outlives its pods. `data: 1Gi`.
+    pub claims: Vec<String>,
+    /// ConfigMaps that it reads, as variables or as files.
+    pub config: Vec<String>,
+}
+
+/// Reads every `NUMBER-NAME.yaml` of a folder.
+pub fn read(folder: &Path) -> Manifests {
+    let mut files: Vec<_> = std::fs::read_dir(folder)
+        .expect("the manifests")
+        .map(|entry| entry.expect("an entry").path())
+        .filter(|path| {
+            let name = path
+                .file_name()
+                .and_then(|name| name.to_str())
+                .unwrap_or_default();
+            name.starts_with(|first: char| first.is_ascii_digit()) && name.ends_with(".yaml")
+        })
+        .collect();
+    files.sort();
+    let objects = files.iter().flat_map(|file| {
+        let text = std::fs::read_to_string(file).expect("a manifest");
+        let objects: Vec<Value> =
+            serde_saphyr::from_multiple(&text).unwrap_or_else(|error| panic!("{}: {error}", file.display()));
+        objects
+    });
+    Manifests(objects.collect())
+}
+
+impl Manifests {
+    /// Those that run in a namespace, by name.
+    pub fn workloads(&self, namespace: &str) -> Vec<Workload> {
+        let mut found: Vec<Workload> = self
+            .0
+            .iter()
+            .filter(|object| object["metadata"]["namespace"] == namespace)
+            .filter(|object| object["kind"] == "Deployment" || object["kind"] == "StatefulSet")
+            .map(workload)
+            .collect();
+        found.sort_by(|a, b| a.name.cmp(&b.name));
+        found
+    }
+
+    /// What a ConfigMap of a namespace says, by key.
+    pub fn config(&self, namespace: &str, name: &str) -> BTreeMap<String, String> {
+        let map = self.0.iter().find(|object| {
+            object["kind"] == "ConfigMap"
+                && object["metadata"]["namespace"] == namespace
+                && object["metadata"]["name"] == name
+        });
+        let data = map.and_then(|object| object["data"].as_object());
+        data.into_iter()
+            .flatten()
+            .map(|(key, value)| (key.clone(), string(value)))
+            .collect()
+    }
+}
+
+fn string(value: &Value) -> String {
+    value.as_str().unwrap_or_default().to_owned()
+}
+
+fn list(value: &Value) -> impl Iterator<Item = &Value> {
+    value.as_array().into_iter().flatten()
+}
+
+fn workload(object: &Value) -> Workload {
+    let pod = &object["spec"]["template"]["spec"];
+    let containers = &pod["containers"];
+    let from_variables = list(containers)
+        .flat_map(|container| list(&container["envFrom"]))
+        .map(|source| string(&source["configMapRef"]["name"]));
+    let from_files = list(&pod["volumes"]).map(|volume| string(&volume["configMap"]["name"]));
+    Workload {
+        name: string(&object["metadata"]["name"]),
+        kind: string(&object["kind"]),
+        replicas: object["spec"]["replicas"].as_u64().unwrap_or(1),
+        image: string(&containers[0]["image"]),
+        ports: list(containers)
+            .flat_map(|container| list(&container["ports"]))
+            .filter_map(|port| port["containerPort"].as_u64())
+            .collect(),
+        claims: list(&object["spec"]["volumeClaimTemplates"])
+            .map(|claim| {
+                let size = string(&claim["spec"]["resources"]["requests"]["storage"]);
+                format!("{} {size}", string(&claim["metadata"]["name"]))
+            })
+            .collect(),
+        config: from_variables
+            .chain(from_files)
+            .filter(|name| !name.is_empty())
+            .collect(),
+    }
+}
