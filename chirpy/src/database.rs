@@ -41,7 +41,7 @@ pub fn pool() -> anyhow::Result<Pool> {
 pub async fn migrated(pool: &Pool) -> anyhow::Result<()> {
     let client = pool.get().await?;
     client
-        .query_one("SELECT count(*) FROM fanout_jobs WHERE id < 0", &[])
+        .query_one("SELECT count(*) FROM fanout_jobs, signing_keys WHERE id < 0", &[])
         .await?;
     Ok(())
 }
@@ -86,6 +86,9 @@ CREATE TABLE IF NOT EXISTS fanout_jobs (
 );
 ";
 
+/// The tables of replies, likes, idempotency keys and signing keys; applied after [`SCHEMA`].
+pub const FEATURES: &str = include_str!("schema/features.sql");
+
 /// Creates what is missing, waiting for PostgreSQL for up to two minutes.
 ///
 /// # Errors
@@ -96,7 +99,7 @@ pub async fn migrate() -> anyhow::Result<()> {
     // Two migrations at once would race inside CREATE IF NOT EXISTS.
     client
         .batch_execute(&format!(
-            "BEGIN; SELECT pg_advisory_xact_lock(81); {SCHEMA} COMMIT;"
+            "BEGIN; SELECT pg_advisory_xact_lock(81); {SCHEMA} {FEATURES} COMMIT;"
         ))
         .await?;
     tracing::info!("Schema is up to date");

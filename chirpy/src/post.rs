@@ -1,17 +1,19 @@
 //! post-service: posts, and the outbox of fan-out jobs written in the same transaction.
 
-use axum::extract::{Path, Query, State};
+use std::time::Duration;
+
+use axum::extract::{FromRef, Path, Query, State};
 use axum::http::StatusCode;
 use axum::routing::{get, post};
 use axum::{Json, Router};
-use deadpool_postgres::Pool;
+use deadpool_postgres::{GenericClient, Pool};
 use serde::{Deserialize, Serialize};
 use tokio_postgres::Row;
 
 use crate::cluster::slots;
-use crate::database;
 use crate::service::{ApiError, Service, parse_env};
 use crate::timeline::{Job, Poll};
+use crate::{database, engagement, idempotency};
 
 /// Longest text of a post, in characters.
 pub const MAX_TEXT: usize = 280;
@@ -35,6 +37,12 @@ pub struct NewPost {
     pub author_id: i64,
     pub author: String,
     pub text: String,
+    /// The post this one answers.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub reply_to: Option<i64>,
+    /// A retry carries the same key.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub idempotency_key: Option<String>,
 }
 
 /// An edit by its author.
@@ -53,7 +61,8 @@ pub struct Change {
     pub post: Option<Post>,
 }
 
-const COLUMNS: &str = "id, author_id, author_name, body,
+/// What [`read`] reads, of `posts`.
+pub const COLUMNS: &str = "id, author_id, author_name, body,
     to_char(created_at AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS.MS\"Z\"') AS created,
     to_char(edited_at AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS.MS\"Z\"') AS edited";
 
@@ -68,7 +77,7 @@ fn read(row: &Row) -> Result<Post, tokio_postgres::Error> {
     })
 }
 
-fn read_all(rows: &[Row]) -> Result<Json<Vec<Post>>, ApiError> {
+pub fn read_all(rows: &[Row]) -> Result<Json<Vec<Post>>, ApiError> {
     Ok(Json(rows.iter().map(read).collect::<Result<_, _>>()?))
 }
 
@@ -102,14 +111,33 @@ pub async fn run() -> anyhow::Result<()> {
         .route("/posts/{id}", get(one).delete(delete))
         .route("/posts/{id}/update", post(update))
         .route("/authors/{author}/posts", get(by_author))
-        .route("/changes", get(changes))
-        .with_state(pool.clone());
+        .route("/changes", get(changes));
+    let lifetime = KeyLifetime(Duration::from_secs(parse_env(
+        "IDEMPOTENCY_KEY_TTL_S",
+        24 * 3600,
+    )?));
+    tokio::spawn(idempotency::prune(pool.clone(), lifetime.0));
+    let writer = Writer {
+        pool: pool.clone(),
+        lifetime,
+    };
+    let routes = routes.with_state(writer).merge(engagement::routes(pool.clone()));
     let outbox = Outbox {
         pool,
         max_leased: parse_env("FANOUT_MAX_LEASED", 60)?,
     };
     let routes = routes.merge(Router::new().route("/fanout/poll", post(poll)).with_state(outbox));
     service.serve(routes).await
+}
+
+/// How long an idempotency key is remembered.
+#[derive(Clone, Copy)]
+struct KeyLifetime(Duration);
+
+#[derive(Clone, FromRef)]
+struct Writer {
+    pool: Pool,
+    lifetime: KeyLifetime,
 }
 
 #[derive(Clone)]
@@ -121,11 +149,24 @@ struct Outbox {
 
 async fn create(
     State(pool): State<Pool>,
+    State(KeyLifetime(lifetime)): State<KeyLifetime>,
     Json(new): Json<NewPost>,
 ) -> Result<(StatusCode, Json<Post>), ApiError> {
+    text(&new.text)?;
+    let post = if new.reply_to.is_some() || new.idempotency_key.is_some() {
+        engagement::create(&pool, &new, lifetime).await?
+    } else {
+        insert(&pool.get().await?, &new).await?
+    };
+    Ok((StatusCode::CREATED, Json(post)))
+}
+
+/// Writes a post and its jobs, by one statement: they are there together or not at all.
+///
+/// # Errors
+/// 400 for a text that is none, or when PostgreSQL refuses.
+pub async fn insert(client: &impl GenericClient, new: &NewPost) -> Result<Post, ApiError> {
     let body = text(&new.text)?;
-    let client = pool.get().await?;
-    // One statement is one transaction: the post and its jobs are there together or not at all.
     let statement = client
         .prepare_cached(&format!(
             "WITH post AS (INSERT INTO posts (author_id, author_name, body) VALUES ($1, $2, $3) RETURNING *),
@@ -138,7 +179,7 @@ async fn create(
     let row = client
         .query_one(&statement, &[&new.author_id, &new.author, &body, &last_shard])
         .await?;
-    Ok((StatusCode::CREATED, Json(read(&row)?)))
+    Ok(read(&row)?)
 }
 
 async fn one(State(pool): State<Pool>, Path(id): Path<i64>) -> Result<Json<Post>, ApiError> {
@@ -186,14 +227,10 @@ async fn delete(
     Query(by): Query<By>,
 ) -> Result<Json<serde_json::Value>, ApiError> {
     let client = pool.get().await?;
-    let changed = client
-        .execute(
-            "UPDATE posts SET deleted = true, changed_in = pg_current_xact_id()::text::bigint
-             WHERE id = $1 AND author_id = $2 AND NOT deleted",
-            &[&id, &by.author_id],
-        )
+    let deleted = client
+        .query_one(engagement::DELETE_POST, &[&id, &by.author_id])
         .await?;
-    if changed == 0 {
+    if deleted.try_get::<_, i64>(0)? == 0 {
         return Err(ApiError::not_found("no such post of yours"));
     }
     Ok(Json(serde_json::json!({ "deleted": id })))
@@ -205,13 +242,7 @@ struct Ids {
 }
 
 async fn by_ids(State(pool): State<Pool>, Query(query): Query<Ids>) -> Result<Json<Vec<Post>>, ApiError> {
-    let ids: Result<Vec<i64>, _> = query
-        .ids
-        .split(',')
-        .filter(|id| !id.is_empty())
-        .map(str::parse)
-        .collect();
-    let ids = ids.map_err(|_| ApiError::bad_request("ids are numbers, comma separated"))?;
+    let ids = parse_ids(&query.ids)?;
     let client = pool.get().await?;
     let statement = client
         .prepare_cached(&format!(
@@ -221,9 +252,24 @@ async fn by_ids(State(pool): State<Pool>, Query(query): Query<Ids>) -> Result<Js
     read_all(&client.query(&statement, &[&ids]).await?)
 }
 
+/// Ids from a URL: `1,2,3`.
+///
+/// # Errors
+/// 400 when one is no number.
+pub fn parse_ids(text: &str) -> Result<Vec<i64>, ApiError> {
+    let ids: Result<Vec<i64>, _> = text
+        .split(',')
+        .filter(|id| !id.is_empty())
+        .map(str::parse)
+        .collect();
+    ids.map_err(|_| ApiError::bad_request("ids are numbers, comma separated"))
+}
+
 #[derive(Deserialize)]
 struct Page {
     limit: Option<i64>,
+    /// Only posts older than this one.
+    before: Option<i64>,
 }
 
 async fn by_author(
@@ -235,9 +281,9 @@ async fn by_author(
     let rows = client
         .query(
             &format!(
-                "SELECT {COLUMNS} FROM posts WHERE author_id = $1 AND NOT deleted ORDER BY id DESC LIMIT $2"
+                "SELECT {COLUMNS} FROM posts WHERE author_id = $1 AND id < $3 AND NOT deleted ORDER BY id DESC LIMIT $2"
             ),
-            &[&author, &page.limit.unwrap_or(20).clamp(1, 200)],
+            &[&author, &page.limit.unwrap_or(20).clamp(1, 200), &page.before.unwrap_or(i64::MAX)],
         )
         .await?;
     read_all(&rows)

@@ -19,6 +19,7 @@ use tokio::task::JoinSet;
 
 use super::home::KEPT;
 use super::key;
+use super::subscription::Publisher;
 use crate::cluster::{Cluster, Connection, Pool, slots};
 use crate::retry::Pauses;
 use crate::service::{Labels, Service, parse_env, text_env};
@@ -66,6 +67,7 @@ enum Delivery {
 type Followers = Arc<OnceCell<Arc<Vec<i64>>>>;
 
 pub struct Fanout {
+    live: Publisher,
     cluster: Arc<Cluster>,
     posts: Upstream,
     followers: Upstream,
@@ -105,6 +107,7 @@ impl Fanout {
             Delivery::ConnectionPerJob
         };
         let fanout = Self {
+            live: Publisher::new(cluster.clone()),
             cluster,
             posts,
             followers,
@@ -233,6 +236,7 @@ impl Fanout {
                 .get_or_create(&vec![("shard", job.shard.to_string()), ("result", result.into())])
                 .inc();
             let Err(error) = outcome else {
+                self.live.delivered(job);
                 break Outcome::Done(job.id);
             };
             failures += 1;

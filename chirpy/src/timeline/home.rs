@@ -11,7 +11,7 @@ use axum::{Json, Router};
 use redis::Value;
 use serde::Deserialize;
 
-use super::key;
+use super::{cursor, key};
 use crate::cluster::{Cluster, Pool, RedisError, slots};
 use crate::post::Post;
 use crate::service::{ApiError, parse_env};
@@ -55,6 +55,8 @@ impl From<RedisError> for ApiError {
 #[derive(Deserialize)]
 struct Page {
     limit: Option<i64>,
+    /// Only posts older than this one: new posts do not shift a page.
+    before: Option<i64>,
 }
 
 async fn timeline(
@@ -64,26 +66,29 @@ async fn timeline(
 ) -> Result<Json<Vec<Post>>, ApiError> {
     let key = key(user);
     let limit = page.limit.unwrap_or(20).clamp(1, 200);
-    let command = redis::cmd("ZREVRANGE")
-        .arg(&key)
-        .arg(0)
-        .arg(limit - 1)
-        .get_packed_command();
-    let replies = home
-        .reads
-        .run(slots::slot(key.as_bytes()), command, 1, home.deadline)
-        .await?;
-    let ids = replies.first().map(ids).unwrap_or_default();
-    if ids.is_empty() {
-        return Ok(Json(vec![]));
+    let mut before = page.before;
+    loop {
+        let command = cursor::page(&key, before, limit).get_packed_command();
+        let replies = home
+            .reads
+            .run(slots::slot(key.as_bytes()), command, 1, home.deadline)
+            .await?;
+        let ids = replies.first().map(ids).unwrap_or_default();
+        let Some(last) = ids.last() else {
+            return Ok(Json(vec![]));
+        };
+        let list = ids.iter().map(i64::to_string).collect::<Vec<_>>().join(",");
+        let posts: Vec<Post> = home.posts.get(&format!("/posts?ids={list}")).await?;
+        // A page of nothing but deleted posts is not the end: an empty answer is.
+        if !posts.is_empty() {
+            return Ok(Json(in_order(&ids, posts)));
+        }
+        before = Some(*last);
     }
-    let list = ids.iter().map(i64::to_string).collect::<Vec<_>>().join(",");
-    let posts: Vec<Post> = home.posts.get(&format!("/posts?ids={list}")).await?;
-    Ok(Json(in_order(&ids, posts)))
 }
 
 /// The ids of a reply; members that are no number are none of ours.
-fn ids(reply: &Value) -> Vec<i64> {
+pub fn ids(reply: &Value) -> Vec<i64> {
     let Value::Array(members) = reply else {
         return vec![];
     };

@@ -1,7 +1,10 @@
 //! timeline-service: home timelines in Redis, written by fan-out, read by rank.
 
+mod cursor;
 mod fanout;
 mod home;
+mod live;
+mod subscription;
 
 use std::sync::Arc;
 
@@ -25,7 +28,8 @@ pub async fn run() -> anyhow::Result<()> {
     let cluster = Cluster::from_env(&mut service)?;
     let posts = Upstream::from_env("post-service", "Post Service", 2000)?;
     let followers = Upstream::from_env("follower-service", "Follower Service", 2000)?;
-    let routes = home::routes(cluster.clone(), posts.clone())?;
+    let live = live::routes(&mut service, cluster.clone(), posts.clone(), followers.clone())?;
+    let routes = home::routes(cluster.clone(), posts.clone())?.merge(live);
 
     let fanout = Arc::new(fanout::Fanout::from_env(
         &mut service,

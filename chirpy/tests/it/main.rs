@@ -2,6 +2,9 @@
 
 #![expect(clippy::expect_used, reason = "a test says what it expected")]
 
+mod live;
+mod posts;
+mod sessions;
 mod stand;
 
 use serde_json::{Value, json};

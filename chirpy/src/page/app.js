@@ -1,46 +1,3 @@
-<!doctype html>
-<html lang="{{language}}">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<title>Chirpy</title>
-<style>
-:root { color-scheme: light dark; --line: #8884; --accent: #0a7; --soft: #8881; }
-* { box-sizing: border-box; }
-body { margin: 0; font: 16px/1.6 system-ui, "Noto Sans CJK JP", "Noto Sans JP", sans-serif; }
-main { max-width: 640px; margin: 0 auto; padding: 0 16px 64px; }
-header { display: flex; align-items: center; gap: 12px; padding: 16px 0; border-bottom: 1px solid var(--line); }
-h1 { font-size: 22px; margin: 0; flex: 1; color: var(--accent); }
-form { display: flex; gap: 8px; margin: 16px 0; flex-wrap: wrap; }
-input, textarea { flex: 1; min-width: 140px; font: inherit; padding: 8px 10px; border: 1px solid var(--line); border-radius: 8px; background: transparent; color: inherit; }
-textarea { flex-basis: 100%; resize: vertical; min-height: 72px; }
-button { font: inherit; padding: 6px 14px; border: 1px solid var(--line); border-radius: 8px; background: var(--soft); color: inherit; cursor: pointer; }
-button.main { background: var(--accent); border-color: var(--accent); color: #fff; }
-article { padding: 12px 0; border-bottom: 1px solid var(--line); }
-article p { margin: 2px 0; white-space: pre-wrap; overflow-wrap: anywhere; }
-article small, .quiet { opacity: .65; }
-article button { padding: 0 8px; font-size: 13px; }
-#message { min-height: 1.6em; color: #c33; }
-[hidden] { display: none !important; }
-</style>
-</head>
-<body>
-<main>
-<header><h1>Chirpy</h1><span id="who" class="quiet"></span><button id="logout" data-t="logout" hidden></button></header>
-<div id="message" role="status"></div>
-<form id="login">
-<input name="name" autocomplete="username" required><input name="password" type="password" autocomplete="current-password" required>
-<button class="main" data-t="login"></button><button type="button" id="register" data-t="register"></button>
-</form>
-<section id="home" hidden>
-<form id="post"><textarea name="text" maxlength="280" required></textarea><button class="main" data-t="post"></button></form>
-<form id="search"><input name="q" type="search"><button data-t="search"></button></form>
-<form id="follow"><input name="name" required><button data-t="follow"></button></form>
-<p class="quiet" id="title"></p>
-<div id="posts"></div>
-</section>
-</main>
-<script>
 "use strict";
 const words = {
   ja: { login: "ログイン", register: "登録", logout: "ログアウト", post: "投稿する", search: "検索", follow: "フォロー",
@@ -122,6 +79,3 @@ on("search", async body => { query = body.q.trim(); await refresh(); });
 on("follow", async (body, form) => { await api("POST", "follow/" + encodeURIComponent(body.name)); form.reset(); say(t.followed); await refresh(); });
 keep(session); refresh();
 setInterval(() => { if (!document.hidden && !query) refresh(); }, 3000);
-</script>
-</body>
-</html>
