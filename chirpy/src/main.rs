@@ -13,6 +13,7 @@ mod page;
 mod post;
 mod retry;
 mod search;
+mod search_node;
 mod seed;
 mod server;
 mod service;
@@ -52,8 +53,10 @@ enum Role {
     FollowerService,
     /// Home timelines and fan-out
     TimelineService,
-    /// The search index
+    /// Search and trends, asked of the search engine
     SearchService,
+    /// A search engine for laptops: a subset of Elasticsearch's REST API
+    SearchNode,
     /// Create or update the database schema, then end
     Migrate,
     /// Create people and follows, then end
@@ -72,6 +75,7 @@ impl Role {
             Self::FollowerService => "follower-service",
             Self::TimelineService => "timeline-service",
             Self::SearchService => "search-service",
+            Self::SearchNode => "search-node",
             Self::Migrate => "migrate",
             Self::Seed(_) => "seed",
             Self::Check(_) => "check",
@@ -95,6 +99,7 @@ async fn main() -> ExitCode {
         Role::FollowerService => follower::run().await,
         Role::TimelineService => timeline::run().await,
         Role::SearchService => search::run().await,
+        Role::SearchNode => search_node::run().await,
         Role::Migrate => database::migrate().await,
         Role::Seed(options) => seed::run(options).await,
         Role::Check(options) => return check::run(options).await,

@@ -103,6 +103,8 @@ pub async fn run() -> anyhow::Result<()> {
             post(people::follow).delete(people::unfollow),
         )
         .route("/api/search", get(search::posts))
+        .route("/api/search/people", get(search::people))
+        .route("/api/trends", get(search::trends))
         .fallback(|| async { ApiError::not_found("no such page") })
         .with_state(Arc::new(services));
     service.serve(routes).await

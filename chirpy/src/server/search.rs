@@ -6,9 +6,10 @@ use axum::response::{IntoResponse as _, Response};
 use serde::Deserialize;
 
 use super::posts::shown;
-use super::{Reader, Shared};
+use super::{Answer, Reader, Shared};
+use crate::follower::Person;
 use crate::post::Post;
-use crate::search::Asked;
+use crate::search::{Asked, Trend};
 use crate::service::ApiError;
 
 #[derive(Deserialize)]
@@ -37,4 +38,18 @@ pub async fn posts(
         return Ok(Json(shown(&services, posts, reader).await).into_response());
     }
     Ok(Json(posts).into_response())
+}
+
+pub async fn people(State(services): Shared, Query(query): Query<Words>) -> Answer<Vec<Person>> {
+    Ok(Json(services.search.post("/people", &query.asked()).await?))
+}
+
+#[derive(Deserialize)]
+pub struct Few {
+    limit: Option<usize>,
+}
+
+pub async fn trends(State(services): Shared, Query(few): Query<Few>) -> Answer<Vec<Trend>> {
+    let path = format!("/trends?limit={}", few.limit.unwrap_or(10));
+    Ok(Json(services.search.get(&path).await?))
 }

@@ -16,6 +16,9 @@ pub struct Stand {
     children: Vec<Child>,
     folder: tempfile::TempDir,
     environment: Vec<(String, String)>,
+    /// The roles, in the order of their processes, which begin at this place among the children.
+    roles: Vec<&'static str>,
+    first_role: usize,
     pub gateway: String,
     pub http: reqwest::Client,
 }
@@ -80,6 +83,8 @@ impl Stand {
             children: vec![],
             folder,
             environment: vec![],
+            roles: vec![],
+            first_role: 0,
             gateway: String::new(),
             http,
         };
@@ -106,6 +111,7 @@ impl Stand {
             "follower-service",
             "timeline-service",
             "search-service",
+            "search-node",
         ];
         let ports = roles.map(|_| free_port());
         for (role, port) in roles.iter().zip(ports) {
@@ -114,8 +120,13 @@ impl Stand {
                 .environment
                 .push((format!("{name}_URL"), format!("http://127.0.0.1:{port}")));
         }
+        stand
+            .environment
+            .push(("SEARCH_NODES".into(), stand.url("search-node")));
         let (status, output) = stand.chirpy(&["seed", "--people", "30", "--hot-followers", "20"]);
         assert!(status, "seeding: {output}");
+        stand.roles = roles.to_vec();
+        stand.first_role = stand.children.len();
         for (role, port) in roles.iter().zip(ports) {
             let mut command = Command::new(env!("CARGO_BIN_EXE_chirpy"));
             command
@@ -315,6 +326,25 @@ impl Stand {
         self.until(&format!("another {role} is ready"), || self.ready(port))
             .await;
         format!("http://127.0.0.1:{port}")
+    }
+
+    /// Ends a role's first process and starts another in its place.
+    pub async fn restart(&mut self, role: &str) {
+        let place = self.roles.iter().position(|name| *name == role).expect("a role");
+        let port = self.url(role).rsplit_once(':').and_then(|(_, port)| port.parse().ok());
+        let port: u16 = port.expect("a port");
+        let mut old = self.children.swap_remove(self.first_role + place);
+        old.kill().and_then(|()| old.wait()).expect("it ends");
+        let mut command = Command::new(env!("CARGO_BIN_EXE_chirpy"));
+        command
+            .arg(role)
+            .envs(self.environment.clone())
+            .env("PORT", port.to_string());
+        self.spawn(&mut command, &format!("{role}-again"));
+        let last = self.children.len() - 1;
+        self.children.swap(self.first_role + place, last);
+        self.until(&format!("{role} is ready again"), || self.ready(port))
+            .await;
     }
 
     /// A new account, logged in: its access token and the whole session.
