@@ -1,23 +1,25 @@
-//! auth-service: accounts in PostgreSQL, sessions (refresh tokens) in Redis.
+//! auth-service: accounts and signing keys in PostgreSQL, sessions (refresh tokens) in Redis.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use anyhow::Context as _;
 use argon2::password_hash::phc::PasswordHash;
 use argon2::{Argon2, Params, PasswordHasher as _, PasswordVerifier as _};
-use axum::extract::{Path, State};
-use axum::http::StatusCode;
+use axum::extract::{Path, Query, State};
+use axum::http::{StatusCode, header};
+use axum::response::IntoResponse;
 use axum::routing::{get, post};
 use axum::{Json, Router};
 use serde::{Deserialize, Serialize};
 use tokio_postgres::error::SqlState;
 
-use crate::cluster::{Cluster, Pool, slots};
+use crate::cluster::Cluster;
 use crate::database;
 use crate::follower::Person;
 use crate::service::{ApiError, Service, parse_env};
-use crate::token::Keys;
+use crate::sessions::{Rotated, Sessions};
+use crate::signing::Signer;
+use crate::token::JWKS_PATH;
 
 /// Name and password.
 #[derive(Debug, Serialize, Deserialize)]
@@ -42,22 +44,34 @@ pub struct Refresh {
     pub refresh_token: String,
 }
 
-struct Auth {
-    database: deadpool_postgres::Pool,
-    sessions: Pool,
-    hasher: Argon2<'static>,
-    keys: Keys,
-    session_ttl: u64,
+/// An account as everyone may see it.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Account {
+    pub id: i64,
+    pub name: String,
+    /// RFC 3339, UTC.
+    #[serde(default)]
+    pub created_at: String,
 }
 
-/// The password hash with `ARGON2_MEMORY_KIB` and `ARGON2_ITERATIONS`, cheap by default: this is a drill's login.
+struct Auth {
+    database: deadpool_postgres::Pool,
+    sessions: Sessions,
+    hasher: Argon2<'static>,
+    signer: Arc<Signer>,
+    /// Verified when there is no such account, so that an answer takes as long.
+    decoy: String,
+}
+
+/// The password hash: Argon2id with `ARGON2_MEMORY_KIB` and `ARGON2_ITERATIONS`, by default the least OWASP recommends
+/// (19 MiB, two passes, one lane).
 ///
 /// # Errors
 /// When a variable does not parse or is out of Argon2's range.
 pub fn hasher() -> anyhow::Result<Argon2<'static>> {
     let params = Params::new(
-        parse_env("ARGON2_MEMORY_KIB", 64)?,
-        parse_env("ARGON2_ITERATIONS", 1)?,
+        parse_env("ARGON2_MEMORY_KIB", 19 * 1024)?,
+        parse_env("ARGON2_ITERATIONS", 2)?,
         1,
         None,
     )
@@ -87,22 +101,21 @@ pub fn hash(hasher: &Argon2<'_>, password: &str) -> anyhow::Result<String> {
 pub async fn run() -> anyhow::Result<()> {
     let mut service = Service::new("auth-service");
     let cluster = Cluster::from_env(&mut service)?;
+    let database = database::pool()?;
+    let hasher = hasher()?;
     let auth = Arc::new(Auth {
-        database: database::pool()?,
-        sessions: Pool::new(
-            cluster.clone(),
-            parse_env("REDIS_POOL_MAX_PER_NODE", 4)?,
-            Duration::from_secs(300),
-        ),
-        hasher: hasher()?,
-        keys: Keys::from_env()?,
-        session_ttl: parse_env("SESSION_TTL_S", 7 * 24 * 3600)?,
+        signer: Arc::new(Signer::from_env(database.clone())?),
+        database,
+        sessions: Sessions::from_env(cluster.clone())?,
+        decoy: hash(&hasher, "nobody's password")?,
+        hasher,
     });
     let check = auth.clone();
     service.ready_when("PostgreSQL and Redis Cluster", move || {
         let (auth, cluster) = (check.clone(), cluster.clone());
         async move {
             database::migrated(&auth.database).await?;
+            auth.signer.load().await?;
             anyhow::ensure!(
                 cluster.map().await.covered() == 16384,
                 "some slots are not served"
@@ -110,12 +123,15 @@ pub async fn run() -> anyhow::Result<()> {
             Ok(())
         }
     });
+    tokio::spawn(auth.signer.clone().follow());
     let routes = Router::new()
         .route("/register", post(register))
         .route("/login", post(login))
         .route("/refresh", post(refresh))
         .route("/logout", post(logout))
+        .route("/users", get(users))
         .route("/users/{name}", get(user))
+        .route(JWKS_PATH, get(keys))
         .with_state(auth);
     service.serve(routes).await
 }
@@ -125,6 +141,15 @@ fn valid_name(name: &str) -> bool {
         && name
             .bytes()
             .all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_')
+}
+
+/// Longest password, bytes: hashing is meant to take long, not as long as a client likes.
+const MAX_PASSWORD: usize = 1024;
+
+/// The public keys that verify our tokens.
+async fn keys(State(auth): State<Arc<Auth>>) -> Result<impl IntoResponse, ApiError> {
+    let kept = [(header::CACHE_CONTROL, "public, max-age=60")];
+    Ok((kept, Json(auth.signer.published()?)))
 }
 
 async fn register(
@@ -139,7 +164,13 @@ async fn register(
     if new.password.len() < 6 {
         return Err(ApiError::bad_request("a password has at least 6 characters"));
     }
-    let hash = hash(&auth.hasher, &new.password)?;
+    if new.password.len() > MAX_PASSWORD {
+        return Err(ApiError::bad_request(format!(
+            "a password has at most {MAX_PASSWORD} bytes"
+        )));
+    }
+    let (hasher, password) = (auth.hasher.clone(), new.password);
+    let hash = off_thread(move || hash(&hasher, &password)).await?;
     let client = auth.database.get().await?;
     let insert = "INSERT INTO users (name, password_hash) VALUES ($1, $2) RETURNING id";
     match client.query_one(insert, &[&new.name, &hash]).await {
@@ -158,97 +189,116 @@ async fn register(
     }
 }
 
+/// Hashing takes tens of milliseconds of a processor: not on the thread that serves everyone.
+async fn off_thread<T: Send + 'static>(
+    work: impl FnOnce() -> anyhow::Result<T> + Send + 'static,
+) -> anyhow::Result<T> {
+    tokio::task::spawn_blocking(work).await.context("hashing")?
+}
+
 async fn login(
     State(auth): State<Arc<Auth>>,
     Json(given): Json<Credentials>,
 ) -> Result<Json<Session>, ApiError> {
     let wrong = || ApiError::new(StatusCode::UNAUTHORIZED, "wrong name or password");
-    let client = auth.database.get().await?;
-    let statement = client
-        .prepare_cached("SELECT id, password_hash FROM users WHERE name = $1")
-        .await?;
-    let row = client
-        .query_opt(&statement, &[&given.name])
-        .await?
-        .ok_or_else(wrong)?;
-    let (id, hash): (i64, String) = (row.try_get(0)?, row.try_get(1)?);
-    let parsed = PasswordHash::new(&hash).map_err(|error| anyhow::anyhow!("user {id}'s hash: {error}"))?;
-    auth.hasher
-        .verify_password(given.password.as_bytes(), &parsed)
-        .map_err(|_| wrong())?;
-    auth.open(Person { id, name: given.name }).await
-}
-
-fn session_key(token: &str) -> String {
-    format!("session:{{{token}}}")
+    if given.password.len() > MAX_PASSWORD {
+        return Err(wrong());
+    }
+    let row = {
+        let client = auth.database.get().await?;
+        let statement = client
+            .prepare_cached("SELECT id, password_hash FROM users WHERE name = $1")
+            .await?;
+        client.query_opt(&statement, &[&given.name]).await?
+    };
+    let (id, hash): (Option<i64>, String) = match &row {
+        Some(row) => (Some(row.try_get(0)?), row.try_get(1)?),
+        None => (None, auth.decoy.clone()),
+    };
+    let (hasher, password) = (auth.hasher.clone(), given.password);
+    let matches = off_thread(move || {
+        let parsed = PasswordHash::new(&hash).map_err(|error| anyhow::anyhow!("a stored hash: {error}"))?;
+        Ok(hasher.verify_password(password.as_bytes(), &parsed).is_ok())
+    })
+    .await?;
+    let id = id.filter(|_| matches).ok_or_else(wrong)?;
+    let user = Person { id, name: given.name };
+    let refresh_token = auth.sessions.open(&user).await?;
+    auth.session(user, refresh_token)
 }
 
 impl Auth {
-    const DEADLINE: Duration = Duration::from_secs(2);
-
-    async fn redis(&self, key: &str, command: &redis::Cmd) -> Result<redis::Value, ApiError> {
-        let slot = slots::slot(key.as_bytes());
-        let mut replies = self
-            .sessions
-            .run(slot, command.get_packed_command(), 1, Self::DEADLINE)
-            .await?;
-        Ok(replies.pop().context("no reply")?)
-    }
-
-    async fn open(&self, user: Person) -> Result<Json<Session>, ApiError> {
-        let token = self.keys.sign(user.id, &user.name)?;
-        let refresh_token = uuid::Uuid::new_v4().simple().to_string();
-        let key = session_key(&refresh_token);
-        let value = serde_json::to_string(&user).context("a session")?;
-        self.redis(
-            &key,
-            redis::cmd("SET")
-                .arg(&key)
-                .arg(value)
-                .arg("EX")
-                .arg(self.session_ttl),
-        )
-        .await?;
+    fn session(&self, user: Person, refresh_token: String) -> Result<Json<Session>, ApiError> {
         Ok(Json(Session {
-            token,
+            token: self.signer.sign(user.id, &user.name)?,
             refresh_token,
-            expires_in: self.keys.lifetime,
+            expires_in: self.signer.lifetime(),
             user,
         }))
     }
 }
 
-/// A refresh token is good once: using it opens a new session.
+/// A refresh token is good once: using it gives the next, using it again ends the session.
 async fn refresh(
     State(auth): State<Arc<Auth>>,
     Json(given): Json<Refresh>,
 ) -> Result<Json<Session>, ApiError> {
-    let key = session_key(&given.refresh_token);
-    match auth.redis(&key, redis::cmd("GETDEL").arg(&key)).await? {
-        redis::Value::BulkString(user) => {
-            auth.open(serde_json::from_slice(&user).context("a session")?)
-                .await
+    match auth.sessions.rotate(&given.refresh_token).await? {
+        Rotated::Next(user, refresh_token) => auth.session(user, refresh_token),
+        Rotated::Ended => Err(ApiError::new(StatusCode::UNAUTHORIZED, "the session has ended")),
+        Rotated::Reused => {
+            tracing::warn!("A refresh token came a second time; its session is ended");
+            Err(ApiError::new(
+                StatusCode::UNAUTHORIZED,
+                "this refresh token was used before, so the session has been ended; please log in again",
+            ))
         }
-        _ => Err(ApiError::new(StatusCode::UNAUTHORIZED, "the session has ended")),
     }
 }
 
 async fn logout(State(auth): State<Arc<Auth>>, Json(given): Json<Refresh>) -> Result<StatusCode, ApiError> {
-    let key = session_key(&given.refresh_token);
-    auth.redis(&key, redis::cmd("DEL").arg(&key)).await?;
+    auth.sessions.end(&given.refresh_token).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
-async fn user(State(auth): State<Arc<Auth>>, Path(name): Path<String>) -> Result<Json<Person>, ApiError> {
+const ACCOUNT: &str = "id, name, to_char(created_at AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS.MS\"Z\"')";
+
+fn account(row: &tokio_postgres::Row) -> Result<Account, tokio_postgres::Error> {
+    Ok(Account {
+        id: row.try_get(0)?,
+        name: row.try_get(1)?,
+        created_at: row.try_get(2)?,
+    })
+}
+
+async fn user(State(auth): State<Arc<Auth>>, Path(name): Path<String>) -> Result<Json<Account>, ApiError> {
     let client = auth.database.get().await?;
     let statement = client
-        .prepare_cached("SELECT id FROM users WHERE name = $1")
+        .prepare_cached(&format!("SELECT {ACCOUNT} FROM users WHERE name = $1"))
         .await?;
     let row = client.query_opt(&statement, &[&name]).await?;
-    let id = row
-        .ok_or_else(|| ApiError::not_found(format!("nobody is called {name}")))?
-        .try_get(0)?;
-    Ok(Json(Person { id, name }))
+    let row = row.ok_or_else(|| ApiError::not_found(format!("nobody is called {name}")))?;
+    Ok(Json(account(&row)?))
+}
+
+#[derive(Deserialize)]
+struct After {
+    after: i64,
+}
+
+/// Accounts above an id, oldest first, at most 500: what the search index reads.
+async fn users(
+    State(auth): State<Arc<Auth>>,
+    Query(page): Query<After>,
+) -> Result<Json<Vec<Account>>, ApiError> {
+    let client = auth.database.get().await?;
+    let statement = client
+        .prepare_cached(&format!(
+            "SELECT {ACCOUNT} FROM users WHERE id > $1 ORDER BY id LIMIT 500"
+        ))
+        .await?;
+    let rows = client.query(&statement, &[&page.after]).await?;
+    Ok(Json(rows.iter().map(account).collect::<Result<_, _>>()?))
 }
 
 #[cfg(test)]

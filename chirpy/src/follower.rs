@@ -20,6 +20,17 @@ pub struct Person {
     pub name: String,
 }
 
+/// How someone is connected, as one reader sees it.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Relation {
+    pub followers: i64,
+    pub following: i64,
+    /// Whether the reader follows them.
+    pub followed_by_me: bool,
+    /// Whether they follow the reader.
+    pub follows_me: bool,
+}
+
 /// Runs the role.
 ///
 /// # Errors
@@ -38,7 +49,9 @@ pub async fn run() -> anyhow::Result<()> {
         .route("/followers/{user}", get(followers))
         .route("/followers/{user}/people", get(people))
         .route("/followers/{user}/{follower}", put(follow).delete(unfollow))
+        .route("/following/{user}", get(followees))
         .route("/following/{user}/people", get(following))
+        .route("/people/{user}/relation", get(relation))
         .with_state(pool);
     service.serve(routes).await
 }
@@ -53,6 +66,46 @@ async fn followers(State(pool): State<Pool>, Path(user): Path<i64>) -> Result<Js
     Ok(Json(
         rows.iter().map(|row| row.try_get(0)).collect::<Result<_, _>>()?,
     ))
+}
+
+/// The ids of everyone a user follows: what a live timeline listens to.
+async fn followees(State(pool): State<Pool>, Path(user): Path<i64>) -> Result<Json<Vec<i64>>, ApiError> {
+    let client = pool.get().await?;
+    let statement = client
+        .prepare_cached("SELECT followee_id FROM follows WHERE follower_id = $1 ORDER BY 1")
+        .await?;
+    let rows = client.query(&statement, &[&user]).await?;
+    Ok(Json(
+        rows.iter().map(|row| row.try_get(0)).collect::<Result<_, _>>()?,
+    ))
+}
+
+#[derive(Deserialize)]
+struct Reader {
+    reader: i64,
+}
+
+async fn relation(
+    State(pool): State<Pool>,
+    Path(user): Path<i64>,
+    Query(Reader { reader }): Query<Reader>,
+) -> Result<Json<Relation>, ApiError> {
+    let client = pool.get().await?;
+    let statement = client
+        .prepare_cached(
+            "SELECT (SELECT count(*) FROM follows WHERE followee_id = $1),
+                    (SELECT count(*) FROM follows WHERE follower_id = $1),
+                    EXISTS (SELECT FROM follows WHERE followee_id = $1 AND follower_id = $2),
+                    EXISTS (SELECT FROM follows WHERE followee_id = $2 AND follower_id = $1)",
+        )
+        .await?;
+    let row = client.query_one(&statement, &[&user, &reader]).await?;
+    Ok(Json(Relation {
+        followers: row.try_get(0)?,
+        following: row.try_get(1)?,
+        followed_by_me: row.try_get(2)?,
+        follows_me: row.try_get(3)?,
+    }))
 }
 
 #[derive(Deserialize)]

@@ -1,43 +1,46 @@
 //! gateway: the edge. Checks tokens, limits rates, gives every request an id, and serves the page.
 
-mod limits;
 mod reads;
 mod sessions;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use axum::Router;
 use axum::body::{Body, to_bytes};
 use axum::extract::{Request, State};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{any, get};
+use axum::{Json, Router};
 use hyper::body::Incoming;
 
+use crate::limits::{Class, Limits};
 use crate::service::{ApiError, Hot, Route, Service, parse_env, text_env};
-use crate::token::{Claims, Keys};
+use crate::stream::{self, Streams};
+use crate::timeline::batch::Read;
+use crate::token::{Claims, JWKS_PATH, Verifier};
 use crate::upstream::Upstream;
-use limits::Limits;
+use crate::{idempotency, page};
 use reads::Reads;
 use sessions::Sessions;
 
-const PAGE: &str = include_str!("page.html");
 static REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 /// Largest body of a request, bytes.
 const MAX_BODY: usize = 64 * 1024;
 /// What of a client's request the services are told.
-static PASSED_ON: [HeaderName; 4] = [
-    header::CONTENT_TYPE,
-    HeaderName::from_static("idempotency-key"),
-    HeaderName::from_static("last-event-id"),
-    header::ACCEPT,
-];
+static PASSED_ON: [HeaderName; 2] = [header::CONTENT_TYPE, idempotency::HEADER];
 /// What of an answer the client is told.
-static PASSED_BACK: [HeaderName; 3] = [header::CONTENT_TYPE, header::CACHE_CONTROL, header::RETRY_AFTER];
+static PASSED_BACK: [HeaderName; 4] = [
+    header::CONTENT_TYPE,
+    header::LINK,
+    header::CACHE_CONTROL,
+    header::RETRY_AFTER,
+];
 
 struct Gateway {
+    keys: Arc<Verifier>,
     sessions: Sessions,
+    streams: Streams,
     server: String,
     client: reqwest::Client,
     deadline: Duration,
@@ -58,8 +61,11 @@ pub async fn run() -> anyhow::Result<()> {
         "CHIRPY_SERVER_URL",
         "http://chirpy-server.chirpy.svc.cluster.local",
     );
+    let keys = Verifier::from_env()?;
     let gateway = Arc::new(Gateway {
-        sessions: Sessions::new(Keys::from_env()?),
+        sessions: Sessions::new(keys.clone()),
+        streams: Streams::new(&server, service.stopping())?,
+        keys: keys.clone(),
         server: server.trim_end_matches('/').to_owned(),
         client: reqwest::Client::builder()
             .no_proxy()
@@ -67,18 +73,21 @@ pub async fn run() -> anyhow::Result<()> {
             .pool_idle_timeout(Duration::from_secs(20))
             .build()?,
         deadline: Duration::from_millis(parse_env("CHIRPY_SERVER_TIMEOUT_MS", 3000)?),
-        limits: Limits::new(parse_env("RATE_LIMIT_PER_SECOND", 50.0)?),
+        limits: Limits::from_env()?,
         reads: parse_env("GATEWAY_READS_TIMELINES", false)?
             .then(Reads::from_env)
             .transpose()?,
         hot_server: Upstream::from_env("chirpy-server", "Chirpy Server", 3000)?,
     });
     service.ready_now();
+    tokio::spawn(keys.follow());
     let hot = hot(&service, gateway.clone());
     let routes = Router::new()
-        .route("/", get(page))
+        .route("/api/timeline/live", get(live))
         .route("/api/{*path}", any(forward))
-        .with_state(gateway);
+        .route(JWKS_PATH, get(keys_published))
+        .with_state(gateway)
+        .merge(page::routes());
     service.serve_hot(routes, hot).await
 }
 
@@ -96,30 +105,28 @@ fn hot(service: &Service, gateway: Arc<Gateway>) -> Hot {
     })
 }
 
-async fn page(headers: HeaderMap) -> Response {
-    let languages = headers
-        .get(header::ACCEPT_LANGUAGE)
-        .and_then(|value| value.to_str().ok())
-        .unwrap_or("");
-    let language = if prefers_japanese(languages) { "ja" } else { "en" };
-    let kind = [
-        (header::CONTENT_TYPE, "text/html; charset=utf-8"),
-        (header::VARY, "accept-language"),
-    ];
-    (kind, PAGE.replace("{{language}}", language)).into_response()
+/// The public keys of our tokens, for whoever wants to verify one.
+async fn keys_published(State(gateway): State<Arc<Gateway>>) -> Response {
+    let kept = [(header::CACHE_CONTROL, "public, max-age=60")];
+    (kept, Json(gateway.keys.published())).into_response()
 }
 
-/// Whether Japanese comes before English in an Accept-Language header (browsers list by preference).
-fn prefers_japanese(languages: &str) -> bool {
-    let place = |language: &str| {
-        languages
-            .split(',')
-            .position(|part| part.trim().to_lowercase().starts_with(language))
+/// A live timeline: passed on as it comes, without a deadline.
+async fn live(State(gateway): State<Arc<Gateway>>, headers: HeaderMap) -> Response {
+    let passed = async {
+        let claims = gateway.sessions.claims(&headers).await?;
+        let claims = claims.ok_or_else(|| ApiError::new(StatusCode::UNAUTHORIZED, "please log in"))?;
+        if let Err(refused) = gateway.limits.admit(Class::Read, &claims.sub, Instant::now()) {
+            return Ok(refused.response());
+        }
+        let mut own = stream::resume(&headers);
+        for (name, value) in [("x-user-id", &claims.sub), ("x-user-name", &claims.name)] {
+            let value = HeaderValue::from_str(value).map_err(anyhow::Error::from)?;
+            own.insert(HeaderName::from_static(name), value);
+        }
+        gateway.streams.pass("/api/timeline/live", own).await
     };
-    match (place("ja"), place("en")) {
-        (Some(ja), Some(en)) => ja < en,
-        (ja, _) => ja.is_some(),
-    }
+    passed.await.unwrap_or_else(ApiError::into_response)
 }
 
 /// The request's id, or a new one.
@@ -143,14 +150,19 @@ async fn forward(State(gateway): State<Arc<Gateway>>, request: Request) -> Respo
 }
 
 impl Gateway {
-    /// Whose request this is, when they may send it now.
-    fn admit(&self, headers: &HeaderMap) -> Result<Option<Arc<Claims>>, ApiError> {
-        let claims = self.sessions.claims(headers)?;
+    /// Whose request this is, when they may send it now; else the answer that says why not.
+    async fn admit(
+        &self,
+        method: &Method,
+        path: &str,
+        headers: &HeaderMap,
+    ) -> Result<Option<Arc<Claims>>, Box<Response>> {
+        let refused = |error: ApiError| Box::new(error.into_response());
+        let claims = self.sessions.claims(headers).await.map_err(refused)?;
         // Everyone who is not logged in shares one allowance: an edge proxy in front would know their addresses.
         let who = claims.as_ref().map_or("", |claims| claims.sub.as_str());
-        if !self.limits.admit(who, Instant::now()) {
-            return Err(ApiError::new(StatusCode::TOO_MANY_REQUESTS, "slow down a little"));
-        }
+        let admitted = self.limits.admit(Class::of(method, path), who, Instant::now());
+        admitted.map_err(|refused| Box::new(refused.response()))?;
         Ok(claims)
     }
 
@@ -171,8 +183,11 @@ impl Gateway {
         request: http::Request<Incoming>,
         id: &HeaderValue,
     ) -> Result<Response, ApiError> {
-        let claims = self.admit(request.headers())?;
         let (parts, body) = request.into_parts();
+        let claims = match self.admit(&parts.method, parts.uri.path(), &parts.headers).await {
+            Ok(claims) => claims,
+            Err(refused) => return Ok(*refused),
+        };
         let mut headers: Vec<(&str, &[u8])> = vec![(REQUEST_ID.as_str(), id.as_bytes())];
         for name in &PASSED_ON {
             if let Some(value) = parts.headers.get(name) {
@@ -184,15 +199,16 @@ impl Gateway {
             headers.push(("x-user-name", claims.name.as_bytes()));
         }
         let path = parts.uri.path_and_query().map_or("/", |path| path.as_str());
-        let answer = match &self.reads {
-            Some(reads) if parts.method == Method::GET => {
-                let claims = claims
-                    .as_ref()
-                    .ok_or_else(|| ApiError::new(StatusCode::UNAUTHORIZED, "please log in"))?;
-                let query = parts.uri.query().unwrap_or_default();
-                reads.read(&claims.sub, query, &headers).await?
+        // What chirpy-server would have to add something to goes there.
+        let plain = match &claims {
+            Some(claims) if parts.method == Method::GET => {
+                Read::asked(&claims.sub, parts.uri.query().unwrap_or_default())
             }
-            _ => {
+            _ => None,
+        };
+        let answer = match self.reads.as_ref().zip(plain) {
+            Some((reads, read)) => reads.read(read, &headers).await?,
+            None => {
                 let body = whole(Body::new(body)).await?;
                 let body = (parts.method != Method::GET).then_some(&body[..]);
                 self.hot_server.pass(&parts.method, path, &headers, body).await?
@@ -200,15 +216,23 @@ impl Gateway {
         };
         let mut response = Response::new(Body::from(answer.body));
         *response.status_mut() = answer.status;
-        if let Some(kind) = answer.content_type {
-            response.headers_mut().insert(header::CONTENT_TYPE, kind);
+        for (name, value) in [
+            (header::CONTENT_TYPE, answer.content_type),
+            (header::LINK, answer.link),
+        ] {
+            if let Some(value) = value {
+                response.headers_mut().insert(name, value);
+            }
         }
         Ok(response)
     }
 
     async fn pass(&self, request: Request, id: &HeaderValue) -> Result<Response, ApiError> {
-        let claims = self.admit(request.headers())?;
         let (parts, body) = request.into_parts();
+        let claims = match self.admit(&parts.method, parts.uri.path(), &parts.headers).await {
+            Ok(claims) => claims,
+            Err(refused) => return Ok(*refused),
+        };
         let path = parts.uri.path_and_query().map_or("/", |path| path.as_str());
         let url = format!("{}{path}", self.server);
         let mut outgoing = self
@@ -245,19 +269,9 @@ impl Gateway {
                 response = response.header(name, value);
             }
         }
-        // Live updates have no end that a deadline could be set for.
-        let endless = answer
-            .headers()
-            .get(header::CONTENT_TYPE)
-            .is_some_and(|kind| kind.as_bytes().starts_with(b"text/event-stream"));
-        let body = if endless {
-            Body::from_stream(answer.bytes_stream())
-        } else {
-            let whole = tokio::time::timeout_at(deadline, answer.bytes()).await;
-            Body::from(whole.map_err(|_| late())?.map_err(failed)?)
-        };
+        let whole = tokio::time::timeout_at(deadline, answer.bytes()).await;
         response
-            .body(body)
+            .body(Body::from(whole.map_err(|_| late())?.map_err(failed)?))
             .map_err(|error| anyhow::Error::from(error).into())
     }
 }
@@ -266,17 +280,4 @@ async fn whole(body: Body) -> Result<bytes::Bytes, ApiError> {
     to_bytes(body, MAX_BODY)
         .await
         .map_err(|_| ApiError::new(StatusCode::PAYLOAD_TOO_LARGE, "the request is too large"))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_first_language_wins() {
-        assert!(prefers_japanese("ja,en;q=0.8"));
-        assert!(prefers_japanese("fr,ja-JP"));
-        assert!(!prefers_japanese("en-US,ja;q=0.5"));
-        assert!(!prefers_japanese(""));
-    }
 }

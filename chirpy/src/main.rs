@@ -4,14 +4,22 @@ mod auth;
 mod check;
 mod cluster;
 mod database;
+mod engagement;
 mod follower;
 mod gateway;
+mod idempotency;
+mod limits;
+mod page;
 mod post;
 mod retry;
 mod search;
+mod search_node;
 mod seed;
 mod server;
 mod service;
+mod sessions;
+mod signing;
+mod stream;
 mod telemetry;
 mod timeline;
 mod token;
@@ -46,8 +54,10 @@ enum Role {
     FollowerService,
     /// Home timelines and fan-out
     TimelineService,
-    /// The search index
+    /// Search and trends, asked of the search engine
     SearchService,
+    /// A search engine for laptops: a subset of Elasticsearch's REST API
+    SearchNode,
     /// Create or update the database schema, then end
     Migrate,
     /// Create people and follows, then end
@@ -66,6 +76,7 @@ impl Role {
             Self::FollowerService => "follower-service",
             Self::TimelineService => "timeline-service",
             Self::SearchService => "search-service",
+            Self::SearchNode => "search-node",
             Self::Migrate => "migrate",
             Self::Seed(_) => "seed",
             Self::Check(_) => "check",
@@ -89,6 +100,7 @@ async fn main() -> ExitCode {
         Role::FollowerService => follower::run().await,
         Role::TimelineService => timeline::run().await,
         Role::SearchService => search::run().await,
+        Role::SearchNode => search_node::run().await,
         Role::Migrate => database::migrate().await,
         Role::Seed(options) => seed::run(options).await,
         Role::Check(options) => return check::run(options).await,

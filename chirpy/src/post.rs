@@ -3,6 +3,8 @@
 mod commit;
 mod outbox;
 
+use std::time::Duration;
+
 use axum::extract::{Path, Query, State};
 use axum::http::StatusCode;
 use axum::routing::{get, post};
@@ -11,10 +13,11 @@ use deadpool_postgres::Pool;
 use serde::{Deserialize, Serialize};
 use tokio_postgres::Row;
 
-use crate::database;
-use crate::service::{ApiError, Service};
+use crate::service::{ApiError, Service, parse_env};
 use crate::timeline::Wanted;
+use crate::{database, engagement, idempotency};
 use commit::Committer;
+pub use commit::insert_one;
 
 /// Most changes in one answer.
 pub const PAGE_OF_CHANGES: usize = 500;
@@ -40,6 +43,12 @@ pub struct NewPost {
     pub author_id: i64,
     pub author: String,
     pub text: String,
+    /// The post this one answers.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub reply_to: Option<i64>,
+    /// A retry carries the same key.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub idempotency_key: Option<String>,
 }
 
 /// An edit by its author.
@@ -58,7 +67,8 @@ pub struct Change {
     pub post: Option<Post>,
 }
 
-const COLUMNS: &str = "id, author_id, author_name, body,
+/// What [`read`] reads, of `posts`.
+pub const COLUMNS: &str = "id, author_id, author_name, body,
     to_char(created_at AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS.MS\"Z\"') AS created,
     to_char(edited_at AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS.MS\"Z\"') AS edited";
 
@@ -73,7 +83,7 @@ fn read(row: &Row) -> Result<Post, tokio_postgres::Error> {
     })
 }
 
-fn read_all(rows: &[Row]) -> Result<Json<Vec<Post>>, ApiError> {
+pub fn read_all(rows: &[Row]) -> Result<Json<Vec<Post>>, ApiError> {
     Ok(Json(rows.iter().map(read).collect::<Result<_, _>>()?))
 }
 
@@ -111,28 +121,52 @@ pub async fn run() -> anyhow::Result<()> {
         .route("/changes", get(changes))
         .route("/changes/now", get(changes_now))
         .with_state(pool.clone());
-    let committer = Committer::from_env(&pool)?;
+    let lifetime = Duration::from_secs(parse_env("IDEMPOTENCY_KEY_TTL_S", 24 * 3600)?);
+    tokio::spawn(idempotency::prune(pool.clone(), lifetime));
+    let writer = Writer {
+        committer: Committer::from_env(&pool, lifetime)?,
+        pool: pool.clone(),
+        lifetime,
+    };
     let routes = routes
         .merge(
             Router::new()
                 .route("/posts", post(create))
                 .route("/posts/batch", post(create_all))
-                .with_state(committer),
+                .with_state(writer),
         )
+        .merge(engagement::routes(pool.clone()))
         .merge(outbox::routes(pool)?);
     service.serve(routes).await
 }
 
-async fn create(
-    State(committer): State<Committer>,
-    Json(new): Json<NewPost>,
-) -> Result<(StatusCode, Json<Post>), ApiError> {
-    Ok((StatusCode::CREATED, Json(store(&committer, new).await?)))
+/// What stores new posts.
+#[derive(Clone)]
+struct Writer {
+    committer: Committer,
+    pool: Pool,
+    /// Of idempotency keys.
+    lifetime: Duration,
 }
 
-async fn store(committer: &Committer, new: NewPost) -> Result<Post, ApiError> {
-    let text = text(&new.text)?.to_owned();
-    committer.commit(NewPost { text, ..new }).await
+impl Writer {
+    /// A post that answers another has a transaction of its own; any other goes with those that come at the same time.
+    async fn store(&self, new: NewPost) -> Result<Post, ApiError> {
+        let text = text(&new.text)?.to_owned();
+        let new = NewPost { text, ..new };
+        if new.reply_to.is_some() {
+            engagement::create(&self.pool, &new, self.lifetime).await
+        } else {
+            self.committer.commit(new).await
+        }
+    }
+}
+
+async fn create(
+    State(writer): State<Writer>,
+    Json(new): Json<NewPost>,
+) -> Result<(StatusCode, Json<Post>), ApiError> {
+    Ok((StatusCode::CREATED, Json(writer.store(new).await?)))
 }
 
 /// What became of one post among several: it is stored, or it is not and why.
@@ -144,11 +178,8 @@ pub enum Outcome {
 }
 
 /// Several posts of different people, each with an outcome of its own, in the same order.
-async fn create_all(
-    State(committer): State<Committer>,
-    Json(news): Json<Vec<NewPost>>,
-) -> Json<Vec<Outcome>> {
-    let stores = news.into_iter().map(|new| store(&committer, new));
+async fn create_all(State(writer): State<Writer>, Json(news): Json<Vec<NewPost>>) -> Json<Vec<Outcome>> {
+    let stores = news.into_iter().map(|new| writer.store(new));
     let outcomes = futures::future::join_all(stores).await.into_iter();
     Json(
         outcomes
@@ -205,14 +236,10 @@ async fn delete(
     Query(by): Query<By>,
 ) -> Result<Json<serde_json::Value>, ApiError> {
     let client = pool.get().await?;
-    let changed = client
-        .execute(
-            "UPDATE posts SET deleted = true, changed_in = pg_current_xact_id()::text::bigint
-             WHERE id = $1 AND author_id = $2 AND NOT deleted",
-            &[&id, &by.author_id],
-        )
+    let deleted = client
+        .query_one(engagement::DELETE_POST, &[&id, &by.author_id])
         .await?;
-    if changed == 0 {
+    if deleted.try_get::<_, i64>(0)? == 0 {
         return Err(ApiError::not_found("no such post of yours"));
     }
     Ok(Json(serde_json::json!({ "deleted": id })))
@@ -224,14 +251,7 @@ struct Ids {
 }
 
 async fn by_ids(State(pool): State<Pool>, Query(query): Query<Ids>) -> Result<Json<Vec<Post>>, ApiError> {
-    let ids: Result<Vec<i64>, _> = query
-        .ids
-        .split(',')
-        .filter(|id| !id.is_empty())
-        .map(str::parse)
-        .collect();
-    let ids = ids.map_err(|_| ApiError::bad_request("ids are numbers, comma separated"))?;
-    find(&pool, &ids).await
+    find(&pool, &parse_ids(&query.ids)?).await
 }
 
 /// The same for more ids than fit a URL.
@@ -252,9 +272,24 @@ async fn find(pool: &Pool, ids: &[i64]) -> Result<Json<Vec<Post>>, ApiError> {
     read_all(&client.query(&statement, &[&ids]).await?)
 }
 
+/// Ids from a URL: `1,2,3`.
+///
+/// # Errors
+/// 400 when one is no number.
+pub fn parse_ids(text: &str) -> Result<Vec<i64>, ApiError> {
+    let ids: Result<Vec<i64>, _> = text
+        .split(',')
+        .filter(|id| !id.is_empty())
+        .map(str::parse)
+        .collect();
+    ids.map_err(|_| ApiError::bad_request("ids are numbers, comma separated"))
+}
+
 #[derive(Deserialize)]
 struct Page {
     limit: Option<i64>,
+    /// Only posts older than this one.
+    before: Option<i64>,
 }
 
 async fn by_author(
@@ -266,9 +301,9 @@ async fn by_author(
     let rows = client
         .query(
             &format!(
-                "SELECT {COLUMNS} FROM posts WHERE author_id = $1 AND NOT deleted ORDER BY id DESC LIMIT $2"
+                "SELECT {COLUMNS} FROM posts WHERE author_id = $1 AND id < $3 AND NOT deleted ORDER BY id DESC LIMIT $2"
             ),
-            &[&author, &page.limit.unwrap_or(20).clamp(1, 200)],
+            &[&author, &page.limit.unwrap_or(20).clamp(1, 200), &page.before.unwrap_or(i64::MAX)],
         )
         .await?;
     read_all(&rows)

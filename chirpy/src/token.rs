@@ -1,9 +1,19 @@
-//! Access tokens: HS256 JWTs signed with a secret that auth-service and gateway share.
+//! Access tokens: EdDSA JWTs. auth-service signs them; whoever verifies knows only the public keys, which auth-service
+//! publishes as a JSON Web Key Set (RFC 7517) and rotates.
 
-use jsonwebtoken::{DecodingKey, EncodingKey, Header, Validation};
+use std::collections::HashMap;
+use std::sync::{Arc, PoisonError, RwLock};
+use std::time::{Duration, Instant};
+
+use jsonwebtoken::jwk::{Jwk, JwkSet};
+use jsonwebtoken::{Algorithm, DecodingKey, Validation};
 use serde::{Deserialize, Serialize};
 
-use crate::service::{parse_env, text_env};
+use crate::service::parse_env;
+use crate::upstream::Upstream;
+
+/// Where the public keys are published.
+pub const JWKS_PATH: &str = "/.well-known/jwks.json";
 
 /// What a token says.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -15,48 +25,120 @@ pub struct Claims {
     pub exp: i64,
 }
 
-/// Signs and verifies.
-#[derive(Clone)]
-pub struct Keys {
-    encoding: EncodingKey,
-    decoding: DecodingKey,
-    /// Seconds a token is good for.
-    pub lifetime: i64,
+/// Why a token is not taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Refused {
+    /// Signed with a key that is not in the set: forged, or newer than the set.
+    UnknownKey,
+    /// Expired, altered, or no token at all.
+    Invalid,
 }
 
-impl Keys {
-    /// From `JWT_SECRET` and `ACCESS_TOKEN_TTL_S`.
-    ///
-    /// # Errors
-    /// When the secret is missing or empty, or the lifetime does not parse.
-    pub fn from_env() -> anyhow::Result<Self> {
-        let secret = text_env("JWT_SECRET", "");
-        anyhow::ensure!(!secret.is_empty(), "JWT_SECRET is not set");
-        Ok(Self {
-            encoding: EncodingKey::from_secret(secret.as_bytes()),
-            decoding: DecodingKey::from_secret(secret.as_bytes()),
-            lifetime: parse_env("ACCESS_TOKEN_TTL_S", 4 * 3600)?,
-        })
+/// A set of public keys, ready to verify with.
+#[derive(Default)]
+pub struct PublicKeys {
+    set: JwkSet,
+    by_kid: HashMap<String, DecodingKey>,
+}
+
+impl PublicKeys {
+    /// Keys of other algorithms are kept in the set, and verify nothing.
+    pub fn new(set: JwkSet) -> Self {
+        let usable = |key: &Jwk| Some((key.common.key_id.clone()?, DecodingKey::from_jwk(key).ok()?));
+        let by_kid = set.keys.iter().filter_map(usable).collect();
+        Self { set, by_kid }
     }
 
-    /// A token for a user, good from now on.
+    /// The claims of a valid, unexpired token. This is all there is to verifying one: no I/O, no lock.
     ///
     /// # Errors
-    /// When signing fails.
-    pub fn sign(&self, id: i64, name: &str) -> anyhow::Result<String> {
-        let exp = jiff::Timestamp::now().as_second() + self.lifetime;
-        let claims = Claims {
-            sub: id.to_string(),
-            name: name.to_owned(),
-            exp,
-        };
-        Ok(jsonwebtoken::encode(&Header::default(), &claims, &self.encoding)?)
+    /// See [`Refused`].
+    pub fn verify(&self, token: &str) -> Result<Claims, Refused> {
+        let header = jsonwebtoken::decode_header(token).map_err(|_| Refused::Invalid)?;
+        // The algorithm is ours to say, not the token's.
+        if header.alg != Algorithm::EdDSA {
+            return Err(Refused::Invalid);
+        }
+        let kid = header.kid.ok_or(Refused::Invalid)?;
+        let key = self.by_kid.get(&kid).ok_or(Refused::UnknownKey)?;
+        let validation = Validation::new(Algorithm::EdDSA);
+        let token = jsonwebtoken::decode::<Claims>(token, key, &validation).map_err(|_| Refused::Invalid)?;
+        Ok(token.claims)
+    }
+}
+
+/// Verifies with the keys auth-service publishes, as far as they are known.
+pub struct Verifier {
+    auth: Upstream,
+    keys: RwLock<Arc<PublicKeys>>,
+    /// When the keys were last asked for; held while asking, so that a hundred unknown keys ask once.
+    asked: tokio::sync::Mutex<Option<Instant>>,
+    refresh: Duration,
+    cooldown: Duration,
+}
+
+impl Verifier {
+    /// From `AUTH_SERVICE_URL`, `JWKS_REFRESH_S` (how often the keys are fetched anyway) and `JWKS_COOLDOWN_MS` (how long after
+    /// one fetch an unknown key may cause the next).
+    ///
+    /// # Errors
+    /// When a variable does not parse.
+    pub fn from_env() -> anyhow::Result<Arc<Self>> {
+        Ok(Arc::new(Self {
+            auth: Upstream::from_env("auth-service", "Auth Service", 2500)?,
+            keys: RwLock::default(),
+            asked: tokio::sync::Mutex::default(),
+            refresh: Duration::from_secs(parse_env("JWKS_REFRESH_S", 60_u64)?.max(1)),
+            cooldown: Duration::from_millis(parse_env("JWKS_COOLDOWN_MS", 1000)?),
+        }))
     }
 
-    /// The claims of a valid, unexpired token.
-    pub fn verify(&self, token: &str) -> Option<Claims> {
-        jsonwebtoken::decode::<Claims>(token, &self.decoding, &Validation::default())
-            .ok()
-            .map(|token| token.claims)
+    fn known(&self) -> Arc<PublicKeys> {
+        self.keys.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// The keys as they were last fetched.
+    pub fn published(&self) -> JwkSet {
+        self.known().set.clone()
+    }
+
+    /// The claims of a valid, unexpired token. A token with a key we do not know makes us ask for the keys, so that a
+    /// rotation needs no restart; while auth-service is away the keys known so far go on being good.
+    pub async fn claims(&self, token: &str) -> Option<Claims> {
+        match self.known().verify(token) {
+            Err(Refused::UnknownKey) => {
+                self.fetch(self.cooldown).await;
+                self.known().verify(token).ok()
+            }
+            outcome => outcome.ok(),
+        }
+    }
+
+    /// Fetches the keys unless they were asked for within `cooldown`.
+    async fn fetch(&self, cooldown: Duration) {
+        let mut asked = self.asked.lock().await;
+        if asked.is_some_and(|at| at.elapsed() < cooldown) {
+            return;
+        }
+        match self.auth.get::<JwkSet>(JWKS_PATH).await {
+            Ok(set) => {
+                let known = self.known();
+                if known.set != set {
+                    tracing::info!(keys = set.keys.len(), "The signing keys changed");
+                    *self.keys.write().unwrap_or_else(PoisonError::into_inner) =
+                        Arc::new(PublicKeys::new(set));
+                }
+            }
+            Err(error) => tracing::warn!(%error, "The signing keys cannot be fetched; those known go on"),
+        }
+        *asked = Some(Instant::now());
+    }
+
+    /// Fetches the keys from time to time, so that those withdrawn stop being good.
+    pub async fn follow(self: Arc<Self>) {
+        loop {
+            tokio::time::sleep(self.refresh).await;
+            self.fetch(Duration::ZERO).await;
+        }
     }
 }

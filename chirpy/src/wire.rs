@@ -42,6 +42,8 @@ pub enum WireError {
 pub struct Answer {
     pub status: StatusCode,
     pub content_type: Option<HeaderValue>,
+    /// RFC 8288.
+    pub link: Option<HeaderValue>,
     pub body: Bytes,
 }
 
@@ -63,6 +65,7 @@ struct Open {
 struct Head {
     status: StatusCode,
     content_type: Option<HeaderValue>,
+    link: Option<HeaderValue>,
     length: Length,
     keep: bool,
 }
@@ -215,6 +218,7 @@ impl Wire {
         Ok(Answer {
             status: head.status,
             content_type: head.content_type,
+            link: head.link,
             body,
         })
     }
@@ -299,6 +303,7 @@ fn parse_head(buffer: &[u8]) -> Result<Option<(Head, usize)>, WireError> {
     let mut head = Head {
         status,
         content_type: None,
+        link: None,
         length: Length::UntilClosed,
         keep: response.version == Some(1),
     };
@@ -312,6 +317,8 @@ fn parse_head(buffer: &[u8]) -> Result<Option<(Head, usize)>, WireError> {
             head.length = Length::Chunked;
         } else if header.name.eq_ignore_ascii_case("content-type") {
             head.content_type = HeaderValue::from_bytes(header.value).ok();
+        } else if header.name.eq_ignore_ascii_case("link") {
+            head.link = HeaderValue::from_bytes(header.value).ok();
         } else if header.name.eq_ignore_ascii_case("connection")
             && header.value.eq_ignore_ascii_case(b"close")
         {

@@ -43,6 +43,11 @@ const MIGRATIONS: &[Migration] = &[
             END $$;
         ",
     },
+    Migration {
+        version: 4,
+        name: "replies, likes, idempotency keys and signing keys",
+        sql: include_str!("../schema/features.sql"),
+    },
 ];
 
 /// Two migrations at once wait for each other on this advisory lock.

@@ -44,13 +44,12 @@ impl Reads {
         Ok(Self { timelines, queue })
     }
 
-    /// The page of `user`'s timeline that `query` asks for.
+    /// A page of a timeline, with where to go on in a `Link` header as chirpy-server gives it.
     ///
     /// # Errors
     /// 503 when too many wait; see [`Upstream::pass`].
-    pub async fn read(&self, user: &str, query: &str, headers: &[(&str, &[u8])]) -> Result<Answer, ApiError> {
-        let batched = self.queue.as_ref().zip(Read::asked(user, query));
-        if let Some((queue, read)) = batched {
+    pub async fn read(&self, read: Read, headers: &[(&str, &[u8])]) -> Result<Answer, ApiError> {
+        if let Some(queue) = &self.queue {
             let (answer, answered) = oneshot::channel();
             let full = |_| {
                 ApiError::new(
@@ -63,14 +62,29 @@ impl Reads {
                 return Ok(Answer {
                     status: StatusCode::OK,
                     content_type: Some(HeaderValue::from_static("application/json")),
+                    link: next(read, &body),
                     body,
                 });
             }
         }
         // A slow shard or an error is this reader's own matter.
-        let path = format!("/timelines/{user}?{query}");
-        self.timelines.pass(&Method::GET, &path, headers, None).await
+        let path = format!("/timelines/{}", read.path());
+        let mut answer = self.timelines.pass(&Method::GET, &path, headers, None).await?;
+        answer.link = next(read, &answer.body);
+        Ok(answer)
     }
+}
+
+/// Where the page after `body` is. The last post's id is found without reading the whole: no text can hold the quotes of
+/// `{"id":` unescaped.
+fn next(read: Read, body: &[u8]) -> Option<HeaderValue> {
+    const START: &[u8] = b"{\"id\":";
+    let last = body.windows(START.len()).rposition(|window| window == START)?;
+    let digits = body.get(last + START.len()..)?;
+    let end = digits.iter().position(|byte| !byte.is_ascii_digit())?;
+    let id = std::str::from_utf8(&digits[..end]).ok()?;
+    let limit = read.limit.unwrap_or(20);
+    HeaderValue::from_str(&format!("<?before={id}&limit={limit}>; rel=\"next\"")).ok()
 }
 
 async fn send(timelines: Upstream, batches: usize, mut waiting: mpsc::Receiver<Waiting>) {
@@ -101,5 +115,27 @@ async fn exchange(timelines: &Upstream, reads: &[Read]) -> Vec<Option<Bytes>> {
         Ok(answer) if answer.status == StatusCode::OK => batch::split(answer.body).unwrap_or_default(),
         // Each reader asks again and gets the error that is its own.
         _ => vec![],
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_next_page_begins_below_the_last_post() {
+        let read = Read {
+            user: 7,
+            limit: None,
+            before: None,
+        };
+        let posts = [
+            serde_json::json!({"id": 90, "text": "a"}),
+            serde_json::json!({"id": 81, "text": "not {\"id\":1, \\{\"id\":2"}),
+        ];
+        let body = serde_json::to_vec(&posts).expect("JSON");
+        let link = next(read, &body).expect("a link");
+        assert_eq!(link, "<?before=81&limit=20>; rel=\"next\"");
+        assert_eq!(next(read, b"[]"), None);
     }
 }

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use axum::http::{HeaderMap, StatusCode, header};
 
 use crate::service::ApiError;
-use crate::token::{Claims, Keys};
+use crate::token::{Claims, Verifier};
 
 /// So long a verified token is trusted without another look: what its keys say may change.
 const TRUSTED: Duration = Duration::from_secs(30);
@@ -16,12 +16,12 @@ const MANY: usize = 50_000;
 
 /// The verifier and what it said lately.
 pub struct Sessions {
-    keys: Keys,
+    keys: Arc<Verifier>,
     known: Mutex<HashMap<String, (Instant, Arc<Claims>)>>,
 }
 
 impl Sessions {
-    pub fn new(keys: Keys) -> Self {
+    pub fn new(keys: Arc<Verifier>) -> Self {
         Self {
             keys,
             known: Mutex::default(),
@@ -32,7 +32,7 @@ impl Sessions {
     ///
     /// # Errors
     /// 401 when there is a token and it is not valid.
-    pub fn claims(&self, headers: &HeaderMap) -> Result<Option<Arc<Claims>>, ApiError> {
+    pub async fn claims(&self, headers: &HeaderMap) -> Result<Option<Arc<Claims>>, ApiError> {
         let Some(value) = headers.get(header::AUTHORIZATION) else {
             return Ok(None);
         };
@@ -45,7 +45,7 @@ impl Sessions {
         if let Some(claims) = self.remembered(token) {
             return Ok(Some(claims));
         }
-        let claims = Arc::new(self.keys.verify(token).ok_or_else(invalid)?);
+        let claims = Arc::new(self.keys.claims(token).await.ok_or_else(invalid)?);
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         if known.len() >= MANY {
             known.clear();

@@ -5,12 +5,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::http::StatusCode;
-use deadpool_postgres::Pool;
+use deadpool_postgres::{GenericClient, Pool};
 use tokio::sync::{Mutex, mpsc, oneshot};
 
 use super::{COLUMNS, NewPost, Post, read};
 use crate::cluster::slots;
 use crate::service::{ApiError, parse_env};
+use crate::{engagement, idempotency};
 
 /// Takes posts and stores them.
 #[derive(Clone)]
@@ -26,6 +27,8 @@ struct Waiting {
 /// What a writer does.
 struct Writer {
     pool: Pool,
+    /// Of idempotency keys.
+    lifetime: Duration,
     queue: Arc<Mutex<mpsc::Receiver<Waiting>>>,
     batch: usize,
     linger: Duration,
@@ -35,16 +38,17 @@ struct Writer {
 impl Committer {
     /// From `POST_COMMIT_WRITERS` (transactions at the same time), `POST_COMMIT_BATCH` (posts in one, at most),
     /// `POST_COMMIT_LINGER_MS` (how long the first of a batch waits for company) and `POST_QUEUE` (posts that may wait;
-    /// further ones are refused).
+    /// further ones are refused). `lifetime`: how long idempotency keys are remembered.
     ///
     /// # Errors
     /// When a variable does not parse.
-    pub fn from_env(pool: &Pool) -> anyhow::Result<Self> {
+    pub fn from_env(pool: &Pool, lifetime: Duration) -> anyhow::Result<Self> {
         let (sender, queue) = mpsc::channel(parse_env("POST_QUEUE", 1000_usize)?.max(1));
         let queue = Arc::new(Mutex::new(queue));
         for _ in 0..parse_env("POST_COMMIT_WRITERS", 2)?.max(1) {
             let writer = Writer {
                 pool: pool.clone(),
+                lifetime,
                 queue: queue.clone(),
                 batch: parse_env("POST_COMMIT_BATCH", 64_usize)?.max(1),
                 linger: Duration::from_millis(parse_env("POST_COMMIT_LINGER_MS", 0)?),
@@ -117,37 +121,104 @@ impl Writer {
             .into_iter()
             .map(|waiting| (waiting.new, waiting.answer))
             .unzip();
-        match self.insert(&news).await {
-            Ok(posts) => {
-                for (post, answer) in posts.into_iter().zip(answers) {
-                    // Who posted may have stopped waiting; the post is stored all the same.
-                    let _ = answer.send(Ok(post));
-                }
-            }
+        let posts = match self.insert(&news).await {
+            Ok(posts) => posts,
             Err(error) => {
                 for answer in answers {
                     let _ = answer.send(Err(ApiError::new(error.status, error.message.clone())));
                 }
+                return;
             }
+        };
+        for ((post, new), answer) in posts.into_iter().zip(news).zip(answers) {
+            let Some(post) = post else {
+                let (pool, lifetime) = (self.pool.clone(), self.lifetime);
+                tokio::spawn(async move {
+                    let _ = answer.send(engagement::create(&pool, &new, lifetime).await);
+                });
+                continue;
+            };
+            // Who posted may have stopped waiting; the post is stored all the same.
+            let _ = answer.send(Ok(post));
         }
     }
 
-    async fn insert(&self, news: &[NewPost]) -> Result<Vec<Post>, ApiError> {
-        let client = self.pool.get().await?;
-        let statement = client.prepare_cached(&self.statement).await?;
-        let authors: Vec<i64> = news.iter().map(|new| new.author_id).collect();
-        let names: Vec<&str> = news.iter().map(|new| new.author.as_str()).collect();
-        let texts: Vec<&str> = news.iter().map(|new| new.text.as_str()).collect();
-        let rows = client.query(&statement, &[&authors, &names, &texts]).await?;
-        let posts: Vec<Post> = rows.iter().map(read).collect::<Result<_, _>>()?;
-        let matches = posts.len() == news.len()
-            && posts
-                .iter()
-                .zip(news)
-                .all(|(post, new)| post.author_id == new.author_id && post.text == new.text);
-        if !matches {
-            return Err(anyhow::anyhow!("PostgreSQL answered other posts than were sent").into());
+    /// None: its key was used before, and it is to be looked at by itself.
+    async fn insert(&self, news: &[NewPost]) -> Result<Vec<Option<Post>>, ApiError> {
+        let mut client = self.pool.get().await?;
+        let keyed = |new: &NewPost| new.idempotency_key.is_some();
+        let all: Vec<&NewPost> = news.iter().collect();
+        if !news.iter().any(keyed) {
+            let posts = insert(&client, &self.statement, &all).await?;
+            return Ok(posts.into_iter().map(Some).collect());
         }
-        Ok(posts)
+        let transaction = client.build_transaction().start().await?;
+        let with_key = || {
+            all.iter()
+                .filter_map(|new| Some((new.author_id, new.idempotency_key.as_deref()?, *new)))
+        };
+        let wanted: Vec<_> = with_key()
+            .map(|(author, key, new)| (author, key, engagement::fingerprint(new)))
+            .collect();
+        let mut taken = idempotency::take_all(&transaction, &wanted).await?.into_iter();
+        let fresh: Vec<bool> = news
+            .iter()
+            .map(|new| !keyed(new) || taken.next() == Some(true))
+            .collect();
+        let chosen: Vec<&NewPost> = all
+            .iter()
+            .zip(&fresh)
+            .filter(|(_, fresh)| **fresh)
+            .map(|(new, _)| *new)
+            .collect();
+        let posts = insert(&transaction, &self.statement, &chosen).await?;
+        let mut answers = vec![];
+        for (new, post) in chosen.iter().zip(&posts) {
+            if let Some(key) = &new.idempotency_key {
+                let answer = serde_json::to_string(post).map_err(anyhow::Error::from)?;
+                answers.push((new.author_id, key.as_str(), answer));
+            }
+        }
+        idempotency::answered_all(&transaction, &answers).await?;
+        transaction.commit().await?;
+        let mut posts = posts.into_iter();
+        Ok(fresh
+            .into_iter()
+            .map(|fresh| fresh.then(|| posts.next()).flatten())
+            .collect())
     }
+}
+
+/// Writes one post and its jobs, as part of the caller's transaction.
+///
+/// # Errors
+/// When PostgreSQL refuses.
+pub async fn insert_one(client: &impl GenericClient, new: &NewPost) -> Result<Post, ApiError> {
+    let post = insert(client, &statement(), &[new]).await?.pop();
+    Ok(post.ok_or_else(|| anyhow::anyhow!("PostgreSQL answered no post"))?)
+}
+
+async fn insert(
+    client: &impl GenericClient,
+    statement: &str,
+    news: &[&NewPost],
+) -> Result<Vec<Post>, ApiError> {
+    if news.is_empty() {
+        return Ok(vec![]);
+    }
+    let statement = client.prepare_cached(statement).await?;
+    let authors: Vec<i64> = news.iter().map(|new| new.author_id).collect();
+    let names: Vec<&str> = news.iter().map(|new| new.author.as_str()).collect();
+    let texts: Vec<&str> = news.iter().map(|new| new.text.as_str()).collect();
+    let rows = client.query(&statement, &[&authors, &names, &texts]).await?;
+    let posts: Vec<Post> = rows.iter().map(read).collect::<Result<_, _>>()?;
+    let matches = posts.len() == news.len()
+        && posts
+            .iter()
+            .zip(news)
+            .all(|(post, new)| post.author_id == new.author_id && post.text == new.text);
+    if !matches {
+        return Err(anyhow::anyhow!("PostgreSQL answered other posts than were sent").into());
+    }
+    Ok(posts)
 }

@@ -40,21 +40,27 @@ impl Read {
         }
         Some(read)
     }
+
+    /// The user with what is asked for, as [`Read::asked`] takes them apart.
+    pub fn path(&self) -> String {
+        let mut path = self.user.to_string();
+        let mut sign = '?';
+        for (name, value) in [("limit", self.limit), ("before", self.before)] {
+            if let Some(value) = value {
+                // Writing to a String does not fail.
+                let _ = write!(path, "{sign}{name}={value}");
+                sign = '&';
+            }
+        }
+        path
+    }
 }
 
 /// The body of a request for these reads.
 pub fn ask(reads: &[Read]) -> String {
     let mut body = String::with_capacity(reads.len() * 16);
     for read in reads {
-        let mut sign = '?';
-        // Writing to a String does not fail.
-        let _ = write!(body, "{}", read.user);
-        for (name, value) in [("limit", read.limit), ("before", read.before)] {
-            if let Some(value) = value {
-                let _ = write!(body, "{sign}{name}={value}");
-                sign = '&';
-            }
-        }
+        body.push_str(&read.path());
         body.push('\n');
     }
     body

@@ -19,6 +19,7 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use super::home::KEPT;
+use super::subscription::Publisher;
 use super::{Account, author_key, key};
 use crate::cluster::{Cluster, Connection, Store, slots};
 use crate::retry::Pauses;
@@ -132,6 +133,7 @@ struct Write {
 }
 
 pub struct Fanout {
+    live: Publisher,
     cluster: Arc<Cluster>,
     posts: Upstream,
     followers: Upstream,
@@ -178,6 +180,7 @@ impl Fanout {
             Delivery::ConnectionPerJob
         };
         let fanout = Self {
+            live: Publisher::new(cluster.clone()),
             cluster,
             posts,
             followers,
@@ -348,6 +351,7 @@ impl Fanout {
                 .get_or_create(&vec![("shard", job.shard.to_string()), ("result", result.into())])
                 .inc();
             let Err(error) = outcome else {
+                self.live.delivered(job.shard, &job.posts);
                 break Outcome::Done(job.jobs);
             };
             failures += 1;

@@ -59,18 +59,26 @@ impl Home {
     /// A page of a home timeline as JSON.
     async fn page(&self, read: &Read) -> Result<Vec<u8>, ApiError> {
         let (user, limit) = (read.user, read.limit.unwrap_or(20).clamp(1, 200));
-        let mut ids = range(&self.store, &key(user), read.before, limit, self.deadline).await?;
-        let limit = usize::try_from(limit).unwrap_or(200);
-        match read.before {
-            None => self.large.merge(user, &mut ids, limit),
-            Some(before) => {
-                let large = &self.large;
-                large
-                    .merge_before(&self.store, user, before, &mut ids, limit)
-                    .await?;
+        let most = usize::try_from(limit).unwrap_or(200);
+        let mut before = read.before;
+        loop {
+            let mut ids = range(&self.store, &key(user), before, limit, self.deadline).await?;
+            match before {
+                None => self.large.merge(user, &mut ids, most),
+                Some(before) => {
+                    let large = &self.large;
+                    large
+                        .merge_before(&self.store, user, before, &mut ids, most)
+                        .await?;
+                }
+            }
+            let list = self.bodies.list(&ids).await?;
+            // A page of nothing but deleted posts is not the end: an empty timeline is.
+            match ids.last() {
+                Some(last) if list == b"[]" => before = Some(*last),
+                _ => return Ok(list),
             }
         }
-        self.bodies.list(&ids).await
     }
 }
 
@@ -163,6 +171,7 @@ impl From<RedisError> for ApiError {
 #[derive(Deserialize)]
 struct Page {
     limit: Option<i64>,
+    /// Only posts older than this one: new posts do not shift a page.
     before: Option<i64>,
 }
 

@@ -2,10 +2,13 @@
 
 pub mod batch;
 mod bodies;
+mod cursor;
 mod fanout;
 mod feed;
 mod home;
 mod large;
+mod live;
+mod subscription;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -49,6 +52,13 @@ pub async fn run() -> anyhow::Result<()> {
         large.clone(),
         posts.clone(),
     )?);
+    let live = live::routes(
+        &mut service,
+        store.clone(),
+        cluster.clone(),
+        posts.clone(),
+        followers.clone(),
+    )?;
 
     let every = Duration::from_millis(parse_env("POST_FEED_INTERVAL_MS", 200)?);
     tokio::spawn(feed::follow(posts.clone(), bodies, every, service.stopping()));
@@ -73,7 +83,7 @@ pub async fn run() -> anyhow::Result<()> {
         }
     });
     let hot = home::hot(&service, home.clone());
-    service.serve_hot(home::routes(home), hot).await?;
+    service.serve_hot(home::routes(home).merge(live), hot).await?;
     worker.await?;
     Ok(())
 }

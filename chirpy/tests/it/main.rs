@@ -2,6 +2,10 @@
 
 #![expect(clippy::expect_used, reason = "a test says what it expected")]
 
+mod live;
+mod posts;
+mod search;
+mod sessions;
 mod stand;
 
 use serde_json::{Value, json};
@@ -14,6 +18,16 @@ fn ids(posts: &Value) -> Vec<i64> {
         .flatten()
         .filter_map(|post| post["id"].as_i64())
         .collect()
+}
+
+/// `cargo test -p chirpy --test it look -- --ignored --nocapture`: a Chirpy to look at in a browser, until Ctrl-C.
+#[tokio::test]
+#[ignore = "runs until it is interrupted"]
+#[expect(clippy::print_stderr, reason = "whoever started it wants the address")]
+async fn look() {
+    let chirpy = Stand::up().await;
+    eprintln!("Chirpy is at {}", chirpy.gateway);
+    tokio::signal::ctrl_c().await.expect("a signal");
 }
 
 #[tokio::test]

@@ -16,6 +16,9 @@ pub struct Stand {
     children: Vec<Child>,
     folder: tempfile::TempDir,
     environment: Vec<(String, String)>,
+    /// The roles, in the order of their processes, which begin at this place among the children.
+    roles: Vec<&'static str>,
+    first_role: usize,
     pub gateway: String,
     pub http: reqwest::Client,
 }
@@ -62,6 +65,11 @@ fn is_root() -> bool {
 
 impl Stand {
     pub async fn up() -> Self {
+        Self::with(&[]).await
+    }
+
+    /// A stand whose roles have these environment variables too.
+    pub async fn with(variables: &[(&str, &str)]) -> Self {
         let folder = tempfile::Builder::new()
             .prefix("chirpy")
             .tempdir()
@@ -75,6 +83,8 @@ impl Stand {
             children: vec![],
             folder,
             environment: vec![],
+            roles: vec![],
+            first_role: 0,
             gateway: String::new(),
             http,
         };
@@ -83,9 +93,16 @@ impl Stand {
         stand.environment = vec![
             ("DATABASE_URL".into(), database),
             ("REDIS_NODES".into(), nodes),
-            ("JWT_SECRET".into(), "a secret of the test".into()),
+            // Cheap: what is tested is not the cost of guessing.
+            ("ARGON2_MEMORY_KIB".into(), "64".into()),
+            ("ARGON2_ITERATIONS".into(), "1".into()),
             ("SEARCH_POLL_INTERVAL_MS".into(), "100".into()),
         ];
+        stand.environment.extend(
+            variables
+                .iter()
+                .map(|(name, value)| ((*name).into(), (*value).into())),
+        );
         let roles = [
             "gateway",
             "chirpy-server",
@@ -94,6 +111,7 @@ impl Stand {
             "follower-service",
             "timeline-service",
             "search-service",
+            "search-node",
         ];
         let ports = roles.map(|_| free_port());
         for (role, port) in roles.iter().zip(ports) {
@@ -102,8 +120,13 @@ impl Stand {
                 .environment
                 .push((format!("{name}_URL"), format!("http://127.0.0.1:{port}")));
         }
+        stand
+            .environment
+            .push(("SEARCH_NODES".into(), stand.url("search-node")));
         let (status, output) = stand.chirpy(&["seed", "--people", "30", "--hot-followers", "20"]);
         assert!(status, "seeding: {output}");
+        stand.roles = roles.to_vec();
+        stand.first_role = stand.children.len();
         for (role, port) in roles.iter().zip(ports) {
             let mut command = Command::new(env!("CARGO_BIN_EXE_chirpy"));
             command
@@ -227,6 +250,36 @@ impl Stand {
         nodes.join(",")
     }
 
+    /// Has every replica take its primary's place, and waits until all slots are served again.
+    pub async fn fail_primaries_over(&self) {
+        let nodes = self.environment.iter().find(|(name, _)| name == "REDIS_NODES");
+        let ports: Vec<&str> = nodes
+            .expect("Redis nodes")
+            .1
+            .split(',')
+            .filter_map(|node| Some(node.rsplit_once(':')?.1))
+            .collect();
+        let ask = |port: &str, words: &[&str]| {
+            let output = Command::new("redis-cli").args(["-p", port]).args(words).output();
+            String::from_utf8_lossy(&output.expect("redis-cli runs").stdout).into_owned()
+        };
+        let replicas: Vec<&str> = ports
+            .iter()
+            .copied()
+            .filter(|port| ask(port, &["role"]).starts_with("slave"))
+            .collect();
+        assert_eq!(replicas.len(), 3);
+        for port in replicas {
+            self.until(&format!("Redis node {port} is a primary"), || {
+                if !ask(port, &["role"]).starts_with("master") {
+                    ask(port, &["cluster", "failover"]);
+                }
+                std::future::ready(ask(port, &["role"]).starts_with("master"))
+            })
+            .await;
+        }
+    }
+
     /// Waits for a condition; panics with every log's end when it never holds.
     pub async fn until<F: Future<Output = bool>>(&self, what: &str, holds: impl Fn() -> F) {
         let start = Instant::now();
@@ -252,6 +305,78 @@ impl Stand {
             output.status.success(),
             String::from_utf8_lossy(&output.stdout).into_owned(),
         )
+    }
+
+    /// The base URL of a role.
+    pub fn url(&self, role: &str) -> String {
+        let name = format!("{}_URL", role.to_uppercase().replace('-', "_"));
+        let of = self.environment.iter().find(|(variable, _)| *variable == name);
+        of.expect("a role of the stand").1.clone()
+    }
+
+    /// One more replica of a role, ready: its base URL.
+    pub async fn replica(&mut self, role: &str) -> String {
+        let port = free_port();
+        let mut command = Command::new(env!("CARGO_BIN_EXE_chirpy"));
+        command
+            .arg(role)
+            .envs(self.environment.clone())
+            .env("PORT", port.to_string());
+        self.spawn(&mut command, &format!("{role}-{port}"));
+        self.until(&format!("another {role} is ready"), || self.ready(port))
+            .await;
+        format!("http://127.0.0.1:{port}")
+    }
+
+    /// Ends a role's first process and starts another in its place.
+    pub async fn restart(&mut self, role: &str) {
+        let place = self.roles.iter().position(|name| *name == role).expect("a role");
+        let port = self
+            .url(role)
+            .rsplit_once(':')
+            .and_then(|(_, port)| port.parse().ok());
+        let port: u16 = port.expect("a port");
+        let mut old = self.children.swap_remove(self.first_role + place);
+        old.kill().and_then(|()| old.wait()).expect("it ends");
+        let mut command = Command::new(env!("CARGO_BIN_EXE_chirpy"));
+        command
+            .arg(role)
+            .envs(self.environment.clone())
+            .env("PORT", port.to_string());
+        self.spawn(&mut command, &format!("{role}-again"));
+        let last = self.children.len() - 1;
+        self.children.swap(self.first_role + place, last);
+        self.until(&format!("{role} is ready again"), || self.ready(port))
+            .await;
+    }
+
+    /// A new account, logged in: its access token and the whole session.
+    pub async fn account(&self, name: &str) -> (String, Value) {
+        let body = serde_json::json!({ "name": name, "password": "chirpchirp" });
+        let (status, session) = self.call("POST", "/api/register", None, Some(body)).await;
+        assert_eq!(status, 201, "{session}");
+        (session["token"].as_str().expect("a token").to_owned(), session)
+    }
+
+    /// One call with a header of its own: the whole answer.
+    pub async fn ask(
+        &self,
+        method: &str,
+        path: &str,
+        token: &str,
+        header: Option<(&str, &str)>,
+        body: Option<Value>,
+    ) -> reqwest::Response {
+        let method = method.parse().expect("a method");
+        let mut request = self.http.request(method, format!("{}{path}", self.gateway));
+        request = request.bearer_auth(token);
+        if let Some((name, value)) = header {
+            request = request.header(name, value);
+        }
+        if let Some(body) = body {
+            request = request.json(&body);
+        }
+        request.send().await.expect("the gateway answers")
     }
 
     pub fn folder(&self) -> &Path {
