@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use clap::Parser;
-use hikeshi_load::engine::Settings;
+use hikeshi_load::engine::{self, Settings};
 use hikeshi_load::journey::Journey;
 use hikeshi_load::profile::Profile;
 use hikeshi_load::run::{Asked, Plan, Run};
@@ -202,6 +202,7 @@ fn plan(options: &Options) -> anyhow::Result<(Plan, Option<Duration>)> {
 #[expect(clippy::print_stdout, reason = "the final summary is this program's output")]
 async fn run(options: Options) -> anyhow::Result<()> {
     let (plan, length) = plan(&options)?;
+    engine::raise_limit();
     let settings = Settings {
         timeout: seconds("timeout", options.timeout)?,
         connections: options.connections,

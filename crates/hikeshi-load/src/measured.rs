@@ -162,6 +162,27 @@ impl Measured {
         }
     }
 
+    /// A copy without the stretches before this one: a run's whole course is much to copy every second.
+    pub fn since(&self, place: usize) -> Self {
+        let journeys = self.journeys.iter().map(|(journey, tally)| {
+            let recent = Tally {
+                counts: tally.counts,
+                fresh: tally.fresh,
+                stale: tally.stale,
+                errors: tally.errors.clone(),
+                latency: tally.latency.clone(),
+                stretches: tally.stretches.get(place..).unwrap_or_default().to_vec(),
+            };
+            (*journey, recent)
+        });
+        Self {
+            stretch: self.stretch,
+            cpu: self.cpu,
+            late: self.late.clone(),
+            journeys: journeys.collect(),
+        }
+    }
+
     /// The counts of all journeys.
     pub fn total(&self) -> Counts {
         let mut total = Counts::default();
@@ -207,6 +228,19 @@ mod tests {
             (100, 100, 3)
         );
         assert_eq!(tally.stretches.len(), 10);
+        let recent = whole.since(8);
+        assert_eq!(
+            (
+                recent.total(),
+                recent.journeys[&Journey::ReadTimeline].stretches.len()
+            ),
+            (whole.total(), 2)
+        );
+        assert!(
+            whole.since(99).journeys[&Journey::ReadTimeline]
+                .stretches
+                .is_empty()
+        );
         assert!(
             tally
                 .stretches

@@ -9,7 +9,7 @@ use futures::StreamExt as _;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 
-use crate::client::{Client, Login, Post};
+use crate::client::{Client, ClientError, Login, Post};
 use crate::engine::{Engine, Errand, Posted, Settings, Target, TargetError};
 use crate::journey::Journey;
 use crate::measured::Measured;
@@ -154,6 +154,17 @@ impl Run {
         let known = login.is_some();
         self.people.logged_in(person, &self.host, login);
         known
+    }
+
+    /// Logs one person in: whether that can be done at all.
+    ///
+    /// # Errors
+    /// Why not.
+    pub async fn knock(&self) -> Result<(), ClientError> {
+        let name = self.people.name(0);
+        let login = self.client.login(name, &self.plan.password).await?;
+        self.people.logged_in(0, &self.host, Some(login));
+        Ok(())
     }
 
     /// Logs everyone in, trying until all are, or until asked to stop.

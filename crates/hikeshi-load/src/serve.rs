@@ -21,7 +21,7 @@ struct Shared {
     started: Instant,
 }
 
-/// `/metrics`, `/acknowledged` (JSON lines), `/summary` (JSON), `/healthz`; `/part` (JSON) and `/begin?at=UNIX_MS` (POST).
+/// `/metrics`, `/acknowledged` (JSON lines), `/summary` (JSON), `/healthz`; `/part[?since=STRETCH]` (JSON) and `/begin?at=UNIX_MS` (POST).
 pub fn routes(run: Arc<Run>, share: Arc<Share>, started: Instant) -> Router {
     Router::new()
         .route("/healthz", get(|| async { "ok\n" }))
@@ -54,10 +54,17 @@ async fn summary(State(shared): State<Shared>) -> impl IntoResponse {
     axum::Json(shared.run.recorder.summary(shared.started.elapsed()))
 }
 
-async fn part(State(shared): State<Shared>) -> impl IntoResponse {
+#[derive(Deserialize)]
+struct Since {
+    /// Leaves out the stretches before this one.
+    #[serde(default)]
+    since: usize,
+}
+
+async fn part(State(shared): State<Shared>, Query(asked): Query<Since>) -> impl IntoResponse {
     // The stage first: what has ended is then whole in the measurement.
     let stage = shared.share.stage();
-    let mut measured = shared.run.recorder.measured().clone();
+    let mut measured = shared.run.recorder.measured().since(asked.since);
     measured.cpu = cpu_seconds();
     axum::Json(Part { stage, measured })
 }

@@ -6,6 +6,8 @@
 
 mod address;
 mod connection;
+mod descriptors;
+mod judge;
 mod request;
 
 use std::collections::VecDeque;
@@ -19,25 +21,23 @@ use nix::sys::time::{TimeSpec, TimeValLike as _};
 use nix::sys::timerfd::{ClockId, Expiration, TimerFd, TimerFlags, TimerSetTimeFlags};
 
 pub use address::{Target, TargetError};
+pub use descriptors::raise_limit;
 
 use address::Address;
 use connection::{Connection, Got, State};
+use judge::{Judge, Outcome};
 use request::Request;
 
-use crate::check::Checker;
 use crate::journey::Journey;
 use crate::people::People;
 use crate::recorder::{Acknowledged, Recorder};
 use crate::schedule::Arrival;
-use crate::text;
 
 /// At high rates a turn of the loop takes at least this: what is due within it is sent together and what was answered is
 /// read together, or else every answer would wake the thread. Latencies are then up to this much too long, never too short.
 const QUANTUM: Duration = Duration::from_micros(250);
 /// How often deadlines, parked requests and the wish to stop are looked at.
 const LOOK: Duration = Duration::from_millis(20);
-/// Of so many lists one is read as JSON; the others are only glanced at.
-const CLOSELY: u64 = 64;
 /// The timer's mark among the connections'.
 const TIMER: u64 = u64::MAX;
 
@@ -91,11 +91,10 @@ pub struct Engine {
     /// Requests of people who are being logged in.
     parked: Vec<Request>,
     scratch: Vec<u8>,
-    checker: Checker,
+    judge: Judge,
     text: String,
-    /// Of this process's posts.
+    /// Of this run's posts.
     key: u64,
-    lists: u64,
 }
 
 impl Engine {
@@ -126,10 +125,9 @@ impl Engine {
             queue: VecDeque::new(),
             parked: vec![],
             scratch: vec![0; 64 * 1024],
-            checker: Checker::default(),
+            judge: Judge::default(),
             text: String::new(),
-            key: fastrand::u64(..),
-            lists: 0,
+            key: 0,
         })
     }
 
@@ -138,6 +136,8 @@ impl Engine {
     /// # Errors
     /// When the system's epoll or timer fail; a target that fails is measured.
     pub fn run(&mut self, schedule: impl Iterator<Item = Arrival>, mut errand: Errand<'_>) -> io::Result<()> {
+        // Every run counts its arrivals from 0: its posts need a key of their own.
+        self.key = fastrand::u64(..);
         let mut schedule = schedule.peekable();
         let mut events = [EpollEvent::empty(); 256];
         let mut looked = Instant::now();
@@ -263,7 +263,7 @@ impl Engine {
         match opened {
             Ok(()) => {}
             // No more descriptors: make do with the connections there are.
-            Err(error) if is_out_of_descriptors(&error) && self.open > 0 => {
+            Err(error) if descriptors::are_used_up(&error) && self.open > 0 => {
                 self.most = self.open;
                 self.queue.push_back(kept);
             }
@@ -336,12 +336,7 @@ impl Engine {
                 } else {
                     connection.buffered(body)
                 };
-                let outcome = judge(
-                    (&mut self.checker, &mut self.lists, &mut self.text),
-                    &request,
-                    status,
-                    body,
-                );
+                let outcome = self.judge.judge(&request, status, body);
                 connection.forget_answer();
                 if keep {
                     self.idle.push(place);
@@ -476,48 +471,6 @@ fn fail(request: &Request, why: &str, errand: &Errand<'_>) {
     errand
         .recorder
         .ended(request.journey(), request.at(), request.due.elapsed(), Err(why));
-}
-
-fn is_out_of_descriptors(error: &io::Error) -> bool {
-    use nix::errno::Errno;
-    let number = error.raw_os_error();
-    [Errno::EMFILE, Errno::ENFILE]
-        .iter()
-        .any(|errno| number == Some(*errno as i32))
-}
-
-enum Outcome {
-    Ok,
-    Posted(i64),
-    Status(u16),
-    Wrong(&'static str),
-}
-
-/// What an answer is worth.
-fn judge(
-    (checker, lists, text): (&mut Checker, &mut u64, &mut String),
-    request: &Request,
-    status: u16,
-    body: &[u8],
-) -> Outcome {
-    if !(200..300).contains(&status) {
-        return Outcome::Status(status);
-    }
-    let checked = match request.journey() {
-        Journey::ReadTimeline | Journey::ReadProfile => {
-            *lists += 1;
-            checker.timeline(body, lists.is_multiple_of(CLOSELY))
-        }
-        Journey::Search => checker.found(body),
-        Journey::PostMessage => {
-            text::write(request.arrival.dice, request.arrival.hot, text);
-            match checker.posted(body, text) {
-                Ok(id) => return Outcome::Posted(id),
-                Err(wrong) => Err(wrong),
-            }
-        }
-    };
-    checked.map_or_else(Outcome::Wrong, |()| Outcome::Ok)
 }
 
 /// The record's entry for a post.

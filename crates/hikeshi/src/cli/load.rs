@@ -335,20 +335,14 @@ impl Ticker {
         }
     }
 
-    /// `at`: seconds since the load began.
-    fn say(&mut self, progress: &mut Progress, now: &Measured, at: f64, work: &Work) {
+    /// The next line. `at`: seconds since the load began.
+    fn line(&mut self, now: &Measured, at: f64, work: &Work) -> String {
         let seconds = self.last.elapsed().as_secs_f64();
         let planned = work.length().as_secs_f64();
-        progress.say(&report::progress(
-            now,
-            &self.before,
-            seconds,
-            at.max(0.0),
-            planned,
-            work.language,
-        ));
+        let line = report::progress(now, &self.before, seconds, at.max(0.0), planned, work.language);
         self.before = now.total();
         self.last = std::time::Instant::now();
+        line
     }
 }
 

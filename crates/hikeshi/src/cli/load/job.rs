@@ -27,6 +27,8 @@ const READY: Duration = Duration::from_secs(180);
 const AHEAD: Duration = Duration::from_millis(1500);
 /// Beyond a run's length and its requests' timeout, a pod that has not ended has failed.
 const SLACK: Duration = Duration::from_secs(30);
+/// Stretches that progress is told from.
+const RECENT: usize = 8;
 /// While pods start.
 const LOOK: Duration = Duration::from_millis(300);
 
@@ -157,16 +159,19 @@ impl Crew {
         }
         let mut ticker = Ticker::new();
         let mut ticks = tokio::time::interval_at(tokio::time::Instant::from_std(start) + EVERY, EVERY);
+        let mut since = 0;
         let limit = start + work.length() + work.timeout + SLACK;
         let (measured, interrupted) = loop {
             let interrupted = tokio::select! {
                 _ = ticks.tick() => false,
                 () = interrupt.came() => true,
             };
-            let (measured, ended) = self.together(&pods).await?;
-            ticker.say(progress, &measured, start.elapsed().as_secs_f64(), work);
+            let (recent, ended) = self.together(&pods, since).await?;
+            let at = start.elapsed().as_secs_f64();
+            progress.say(&ticker.line(&recent, at, work));
+            since = recent_stretch(at, recent.stretch);
             if ended || interrupted {
-                break (measured, interrupted && !ended);
+                break (self.together(&pods, 0).await?.0, interrupted && !ended);
             }
             if Instant::now() > limit {
                 return Err(Failure::component(self.language.pick(
@@ -205,7 +210,7 @@ impl Crew {
                 }
                 // It may not listen yet.
                 if self
-                    .part(&name)
+                    .part(&name, 0)
                     .await
                     .is_ok_and(|part| part.stage == Stage::Ready)
                 {
@@ -250,20 +255,20 @@ impl Crew {
         .hint("hikeshi status; kubectl get events -A")
     }
 
-    /// What all pods have measured, and whether all have ended.
-    async fn together(&self, pods: &[String]) -> Result<(Measured, bool), Failure> {
+    /// What all pods have measured, the course from a stretch on, and whether all have ended.
+    async fn together(&self, pods: &[String], since: usize) -> Result<(Measured, bool), Failure> {
         let mut all = Measured::default();
         let mut ended = true;
         for pod in pods {
-            let part = self.part(pod).await?;
+            let part = self.part(pod, since).await?;
             ended &= part.stage == Stage::Ended;
             all.add(&part.measured);
         }
         Ok((all, ended))
     }
 
-    async fn part(&self, pod: &str) -> Result<Part, Failure> {
-        let text = self.ask(pod, "GET", "part").await?;
+    async fn part(&self, pod: &str, since: usize) -> Result<Part, Failure> {
+        let text = self.ask(pod, "GET", &format!("part?since={since}")).await?;
         serde_json::from_str(&text).component(format!("reading what {pod} has measured"))
     }
 
@@ -276,6 +281,16 @@ impl Crew {
             .await
             .component(format!("asking the load pod {pod}"))
     }
+}
+
+/// From which stretch on progress is told: the last ones have no answers yet while the system stalls.
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "a place among a few hundred"
+)]
+fn recent_stretch(at: f64, stretch: f64) -> usize {
+    ((at / stretch.max(1.0)) as usize).saturating_sub(RECENT)
 }
 
 fn http_request(method: &str, uri: String) -> Result<http::Request<Vec<u8>>, Failure> {

@@ -1,8 +1,9 @@
 //! Load from this process.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use hikeshi_load::engine::Settings;
+use hikeshi_load::client::ClientError;
+use hikeshi_load::engine::{self, Settings};
 use hikeshi_load::recorder::cpu_seconds;
 use hikeshi_load::run::{Plan, Run, RunError};
 use tokio::sync::watch;
@@ -14,6 +15,31 @@ use crate::failure::{Context, Failure};
 /// Entries a reader asks for.
 const PAGE: u32 = 20;
 
+/// How long it may take until everyone is logged in.
+const LOGIN: Duration = Duration::from_secs(60);
+
+/// Why people could not log in.
+async fn no_login(run: &Run, work: &Work) -> Failure {
+    let target = &work.target;
+    let why = match run.knock().await {
+        Err(ClientError::Connection(_)) => "no connection".to_owned(),
+        Err(error) => error.to_string(),
+        Ok(()) => work
+            .language
+            .pick("時間がかかりすぎます", "it takes too long")
+            .to_owned(),
+    };
+    let seconds = LOGIN.as_secs();
+    Failure::component(match work.language {
+        super::Language::Ja => format!("{target} に {seconds} 秒以内に全員がログインできませんでした: {why}"),
+        super::Language::En => format!("not everyone could log in at {target} within {seconds} s: {why}"),
+    })
+    .hint(work.language.pick(
+        "プロファイルの people はそのシステムに登録済みでなければなりません",
+        "the profile's people must have been registered there",
+    ))
+}
+
 pub async fn run(work: &Work, progress: &mut Progress) -> Result<Outcome, Failure> {
     let mut interrupt = Interrupt::listen()?;
     let settings = Settings {
@@ -21,6 +47,7 @@ pub async fn run(work: &Work, progress: &mut Progress) -> Result<Outcome, Failur
         connections: work.connections as usize,
         page: PAGE,
     };
+    engine::raise_limit();
     let plan = Plan::of(&work.profile, &work.asked);
     let users = plan.users;
     let run = Run::new(plan, &work.target, settings, Some(work.length())).map_err(|error| match error {
@@ -33,7 +60,11 @@ pub async fn run(work: &Work, progress: &mut Progress) -> Result<Outcome, Failur
         super::Language::En => format!("{users} people are logging in"),
     });
     tokio::select! {
-        () = run.log_in(&stopped) => {}
+        everyone = tokio::time::timeout(LOGIN, run.log_in(&stopped)) => {
+            if everyone.is_err() {
+                return Err(no_login(&run, work).await);
+            }
+        }
         () = interrupt.came() => {
             return Err(Failure::component(work.language.pick(
                 "ログインが終わる前に中断しました",
@@ -52,8 +83,9 @@ pub async fn run(work: &Work, progress: &mut Progress) -> Result<Outcome, Failur
         tokio::select! {
             sent = &mut sending => break sent,
             _ = ticks.tick() => {
-                let now = run.recorder.measured().clone();
-                ticker.say(progress, &now, start.elapsed().as_secs_f64(), work);
+                // Not printed while the record is held: a terminal may be slow, and the load must not wait for it.
+                let line = ticker.line(&run.recorder.measured(), start.elapsed().as_secs_f64(), work);
+                progress.say(&line);
             }
             () = interrupt.came(), if !interrupted => {
                 interrupted = true;
