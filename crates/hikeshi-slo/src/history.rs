@@ -156,7 +156,6 @@ pub fn set_objective(
         .find(|c: char| !(c.is_ascii_digit() || ".eE+-_".contains(c)))
         .unwrap_or(rest.len());
     let written: Option<f64> = rest[..end].parse().ok();
-    #[expect(clippy::float_cmp, reason = "the same text read twice")]
     if written != Some(slos[s].objective) {
         return Err(SetError::NotFound);
     }
