@@ -92,7 +92,7 @@ fn history(n: usize) -> Columns {
             ((second % 86_400) as f64 / 86_400.0 * std::f64::consts::TAU).sin(),
         );
         let total = (100.0 + 1_000.0 * day * random()).round();
-        let broken = second % 129_600 < 1_800 && n % 3 != 0;
+        let broken = second % 129_600 < 1_800 && !n.is_multiple_of(3);
         let ratio = if broken { 0.05 * random() } else { 0.001 * random() };
         columns.bad.push((total * ratio).round());
         columns.total.push(total);

@@ -230,6 +230,17 @@ impl Checking<'_> {
                 );
             }
             let long = alert.long.get().as_secs();
+            let same = |other: &crate::policy::AlertPolicy| {
+                (other.severity, other.long) == (alert.severity, alert.long)
+            };
+            if alerts.unwrap_or_default()[..index].iter().any(same) {
+                let severity = alert.severity.name();
+                let message = format!(
+                    "two {severity} alerts look at {}: they could not be told apart",
+                    alert.long
+                );
+                self.say(&below("long"), message);
+            }
             if long < 60 {
                 self.say(
                     &below("long"),

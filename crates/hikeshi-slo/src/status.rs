@@ -35,8 +35,8 @@ pub struct Status {
     /// Shares of the whole period's budget; `left` may be negative.
     pub spent: f64,
     pub left: f64,
-    /// Bad events that are left, at the traffic seen so far.
-    pub events_left: f64,
+    /// Bad events that are left, at the traffic seen so far; none of a ratio, which counts nothing (`total` and `bad` are steps then).
+    pub events_left: Option<f64>,
     /// Minutes of a full outage that are left.
     pub minutes_left: f64,
     /// How many times faster than allowed it is spent, over the fastest alert's short and long window; none without events.
@@ -138,7 +138,7 @@ pub fn status(spec: &Spec, columns: &Columns, marks: &[Mark]) -> Status {
     let exhausted_in = exhausted_in(left, burn, length, renews.map(|at| at - now));
     let spent_percent = course.last * 100.0;
     let applies = |action: &&Action| spent_percent >= action.spent - 1e-9;
-    let events_left = allowed - bad;
+    let events_left = spec.counts().then_some(allowed - bad);
     let minutes_left = left * spec.budget * length / 60.0;
     let marked: f64 = covered(columns, &spenders, from, now);
     Status {
@@ -229,7 +229,7 @@ fn exhausted_in(left: f64, burn: Option<f64>, length: f64, renewed_in: Option<i6
 
 struct Said {
     left: f64,
-    events_left: f64,
+    events_left: Option<f64>,
     minutes_left: f64,
     burn: Option<f64>,
     exhausted_in: Option<f64>,
@@ -246,13 +246,18 @@ fn words(said: &Said) -> Text {
     let mut ja = crate::budget::budget_words(said.left).ja + "。";
     let mut en = capital(&crate::budget::budget_words(said.left).en) + ".";
     if said.left > 0.0 {
-        let (minutes, events) = (span(said.minutes_left * 60.0), count(said.events_left));
-        ja += &format!(
-            "全面停止なら {}、失敗なら約 {events} 件で使い切ります。",
-            minutes.ja
-        );
+        let minutes = span(said.minutes_left * 60.0);
+        let events = said.events_left.map(count);
+        let (or_ja, or_en) = match &events {
+            Some(events) => (
+                format!("、失敗なら約 {events} 件"),
+                format!(", or about {events} failed requests,"),
+            ),
+            None => (String::new(), String::new()),
+        };
+        ja += &format!("全面停止なら {}{or_ja}で使い切ります。", minutes.ja);
         en += &format!(
-            " It would take {} of a full outage, or about {events} failed requests, to spend it.",
+            " It would take {} of a full outage{or_en} to spend it.",
             minutes.en
         );
     }
@@ -364,11 +369,7 @@ mod tests {
         assert!((told.spenders[0].spent - drill).abs() < 1e-6);
         assert!((told.unmarked - drill * 0.1).abs() < 1e-6, "{}", told.unmarked);
         assert!((told.minutes_left - (2_592.0 - 396.0) / 60.0).abs() < 1e-3);
-        assert!(
-            (told.events_left - (25_920.0 - 3_960.0)).abs() < 1.0,
-            "{}",
-            told.events_left
-        );
+        assert_eq!(told.events_left.map(f64::round), Some(25_920.0 - 3_960.0));
         assert_eq!((told.burn_now, told.exhausted_in), (Some(0.0), None));
         assert_eq!(told.actions.len(), 1);
         assert_eq!(told.next.map(|next| next.spent), Some(50.0));

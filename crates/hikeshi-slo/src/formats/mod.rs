@@ -73,10 +73,17 @@ pub fn import(file_name: &str, text: &str, format: Option<Format>) -> Result<Imp
         Format::Openslo => openslo::read(&documents, &mut reading),
     }
     if reading.problems.is_empty() && reading.cujs.cujs.is_empty() {
-        reading.refuse(
-            first.at,
-            "there is no SLO in this file that could be read".to_owned(),
-        );
+        let reasons: Vec<String> = reading
+            .notes
+            .iter()
+            .map(|note| format!("line {}: {}", note.line, note.text.en))
+            .collect();
+        let reasons = match reasons.as_slice() {
+            [] => String::new(),
+            reasons => format!(" ({})", reasons.join("; ")),
+        };
+        let message = format!("there is no SLO in this file that could be read{reasons}");
+        reading.refuse(first.at, message);
     }
     reading.finish(format)
 }

@@ -82,13 +82,16 @@ pub enum Tested {
     Nothing,
 }
 
-/// Bad events a minute in a fault that the fastest alert sees about twenty minutes in, else a full outage.
+/// Bad events a minute in a fault that the fastest alert sees about twenty minutes in, else a full outage. Whole ones: promtool adds
+/// up a series step by step, and a counter that is less by a rounding error has been reset.
 fn fault(spec: &Spec) -> f64 {
     #[expect(clippy::cast_precision_loss, reason = "at most days of seconds")]
     let needed = spec
         .alerts()
         .map(|b| b.factor * spec.budget * b.long.seconds.min(3_600) as f64 / 1_200.0);
-    TRAFFIC * needed.fold(0.0, f64::max).clamp(0.0, 1.0)
+    (TRAFFIC * needed.fold(0.0, f64::max).clamp(0.0, 1.0))
+        .round()
+        .max(1.0)
 }
 
 /// A history of so many minutes with a fault in it.

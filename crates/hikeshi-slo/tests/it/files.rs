@@ -126,7 +126,7 @@ cujs: []
 kind: CUJs
 system: shop
 window: 10m
-alerts: [{severity: page, budget: 2, long: 1h, short: 2h}]
+alerts: [{severity: page, budget: 2, long: 1h, short: 2h}, {severity: page, budget: 4, long: 60m}]
 cujs:
   - name: Buy
     title: {ja: 買う, en: Buying}
@@ -142,6 +142,7 @@ cujs:
     let starts = [
         "f.yaml:4:9: a window of 10m",
         "f.yaml:5:55: the short window",
+        "f.yaml:5:94: two page alerts look at 1h",
         "f.yaml:7:11: `Buy`",
         "f.yaml:12:14: quality cannot be counted",
         "f.yaml:13:20: objective 100",

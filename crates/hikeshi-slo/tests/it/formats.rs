@@ -118,6 +118,10 @@ fn what_is_wrong_is_refused_at_its_place() {
             "f.yaml:5:16: objective 100",
         ),
         (
+            "version: prometheus/v1\nservice: a\nlabels: {owner: o}\nslos:\n  - {name: b, objective: 99, sli: {plugin: {id: c}}}\n",
+            "f.yaml:1:1: there is no SLO in this file that could be read (line 2: Sloth has no low-traffic gate",
+        ),
+        (
             "apiVersion: openslo/v2\nkind: SLO\n",
             "f.yaml:1:13: apiVersion `openslo/v2`",
         ),

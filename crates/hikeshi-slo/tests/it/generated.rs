@@ -63,6 +63,7 @@ cujs:
       - {sli: custom, name: ratio, objective: 95, queries: {errorRatio: '1 - avg_over_time(satisfaction[{{.window}}])'}}
       - {sli: custom, name: by-cluster, objective: 99, queries: {bad: 'sum by (cluster) (increase(r_total{code="500"}[{{.window}}]))', total: 'sum by (cluster) (increase(r_total[{{.window}}]))'}}
       - {sli: custom, name: silent, objective: 99, alerting: {page: {disabled: true}, ticket: {disabled: true}}, queries: {bad: 'sum(rate(b[{{.window}}]))', total: 'sum(rate(t[{{.window}}]))'}}
+      - {sli: custom, name: four-nines, objective: 99.99, queries: {bad: 'sum(rate(b[{{.window}}]))', total: 'sum(rate(c[{{.window}}]))'}}
       - {sli: custom, name: nearly-always, objective: 90, window: {calendar: month, utcOffset: "-03:30"}, queries: {bad: 'sum(rate(b[{{.window}}]))', total: 'sum(rate(t[{{.window}}]))'}}
 "#;
 

@@ -75,6 +75,17 @@ pub fn run(command: SloCommand) -> Result<(), Failure> {
     }
 }
 
+/// Writes down what of a system's objectives changed since they were last seen. That this fails is said by `slo history`; it is
+/// no reason not to come up.
+pub fn seen(system: &str) {
+    let noticed = crate::paths::share()
+        .and_then(|share| crate::daemon::session::cujs(&share, system))
+        .and_then(|cujs| change::notice(&cujs));
+    if let Err(failure) = noticed {
+        tracing::warn!("the history of SLOs: {failure}");
+    }
+}
+
 fn lint(file: Option<std::path::PathBuf>, how: &args::How) -> Result<(), Failure> {
     let lang = Lang::or_environment(how.lang);
     let file = file::read(file)?;

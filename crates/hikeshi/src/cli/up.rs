@@ -17,6 +17,7 @@ pub fn run(args: &UpArgs) -> Result<(), Failure> {
     };
     let status = client::ask(&paths, &up, |text| progress.say(text))?;
     progress.close();
+    super::slo::seen(&args.system);
     if args.json {
         output::json(&status);
         return Ok(());

@@ -92,15 +92,19 @@ fn tell(status: &Status, lang: Lang) {
     ));
     output::line(format!("  {}", lang.of(&status.words)));
     if status.total > 0.0 {
-        let (left, minutes, events) = (status.left * 100.0, status.minutes_left, status.events_left);
+        let (left, minutes) = (status.left * 100.0, status.minutes_left);
+        let events = status.events_left.map_or_else(String::new, |events| match lang {
+            Lang::Ja => format!(" = 失敗 {events:.0} 件"),
+            Lang::En => format!(" = {events:.0} failures"),
+        });
         let burn = |burn: Option<f64>| burn.map_or_else(|| "-".to_owned(), |burn| format!("{burn:.2}x"));
         let (now, hour) = (burn(status.burn_now), burn(status.burn));
         output::line(match lang {
             Lang::Ja => format!(
-                "  残り {left:.1} % = 全面停止 {minutes:.1} 分 = 失敗 {events:.0} 件   バーンレート {now} (短い窓) {hour} (長い窓)"
+                "  残り {left:.1} % = 全面停止 {minutes:.1} 分{events}   バーンレート {now} (短い窓) {hour} (長い窓)"
             ),
             Lang::En => format!(
-                "  left {left:.1} % = {minutes:.1} min of outage = {events:.0} failures   burn {now} (short window) {hour} (long)"
+                "  left {left:.1} % = {minutes:.1} min of outage{events}   burn {now} (short window) {hour} (long)"
             ),
         });
     }

@@ -4,6 +4,7 @@ use std::io::Write;
 use std::path::PathBuf;
 
 use hikeshi_scenario::problem::nearest;
+use hikeshi_slo::Cujs;
 use hikeshi_slo::history::{Change, SetError, read, set_objective, unrecorded};
 use jiff::Timestamp;
 
@@ -54,7 +55,8 @@ pub fn set(wish: &Wish<'_>, file: Option<PathBuf>, how: &How) -> Result<(), Fail
     let past = history.changes.clone();
     let now = Timestamp::now().to_string();
     // What was edited by hand before is not this person's doing.
-    let before = unrecorded(&past, &file.cujs, &now, "?", unknown(past.is_empty()));
+    let first = !past.iter().any(|change| change.system == file.cujs.system);
+    let before = unrecorded(&past, &file.cujs, &now, "?", unknown(first));
     let so_far: Vec<Change> = past.into_iter().chain(before.iter().cloned()).collect();
     let after = unrecorded(&so_far, &changed, &now, &who(), wish.why.trim());
     if after.is_empty() {
@@ -82,22 +84,21 @@ fn unknown(first: bool) -> &'static str {
     if first { "first seen" } else { "edited by hand" }
 }
 
+/// Writes down what differs from what the history says last, whoever did it.
+pub fn notice(cujs: &Cujs) -> Result<Vec<Change>, Failure> {
+    let mut history = History::open()?;
+    let now = Timestamp::now().to_string();
+    let first = !history.changes.iter().any(|c| c.system == cujs.system);
+    let found = unrecorded(&history.changes, cujs, &now, "?", unknown(first));
+    history.add(&found)?;
+    Ok(history.changes)
+}
+
 pub fn history(file: Option<PathBuf>, how: &How) -> Result<(), Failure> {
     let lang = Lang::or_environment(how.lang);
     let file = file::read(file)?;
-    let mut history = History::open()?;
-    let now = Timestamp::now().to_string();
-    let own = |changes: &[Change]| changes.iter().any(|c| c.system == file.cujs.system);
-    let found = unrecorded(
-        &history.changes,
-        &file.cujs,
-        &now,
-        "?",
-        unknown(!own(&history.changes)),
-    );
-    history.add(&found)?;
-    let changes: Vec<&Change> = history
-        .changes
+    let all = notice(&file.cujs)?;
+    let changes: Vec<&Change> = all
         .iter()
         .filter(|change| change.system == file.cujs.system)
         .collect();
