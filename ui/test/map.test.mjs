@@ -14,8 +14,8 @@ const CHIRPY = [
   "timeline redis", "auth postgres", "auth redis", "post postgres", "follower postgres", "search post",
 ].map(link);
 const NAMES = ["gateway", "server", "auth", "post", "follower", "timeline", "search", "postgres", "redis"];
-const SIZES = { width: 560, box: { width: 130, height: 40 }, label: { width: 92, height: 30 }, between: 104 };
-const PHONE = { width: 340, box: { width: 93, height: 36 }, label: { width: 58, height: 28 }, between: 92 };
+const SIZES = { width: 560, box: { width: 130, height: 40 }, label: { width: 94, height: 30 }, between: 104 };
+const PHONE = { width: 340, box: { width: 93, height: 36 }, label: { width: 72, height: 28 }, between: 92 };
 
 test("the entry is on top, stores are at the bottom, and everything is below what leans on it", () => {
   const depth = depths(NAMES, CHIRPY);

@@ -1,6 +1,8 @@
 import { useEffect, useRef } from "react";
 import { useLocale } from "../i18n";
 import type { MapEdge, ServiceMap } from "../types";
+import { level } from "./figures";
+import { figures } from "./told";
 
 /** A role, or with `to` a dependency. */
 export interface Picked {
@@ -49,21 +51,27 @@ export function Details({ map, picked, onPick }: Props) {
 }
 
 function Reasons({ edge }: { edge: MapEdge }) {
-  const { t, pick } = useLocale();
+  const locale = useLocale();
+  const { t, pick } = locale;
   return (
-    <dl>
-      <dt>{t("map_why")}</dt>
-      <dd>
-        {pick(edge.why)}
-        {edge.seldom && <span className="map-seldom">{t("map_seldom")}</span>}
-      </dd>
-      {edge.without && (
-        <>
-          <dt>{t("map_without")}</dt>
-          <dd>{pick(edge.without)}</dd>
-        </>
-      )}
-    </dl>
+    <>
+      <p className="map-now" data-level={level(edge.flow)}>
+        {figures(edge.flow, locale).join(" · ")}
+      </p>
+      <dl>
+        <dt>{t("map_why")}</dt>
+        <dd>
+          {pick(edge.why)}
+          {edge.seldom && <span className="map-seldom">{t("map_seldom")}</span>}
+        </dd>
+        {edge.without && (
+          <>
+            <dt>{t("map_without")}</dt>
+            <dd>{pick(edge.without)}</dd>
+          </>
+        )}
+      </dl>
+    </>
   );
 }
 

@@ -1,10 +1,11 @@
 import { useEffect, useLayoutEffect, useMemo, useRef, useState } from "react";
 import { get } from "../api";
-import { type Locale, useLocale } from "../i18n";
-import type { MapEdge, MapFlow, ServiceMap as Data } from "../types";
+import { useLocale } from "../i18n";
+import type { MapFlow, ServiceMap as Data } from "../types";
 import { Details, type Picked } from "./Details";
-import { bytes, level, rate, share, short, span } from "./figures";
+import { level, share, span } from "./figures";
 import { type Sizes, layout, path } from "./layout";
+import { figures, rateWords } from "./told";
 
 const POLL_MS = 2000;
 /** From this width on, each arrow's label has all its figures. */
@@ -37,29 +38,12 @@ function useMap(): Data | null | undefined {
 
 const NOTHING: MapFlow = { requests_per_second: null, commands_per_second: null, bytes_per_second: null, error_share: null, p99_s: null };
 
-/** 45 req/s, 120 cmd/s, 3.4 kB/s; none where nothing is known. */
-export function rateWords(flow: MapFlow, { t }: Locale): string | null {
-  const now = rate(flow);
-  if (!now) return null;
-  if (now.unit === "bytes") return `${bytes(now.value)}${t("map_each_second")}`;
-  return `${short(now.value)} ${t(now.unit === "requests" ? "map_requests" : "map_commands")}`;
-}
-
-/** What a screen reader says of an arrow. */
-function spoken(edge: MapEdge, locale: Locale): string {
-  const { t } = locale;
-  const { error_share: errors, p99_s: p99 } = edge.flow;
-  const figures =
-    level(edge.flow) === "quiet" ? [t("map_quiet")] : [rateWords(edge.flow, locale), errors !== null && `${t("map_errors")} ${share(errors)}`, p99 !== null && `p99 ${span(p99)}`];
-  return [`${edge.from} → ${edge.to}`, ...figures].filter(Boolean).join(", ");
-}
-
 function sizes(width: number): Sizes {
   const roomy = width >= ROOMY;
   return {
     width,
     box: { width: roomy ? Math.min(150, width / 4.4) : Math.min(112, (width - 60) / 3), height: roomy ? 40 : 36 },
-    label: roomy ? { width: 92, height: 30 } : { width: 58, height: 28 },
+    label: roomy ? { width: 94, height: 30 } : { width: 72, height: 28 },
     between: roomy ? 104 : 92,
   };
 }
@@ -181,7 +165,7 @@ function Drawing({ map, picked, onPick }: DrawingProps) {
                   data-level={level(edge.flow)}
                   data-off={!touches(edge)}
                   aria-pressed={picked?.from === edge.from && picked.to === edge.to}
-                  aria-label={spoken(edge, locale)}
+                  aria-label={[`${edge.from} → ${edge.to}`, ...figures(edge.flow, locale)].join(", ")}
                   onClick={() => toggle({ from: edge.from, to: edge.to })}
                 >
                   <Label flow={edge.flow} roomy={width >= ROOMY} />

@@ -117,7 +117,7 @@ export function layout(names: string[], links: Link[], sizes: Sizes): Picture {
   return { width, height: Math.max(0, layers.length - 1) * step + sizes.box.height, boxes, arrows };
 }
 
-/** Orders each layer so that few arrows cross: by the middle of the neighbours, down and up again, keeping the best. */
+/** Orders each layer so that few arrows cross: by the middle of the neighbours, down and up again; then neighbours change places as long as that helps. */
 function arrange(layers: Place[][], ways: Place[][]) {
   const neighbours = new Map<Place, Place[]>();
   for (const way of ways)
@@ -125,10 +125,10 @@ function arrange(layers: Place[][], ways: Place[][]) {
   let best = layers.map((row) => [...row]);
   let fewest = crossings(best, ways);
   for (let round = 0; round < 8 && fewest > 0; round++) {
-    const order = round % 2 === 0 ? layers.keys() : [...layers.keys()].reverse();
-    for (const index of order) {
+    const down = round % 2 === 0;
+    for (const index of down ? layers.keys() : [...layers.keys()].reverse()) {
       const row = layers[index] ?? [];
-      const beside = layers[index + (round % 2 === 0 ? -1 : 1)];
+      const beside = layers[index + (down ? -1 : 1)];
       if (!beside) continue;
       const middle = new Map(
         row.map((place, i) => {
@@ -140,16 +140,28 @@ function arrange(layers: Place[][], ways: Place[][]) {
       row.sort((a, b) => (middle.get(a) ?? 0) - (middle.get(b) ?? 0));
     }
     const now = crossings(layers, ways);
-    if (now < fewest) {
-      fewest = now;
-      best = layers.map((row) => [...row]);
-    }
+    if (now < fewest) [fewest, best] = [now, layers.map((row) => [...row])];
   }
   best.forEach((row, index) => layers[index]?.splice(0, row.length, ...row));
+  for (let better = fewest > 0; better; ) {
+    better = false;
+    for (const row of layers)
+      for (let i = 1; i < row.length; i++) {
+        swap(row, i);
+        const now = crossings(layers, ways);
+        if (now < fewest) [fewest, better] = [now, true];
+        else swap(row, i);
+      }
+  }
+}
+
+function swap(row: Place[], i: number) {
+  const [a, b] = row.slice(i - 1, i + 1);
+  if (a && b) row.splice(i - 1, 2, b, a);
 }
 
 /** How many pairs of arrows cross between two layers. */
-export function crossings(layers: Place[][], ways: Place[][]): number {
+function crossings(layers: Place[][], ways: Place[][]): number {
   const at = new Map(layers.flatMap((row, depth) => row.map((place, i) => [place, { depth, i }] as const)));
   const steps = ways.flatMap((way) =>
     way.slice(1).flatMap((to, i) => {
@@ -207,19 +219,26 @@ export function path(points: Point[]): string {
 }
 
 /** Where on a curve a label may be, the middle first. */
-const STOPS = Array.from({ length: 17 }, (_, i) => 0.5 + (i % 2 === 0 ? 1 : -1) * Math.ceil(i / 2) * 0.045);
+const STOPS = Array.from({ length: 17 }, (_, i) => 0.5 + (i % 2 === 0 ? 1 : -1) * Math.ceil(i / 2) * 0.04);
+/** What hiding one of the twenty points of another arrow's curve costs; a square pixel of a box or a label costs WORDS. */
+const LINE = 4;
+const WORDS = 10;
 
-/** Puts each label on its arrow, where it lies on no box and on no other label; as little as can be, where there is no such place. */
+/** Puts each label on its arrow, where it lies on no box, on no other label and on few other arrows; as little as can be, where there is no such place. */
 function label(arrows: Arrow[], boxes: Box[], { width: w, height: h }: { width: number; height: number }, width: number) {
   const solid = boxes.map((box) => ({ x: box.x + box.width / 2, y: box.y + box.height / 2, w: box.width, h: box.height }));
+  const curves = new Map(
+    arrows.map((arrow) => [arrow, arrow.points.slice(1).flatMap((to, i) => Array.from({ length: 20 }, (_, k) => along(arrow.points[i] ?? to, to, k / 20)))] as const),
+  );
   const placed = new Map<Arrow, Point>();
   const over = (arrow: Arrow, at: Point) => {
-    const others = [...placed].filter(([other]) => other !== arrow).map(([, point]) => ({ ...point, w, h }));
-    return [...solid, ...others].reduce((sum, one) => {
-      const across = (w + one.w) / 2 + 2 - Math.abs(at.x - one.x);
-      const down = (h + one.h) / 2 + 2 - Math.abs(at.y - one.y);
-      return sum + Math.max(0, across) * Math.max(0, down);
-    }, 0);
+    let sum = 0;
+    const on = (one: Point, ow: number, oh: number) =>
+      Math.max(0, (w + ow) / 2 + 2 - Math.abs(at.x - one.x)) * Math.max(0, (h + oh) / 2 + 2 - Math.abs(at.y - one.y));
+    for (const box of solid) sum += WORDS * on(box, box.w, box.h);
+    for (const [other, point] of placed) if (other !== arrow) sum += WORDS * on(point, w, h);
+    for (const [other, points] of curves) if (other !== arrow) for (const point of points) sum += on(point, 0, 0) > 0 ? LINE : 0;
+    return sum;
   };
   // Who has the fewest places chooses first; then everyone may move to where there is more room now.
   const order = [...arrows].sort((a, b) => a.points.length - b.points.length);

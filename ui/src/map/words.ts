@@ -4,8 +4,8 @@ import type { Text } from "../types";
 export const mapWords = {
   map: { ja: "サービスマップ", en: "Service map" },
   map_help: {
-    ja: "矢印は「依存する側 → される側」です。数値はデータプレーンが直近 20 秒に観測したもので、矢印の色はエラーの割合を表します。箱や矢印を押すと、何のための依存か、使えないと何が起きるかを表示します。",
-    en: "An arrow goes from who leans to who is leaned on. Figures are what the data plane saw in the last 20 seconds; an arrow's colour is its share of errors. Press a box or an arrow to see what it is for and what breaks without it.",
+    ja: "矢印は「依存する側 → される側」、その数値はデータプレーンが直近 20 秒に観測した量、エラーの割合、p99 です。箱や矢印を押すと、何のための依存か、使えないと何が起きるかを表示します。",
+    en: "An arrow goes from who leans to who is leaned on; on it is what the data plane saw in the last 20 seconds: rate, share of errors, p99. Press a box or an arrow to see what it is for and what breaks without it.",
   },
   map_none: { ja: "このシステムにはサービスマップがありません。", en: "This system has no service map." },
   map_unmeasured: { ja: "Prometheus がまだ応答していないため、数値はありません。", en: "Prometheus does not answer yet, so there are no figures." },
