@@ -14,8 +14,8 @@ const CHIRPY = [
   "timeline redis", "auth postgres", "auth redis", "post postgres", "follower postgres", "search post",
 ].map(link);
 const NAMES = ["gateway", "server", "auth", "post", "follower", "timeline", "search", "postgres", "redis"];
-const SIZES = { width: 560, box: { width: 130, height: 40 }, label: { width: 94, height: 30 }, between: 104 };
-const PHONE = { width: 340, box: { width: 93, height: 36 }, label: { width: 72, height: 28 }, between: 92 };
+const SIZES = { width: 560, box: { width: 140, least: 124, height: 40 }, label: { width: 94, height: 30 }, between: 104 };
+const PHONE = { width: 340, box: { width: 104, least: 86, height: 36 }, label: { width: 72, height: 28 }, between: 92 };
 
 test("the entry is on top, stores are at the bottom, and everything is below what leans on it", () => {
   const depth = depths(NAMES, CHIRPY);
@@ -62,6 +62,16 @@ for (const [where, sizes] of [["on a laptop", SIZES], ["on a phone", PHONE]]) {
         }
   });
 }
+
+test("boxes are narrower where their layer is full; when it is too full, the picture is wider than asked for", () => {
+  const fan = (count) => Array.from({ length: count }, (_, i) => ({ from: "entry", to: `n${i}` }));
+  const drawn = (count) => layout(["entry", ...fan(count).map(({ to }) => to)], fan(count), { ...PHONE, width: 300 });
+  assert.equal(drawn(2).boxes[0].width, PHONE.box.width);
+  const three = drawn(3);
+  assert.ok(three.boxes[0].width < PHONE.box.width && three.boxes[0].width > PHONE.box.least && three.width === 300);
+  const many = drawn(8);
+  assert.ok(many.boxes[0].width === PHONE.box.least && many.width > PHONE.width);
+});
 
 const flow = (parts) => ({ requests_per_second: null, commands_per_second: null, bytes_per_second: null, error_share: null, p99_s: null, ...parts });
 

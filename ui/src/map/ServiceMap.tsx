@@ -42,7 +42,7 @@ function sizes(width: number): Sizes {
   const roomy = width >= ROOMY;
   return {
     width,
-    box: { width: roomy ? Math.min(150, width / 4.4) : Math.min(112, (width - 60) / 3), height: roomy ? 40 : 36 },
+    box: roomy ? { width: 140, least: 124, height: 40 } : { width: 104, least: 86, height: 36 },
     label: roomy ? { width: 94, height: 30 } : { width: 72, height: 28 },
     between: roomy ? 104 : 92,
   };

@@ -34,11 +34,17 @@ export interface Picture {
 export interface Sizes {
   /** Of the whole picture. */
   width: number;
-  box: { width: number; height: number };
+  /** A box is narrower where its layer is full, down to `least`; then the picture is wider than asked for. */
+  box: { width: number; least: number; height: number };
   label: { width: number; height: number };
   /** Between two layers. */
   between: number;
 }
+
+/** Of the place where an arrow passes a layer. */
+const PASSAGE = 8;
+/** The least between two places of a layer. */
+const AIR = 5;
 
 /** A box, or the place where an arrow passes a layer (then it has no name). */
 interface Place {
@@ -87,7 +93,7 @@ export function layout(names: string[], links: Link[], sizes: Sizes): Picture {
     if (!from || !to || from === to) return [];
     // Upwards, as circles have it, an arrow passes nothing: it is drawn straight.
     const passed = Array.from({ length: Math.max(0, of(link.to) - of(link.from) - 1) }, (_, i) => {
-      const place: Place = { name: null, x: 0, width: 10 };
+      const place: Place = { name: null, x: 0, width: PASSAGE };
       layer(of(link.from) + 1 + i).push(place);
       return place;
     });
@@ -97,11 +103,13 @@ export function layout(names: string[], links: Link[], sizes: Sizes): Picture {
     layers,
     ways.map(({ way }) => way),
   );
-  const width = Math.max(sizes.width, ...layers.map((row) => row.reduce((sum, place) => sum + place.width, 0) + 6 * (row.length + 1)));
+  const box = { width: boxWidth(layers, sizes), height: sizes.box.height };
+  for (const place of places.values()) place.width = box.width;
+  const width = Math.max(sizes.width, ...layers.map((row) => row.reduce((sum, place) => sum + place.width, 0) + AIR * (row.length + 1)));
   for (const row of layers) spread(row, width);
 
   const step = sizes.box.height + sizes.between;
-  const boxes = names.map((name): Box => ({ name, x: (places.get(name)?.x ?? 0) - sizes.box.width / 2, y: of(name) * step, ...sizes.box }));
+  const boxes = names.map((name): Box => ({ name, x: (places.get(name)?.x ?? 0) - box.width / 2, y: of(name) * step, ...box }));
   const ports = { out: fan(ways, "out"), in: fan(ways, "in") };
   const arrows = ways.map(({ link, way }, index): Arrow => {
     const top = of(link.from);
@@ -115,6 +123,15 @@ export function layout(names: string[], links: Link[], sizes: Sizes): Picture {
   });
   label(arrows, boxes, sizes.label, width);
   return { width, height: Math.max(0, layers.length - 1) * step + sizes.box.height, boxes, arrows };
+}
+
+/** The widest box with which the fullest layer still fits. */
+function boxWidth(layers: Place[][], { width, box }: Sizes): number {
+  const room = layers.map((row) => {
+    const boxes = row.filter(({ name }) => name !== null).length;
+    return (width - AIR * (row.length + 1) - PASSAGE * (row.length - boxes)) / boxes;
+  });
+  return Math.max(box.least, Math.min(box.width, ...room));
 }
 
 /** Orders each layer so that few arrows cross: by the middle of the neighbours, down and up again; then neighbours change places as long as that helps. */
