@@ -97,6 +97,20 @@ async function walk() {
   });
   await step("Prometheus, Alertmanager and the app answer inside the page", () => atTheTools(page));
   await everyLook("briefing");
+  await step("the service map shows what goes over every dependency", async () => {
+    const arrow = (of, name) => of.locator(`.map-label[aria-label^="${name}"]`);
+    for (const [of, tab] of [[page, "Service map"], [japanese, "サービスマップ"]]) {
+      await of.getByRole("tab", { name: tab }).click();
+      await arrow(of, "gateway → chirpy-server, ").filter({ hasText: /[1-9]/ }).waitFor({ timeout: 60_000 });
+    }
+    await until("Redis' commands", 60, async () => /cmd\/s/.test(await arrow(page, "timeline-service → redis-cluster, ").innerText()));
+    await arrow(page, "timeline-service → redis-cluster, ").click();
+    await page.locator(".map-details").getByText("only its users (about a third)").waitFor();
+    await arrow(japanese, "timeline-service → redis-cluster, ").click();
+    await inJapanese("the service map");
+    await everyLook("map");
+    return (await arrow(page, "gateway → chirpy-server, ").getAttribute("aria-label")) ?? "";
+  });
   await step("begin", async () => {
     await page.getByRole("tab", { name: "Briefing" }).click();
     await page.getByRole("button", { name: "Begin the drill" }).click();

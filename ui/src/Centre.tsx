@@ -5,9 +5,10 @@ import { Debrief } from "./Debrief";
 import type { Drill } from "./drill";
 import { pages } from "./fold";
 import { type Word, useLocale } from "./i18n";
+import { ServiceMap } from "./map/ServiceMap";
 import type { DrillState, DrillView, Viewer } from "./types";
 
-type Tab = "briefing" | "debrief" | "console" | "prometheus" | "alertmanager" | "app";
+type Tab = "briefing" | "debrief" | "console" | "map" | "prometheus" | "alertmanager" | "app";
 
 const FRAMES: Partial<Record<Tab, string>> = {
   prometheus: "/prometheus/",
@@ -27,7 +28,7 @@ function home(state: DrillState): Tab {
   return state === "ended" ? "debrief" : "briefing";
 }
 
-/** Where people work: briefing, console, the monitoring tools, the app, and the debrief. */
+/** Where people work: briefing, console, the service map, the monitoring tools, the app, and the debrief. */
 export function Centre({ viewer, view, drill }: { viewer: Viewer; view: DrillView; drill: Drill }) {
   const { t } = useLocale();
   const [tab, setTab] = useState<Tab>(home(view.state));
@@ -35,7 +36,7 @@ export function Centre({ viewer, view, drill }: { viewer: Viewer; view: DrillVie
   const [opened, setOpened] = useState<Tab[]>([]);
   useEffect(() => setTab(home(view.state)), [view.state]);
 
-  const tabs: Tab[] = ["briefing", "console", "prometheus", "alertmanager", "app"];
+  const tabs: Tab[] = ["briefing", "console", "map", "prometheus", "alertmanager", "app"];
   if (view.state === "ended") tabs.unshift("debrief");
   const open = (next: Tab) => {
     setTab(next);
@@ -68,6 +69,7 @@ export function Centre({ viewer, view, drill }: { viewer: Viewer; view: DrillVie
       {tab === "briefing" && <Briefing viewer={viewer} view={view} unsettled={unsettled} refresh={drill.refresh} />}
       {tab === "debrief" && <Debrief view={view} folded={drill.folded} />}
       <Console view={view} hidden={tab !== "console"} />
+      {tab === "map" && <ServiceMap />}
       {opened.map((one) => (
         <iframe
           key={one}

@@ -1,5 +1,6 @@
 import { createContext, useContext } from "react";
 import { experimentWords } from "./experiments/words";
+import { mapWords } from "./map/words";
 import type { Lang, Text } from "./types";
 
 /** Every word of the page, in the users' own terms (障害, 検知, アサイン, 暫定復旧, 復旧, 指揮官 ...). */
@@ -206,6 +207,7 @@ const words = {
   never: { ja: "宣言なし", en: "not declared" },
   copy: { ja: "コピー", en: "Copy" },
   close: { ja: "閉じる", en: "Close" },
+  ...mapWords,
   ...experimentWords,
 } satisfies Record<string, Text>;
 

@@ -135,6 +135,32 @@ export interface JourneySeries {
   points: JourneyPoint[];
 }
 
+/** What a dependency carries now; null is not known. */
+export interface MapFlow {
+  requests_per_second: number | null;
+  commands_per_second: number | null;
+  bytes_per_second: number | null;
+  /** 0..1 of the requests. */
+  error_share: number | null;
+  p99_s: number | null;
+}
+
+export interface MapEdge {
+  from: string;
+  to: string;
+  why: Text;
+  without: Text | null;
+  seldom: boolean;
+  flow: MapFlow;
+}
+
+export interface ServiceMap {
+  roles: { name: string; does: Text }[];
+  edges: MapEdge[];
+  /** False while Prometheus does not answer. */
+  measured: boolean;
+}
+
 export type UiCommand =
   | { command: "say" | "impact" | "hypothesis" | "mitigated" | "resolved"; text: string }
   | { command: "acknowledge"; fingerprint: string | null }

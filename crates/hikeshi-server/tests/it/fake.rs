@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use hikeshi_drill::event::{Event, EventKind, LOG_VERSION};
 use hikeshi_server::api::{
     ApiError, ConsoleChunk, ConsoleStream, DrillHost, DrillState, DrillSummary, DrillView, JourneyPoint,
-    JourneySeries, Lang, SeatPlan, Text, UiCommand, Viewer,
+    JourneySeries, Lang, MapEdge, MapFlow, MapRole, SeatPlan, ServiceMap, Text, UiCommand, Viewer,
 };
 use hikeshi_server::command_line::Programs;
 use jiff::Timestamp;
@@ -301,6 +301,28 @@ impl DrillHost for FakeHost {
             points: series.points.into_iter().filter(new).collect(),
             ..series
         }
+    }
+
+    async fn service_map(&self) -> Option<ServiceMap> {
+        let role = |name: &str| MapRole {
+            name: name.to_owned(),
+            does: text("役割", "its part"),
+        };
+        Some(ServiceMap {
+            roles: vec![role("gateway"), role("postgres")],
+            edges: vec![MapEdge {
+                from: "gateway".into(),
+                to: "postgres".into(),
+                why: text("理由", "why"),
+                without: None,
+                seldom: false,
+                flow: MapFlow {
+                    commands_per_second: Some(40.0),
+                    ..MapFlow::default()
+                },
+            }],
+            measured: true,
+        })
     }
 
     async fn score(&self, _drill: &str) -> Option<serde_json::Value> {

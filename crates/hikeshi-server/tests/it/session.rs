@@ -48,6 +48,22 @@ async fn joining_needs_a_handle_and_an_open_seat() {
 }
 
 #[tokio::test]
+async fn every_seat_sees_the_service_map_and_what_is_not_known_is_null() {
+    let world = world().await;
+    let observer = world.join(PARTICIPANT, "mita1", "observer").await;
+    let map = observer.get_json("/api/map").await;
+    let flow = json!({
+        "requests_per_second": null, "commands_per_second": 40.0, "bytes_per_second": null, "error_share": null, "p99_s": null
+    });
+    assert_eq!(
+        (&map["measured"], &map["edges"][0]["flow"]),
+        (&json!(true), &flow)
+    );
+    assert_eq!(map["edges"][0]["without"], json!(null));
+    assert_eq!(map["roles"][1]["name"], "postgres");
+}
+
+#[tokio::test]
 async fn nothing_is_seen_or_done_without_a_session() {
     let world = world().await;
     let stranger = world.stranger();

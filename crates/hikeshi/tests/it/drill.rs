@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 
 use crate::autoscaler;
+use crate::edges;
 use crate::events::{self, Events};
 use crate::harness::{Home, eventually, gone, kill_9, listen_address, text};
 use crate::kubectl::Kubectl;
@@ -55,6 +56,7 @@ async fn one_drill_from_start_to_end() {
     the_console_streams(&commander, &mut events).await;
     kubectl_works_on_real_pods(&seat).await;
     autoscaler::follows_prometheus(&home).await;
+    edges::are_those_of_the_map(&home).await;
     control_is_killed(&home, &drill, &commander, &seat).await;
     the_data_plane_is_killed(&home).await;
     the_drill_ends(&home, &drill, &commander).await;

@@ -3,6 +3,7 @@
 mod autoscaler;
 mod compat;
 mod drill;
+mod edges;
 mod events;
 mod experiment;
 mod harness;
