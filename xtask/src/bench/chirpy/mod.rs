@@ -34,7 +34,7 @@ struct Options {
     #[arg(long, default_value_t = 3200)]
     users: u32,
     /// Connections of the load generator
-    #[arg(long, default_value_t = 128)]
+    #[arg(long, default_value_t = 512)]
     connections: u32,
     /// Measure the programs as they were built last
     #[arg(long)]
@@ -47,7 +47,6 @@ pub fn run(workspace: &Workspace, args: &[String]) -> Result<()> {
         setup::run(workspace, false)?;
         build::run(workspace, Profile::Release)?;
     }
-    println!("bench: starting Chirpy with the bench's switches");
     let system = System::up(workspace)?;
     system.tune()?;
     let rate = options.reads / (1.0 - POST_SHARE);
