@@ -20,8 +20,9 @@ use tower::ServiceExt as _;
 const LAST_REQUESTS: Duration = Duration::from_secs(10);
 
 /// Takes the requests of a route that must be cheap, and hands all others back.
-pub type Hot =
-    Arc<dyn Fn(Request<Incoming>) -> Result<BoxFuture<'static, Response>, Request<Incoming>> + Send + Sync>;
+pub type Hot = Arc<dyn Fn(Request<Incoming>) -> Taken + Send + Sync>;
+/// The answer to come, or the request.
+pub type Taken = Result<BoxFuture<'static, Response>, Box<Request<Incoming>>>;
 
 /// Serves until `stop` is ready, then waits for the requests in flight.
 pub async fn serve(listener: TcpListener, routes: Router, hot: Hot, stop: impl Future<Output = ()>) {

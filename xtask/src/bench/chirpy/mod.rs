@@ -54,7 +54,7 @@ pub fn run(workspace: &Workspace, args: &[String]) -> Result<()> {
     let began = settled(&system)?;
     println!("bench: measuring for {} s", options.seconds);
     let before = cpu::usage(system.home())?;
-    sleep(Duration::from_secs(options.seconds));
+    wait(Duration::from_secs(options.seconds));
     let after = cpu::usage(system.home())?;
     let seconds = began.elapsed().as_secs_f64();
     let summary = system.summary()?;
@@ -62,6 +62,14 @@ pub fn run(workspace: &Workspace, args: &[String]) -> Result<()> {
     processes(&before, &after, seconds, answered);
     lost(&system)?;
     system.down()
+}
+
+#[expect(
+    clippy::disallowed_methods,
+    reason = "a measurement takes its time, and kubectl has no way to wait for the generator's"
+)]
+fn wait(time: Duration) {
+    sleep(time);
 }
 
 /// Waits until the generator measures: it sends without measuring until all went well for a moment.
@@ -88,7 +96,7 @@ fn settled(system: &System) -> Result<Instant> {
             Instant::now() < limit,
             "the load generator did not begin within {SETTLED:?}"
         );
-        sleep(Duration::from_millis(100));
+        wait(Duration::from_millis(100));
     }
 }
 
