@@ -13,6 +13,9 @@ use crate::database;
 use crate::service::Service;
 use crate::timeline::{KEPT, author_key, key};
 
+/// How often the list of acknowledged posts is asked for, half a second apart, while nobody is there to ask.
+const ATTEMPTS: u32 = 20;
+
 /// What to compare with.
 #[derive(Args)]
 pub struct Options {
@@ -78,13 +81,19 @@ async fn acknowledged(source: &str) -> anyhow::Result<Vec<Acknowledged>> {
             .no_proxy()
             .timeout(Duration::from_secs(60))
             .build()?;
-        client
-            .get(source)
-            .send()
-            .await?
-            .error_for_status()?
-            .text()
-            .await?
+        let fetch = || async {
+            let answer = client.get(source).send().await?.error_for_status()?;
+            answer.text().await
+        };
+        // The way there may be opened only moments after this pod began.
+        let mut attempt = 1;
+        loop {
+            match fetch().await {
+                Err(error) if error.is_connect() && attempt < ATTEMPTS => attempt += 1,
+                outcome => break outcome?,
+            }
+            tokio::time::sleep(Duration::from_millis(500)).await;
+        }
     } else {
         tokio::fs::read_to_string(source)
             .await

@@ -99,7 +99,7 @@ fn hot(service: &Service, gateway: Arc<Gateway>) -> Hot {
         let route = match (request.method(), request.uri().path()) {
             (&Method::GET, "/api/timeline") => &read,
             (&Method::POST, "/api/posts") => &post,
-            _ => return Err(request),
+            _ => return Err(Box::new(request)),
         };
         Ok(Box::pin(gateway.clone().answer(route.clone(), request)))
     })

@@ -134,7 +134,8 @@ impl Service {
     /// # Errors
     /// When the port cannot be bound.
     pub async fn serve(self, routes: Router) -> anyhow::Result<()> {
-        self.serve_hot(routes, Arc::new(Err)).await
+        self.serve_hot(routes, Arc::new(|request| Err(Box::new(request))))
+            .await
     }
 
     /// Serves until SIGTERM or SIGINT: readiness goes first, then (after `DRAIN_DELAY_MS`, so that clients have seen

@@ -11,7 +11,7 @@ use futures::future::BoxFuture;
 use http::Request;
 use hyper::body::Incoming;
 use hyper::service::service_fn;
-use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::rt::TokioIo;
 use hyper_util::server::graceful::GracefulShutdown;
 use tokio::net::{TcpListener, TcpStream};
 use tower::ServiceExt as _;
@@ -20,8 +20,9 @@ use tower::ServiceExt as _;
 const LAST_REQUESTS: Duration = Duration::from_secs(10);
 
 /// Takes the requests of a route that must be cheap, and hands all others back.
-pub type Hot =
-    Arc<dyn Fn(Request<Incoming>) -> Result<BoxFuture<'static, Response>, Request<Incoming>> + Send + Sync>;
+pub type Hot = Arc<dyn Fn(Request<Incoming>) -> Taken + Send + Sync>;
+/// The answer to come, or the request.
+pub type Taken = Result<BoxFuture<'static, Response>, Box<Request<Incoming>>>;
 
 /// Serves until `stop` is ready, then waits for the requests in flight.
 pub async fn serve(listener: TcpListener, routes: Router, hot: Hot, stop: impl Future<Output = ()>) {
@@ -56,9 +57,8 @@ fn connection(stream: TcpStream, routes: Router, hot: Hot, connections: &Gracefu
             }
         }
     });
-    let connection = hyper::server::conn::http1::Builder::new()
-        .timer(TokioTimer::new())
-        .serve_connection(TokioIo::new(stream), service);
+    let connection =
+        hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(stream), service);
     let connection = connections.watch(connection);
     tokio::spawn(async move {
         if let Err(error) = connection.await {

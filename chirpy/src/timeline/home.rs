@@ -104,10 +104,10 @@ pub fn hot(service: &Service, home: Arc<Home>) -> Hot {
                 let user = path.strip_prefix("/timelines/");
                 match user.and_then(|user| Read::asked(user, request.uri().query().unwrap_or_default())) {
                     Some(read) => Ok(Box::pin(alone(home, route, read))),
-                    None => Err(request),
+                    None => Err(Box::new(request)),
                 }
             }
-            _ => Err(request),
+            _ => Err(Box::new(request)),
         }
     })
 }

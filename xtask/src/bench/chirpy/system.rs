@@ -32,9 +32,11 @@ pub struct System<'a> {
 impl<'a> System<'a> {
     pub fn up(workspace: &'a Workspace) -> Result<Self> {
         // Pods' users must reach it, so it cannot be below a home folder that is closed to them.
-        let home = env::temp_dir().join(format!("hikeshi-bench-{}", process::id()));
+        let home = env::temp_dir().join(format!("hikeshi-bench-chirpy-{}", process::id()));
         fs::create_dir_all(&home)?;
         fs::set_permissions(&home, fs::Permissions::from_mode(0o755))?;
+        // Whoever interrupts this ends the system with `hikeshi down`, and needs to know which.
+        println!("bench: starting Chirpy, HIKESHI_HOME={}", home.display());
         let system = Self {
             workspace,
             home,
