@@ -8,7 +8,11 @@ use axum::routing::get;
 const INDEX: &str = include_str!("page/index.html");
 const SCRIPT: &str = "text/javascript; charset=utf-8";
 const FILES: [(&str, &str, &str); 7] = [
-    ("/page/app.css", "text/css; charset=utf-8", include_str!("page/app.css")),
+    (
+        "/page/app.css",
+        "text/css; charset=utf-8",
+        include_str!("page/app.css"),
+    ),
     ("/page/app.js", SCRIPT, include_str!("page/app.js")),
     ("/page/api.js", SCRIPT, include_str!("page/api.js")),
     ("/page/dom.js", SCRIPT, include_str!("page/dom.js")),
@@ -28,7 +32,11 @@ pub fn routes() -> Router {
     FILES.into_iter().fold(index, |routes, (path, kind, text)| {
         let file = move || async move {
             // Asked about each time: the next version of the program brings its own files under the same names.
-            let headers = [(header::CONTENT_TYPE, kind), (header::CACHE_CONTROL, "no-cache"), NO_SNIFFING];
+            let headers = [
+                (header::CONTENT_TYPE, kind),
+                (header::CACHE_CONTROL, "no-cache"),
+                NO_SNIFFING,
+            ];
             (headers, text)
         };
         routes.route(path, get(file))
@@ -82,14 +90,20 @@ mod tests {
     #[test]
     fn the_page_keeps_to_its_policy() {
         for (path, kind, text) in FILES.iter().chain([&("/", "text/html", INDEX)]) {
-            assert!(!text.contains("innerHTML"), "{path} builds nodes, never HTML from text");
+            assert!(
+                !text.contains("innerHTML"),
+                "{path} builds nodes, never HTML from text"
+            );
             if kind.starts_with("text/html") {
                 for inline in ["<style", " style=", " onclick=", "<script>"] {
                     assert!(!text.contains(inline), "{path}: {inline}");
                 }
             }
             for away in ["https://", "url(http", "src=\"//"] {
-                assert!(!text.contains(away), "{path} takes nothing from elsewhere: {away}");
+                assert!(
+                    !text.contains(away),
+                    "{path} takes nothing from elsewhere: {away}"
+                );
             }
         }
     }

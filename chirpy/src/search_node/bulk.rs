@@ -11,11 +11,17 @@ use super::error::Refused;
 /// # Errors
 /// 400 when the lines cannot be told apart; nothing is done after that.
 pub fn run(indices: &Indices, own: Option<&str>, body: &str) -> Result<Value, Refused> {
-    let mut lines = body.lines().enumerate().filter(|(_, line)| !line.trim().is_empty());
+    let mut lines = body
+        .lines()
+        .enumerate()
+        .filter(|(_, line)| !line.trim().is_empty());
     let (mut items, mut errors) = (vec![], false);
     while let Some((number, line)) = lines.next() {
         let malformed = |reason: String| {
-            Refused::argument(format!("malformed action/metadata line [{}]: {reason}", number + 1))
+            Refused::argument(format!(
+                "malformed action/metadata line [{}]: {reason}",
+                number + 1
+            ))
         };
         let action: Value = serde_json::from_str(line).map_err(|error| malformed(error.to_string()))?;
         let Some((name, about)) = action.as_object().and_then(|action| action.iter().next()) else {

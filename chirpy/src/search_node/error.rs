@@ -49,7 +49,11 @@ impl Refused {
 impl From<tantivy::TantivyError> for Refused {
     fn from(error: tantivy::TantivyError) -> Self {
         tracing::error!(%error, "The index failed");
-        Self::new(StatusCode::INTERNAL_SERVER_ERROR, "index_failure", error.to_string())
+        Self::new(
+            StatusCode::INTERNAL_SERVER_ERROR,
+            "index_failure",
+            error.to_string(),
+        )
     }
 }
 

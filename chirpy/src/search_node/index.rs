@@ -104,7 +104,9 @@ impl Index {
     pub fn put(&self, id: &str, source: &Map<String, Value>) -> Result<bool, Refused> {
         let document = self.document(id, source)?;
         let mut writing = self.writing();
-        writing.writer.delete_term(Term::from_field_text(self.mapping.id, id));
+        writing
+            .writer
+            .delete_term(Term::from_field_text(self.mapping.id, id));
         writing.writer.add_document(document)?;
         writing.dirty = true;
         Ok(writing.ids.insert(id.to_owned()))
@@ -113,7 +115,9 @@ impl Index {
     /// Removes a document; whether there was one.
     pub fn delete(&self, id: &str) -> bool {
         let mut writing = self.writing();
-        writing.writer.delete_term(Term::from_field_text(self.mapping.id, id));
+        writing
+            .writer
+            .delete_term(Term::from_field_text(self.mapping.id, id));
         writing.dirty = true;
         writing.ids.remove(id)
     }
@@ -153,7 +157,9 @@ impl Index {
         let document: TantivyDocument = searcher.doc(address)?;
         let text = |field| {
             let value = document.get_first(field);
-            value.and_then(|value| value.as_str().map(str::to_owned)).unwrap_or_default()
+            value
+                .and_then(|value| value.as_str().map(str::to_owned))
+                .unwrap_or_default()
         };
         let source = serde_json::from_str(&text(self.mapping.source)).unwrap_or_default();
         Ok((text(self.mapping.id), source))
@@ -165,13 +171,34 @@ impl Index {
     /// 400 for what this node does not know.
     pub fn search(&self, body: &Value) -> Result<Value, Refused> {
         let started = Instant::now();
-        for key in body.as_object().into_iter().flatten().map(|(key, _)| key.as_str()) {
-            if !["query", "from", "size", "sort", "aggs", "aggregations", "_source", "track_total_hits"].contains(&key) {
-                return Err(Refused::parsing(format!("unknown key [{key}] in a search: this node does not have it")));
+        for key in body
+            .as_object()
+            .into_iter()
+            .flatten()
+            .map(|(key, _)| key.as_str())
+        {
+            if ![
+                "query",
+                "from",
+                "size",
+                "sort",
+                "aggs",
+                "aggregations",
+                "_source",
+                "track_total_hits",
+            ]
+            .contains(&key)
+            {
+                return Err(Refused::parsing(format!(
+                    "unknown key [{key}] in a search: this node does not have it"
+                )));
             }
         }
         let query = query::parse(&self.mapping, &body["query"])?;
-        let (from, size) = (body["from"].as_u64().unwrap_or(0), body["size"].as_u64().unwrap_or(10));
+        let (from, size) = (
+            body["from"].as_u64().unwrap_or(0),
+            body["size"].as_u64().unwrap_or(10),
+        );
         if from.saturating_add(size) > MOST {
             return Err(Refused::argument(format!(
                 "result window is too large: from + size must be at most {MOST}"
@@ -181,7 +208,10 @@ impl Index {
         let total = searcher.search(&query, &Count)?;
         let mut hits = vec![];
         if size > 0 {
-            let page = (usize::try_from(from).unwrap_or(0), usize::try_from(size).unwrap_or(0));
+            let page = (
+                usize::try_from(from).unwrap_or(0),
+                usize::try_from(size).unwrap_or(0),
+            );
             for (score, sort, address) in self.top(&searcher, &*query, page, &body["sort"])? {
                 let (id, source) = self.stored(&searcher, address)?;
                 let mut hit = json!({ "_index": self.name, "_id": id, "_score": score, "_source": source });
@@ -220,13 +250,17 @@ impl Index {
         let top = TopDocs::with_limit(size).and_offset(from);
         let Some((field, order)) = order(sort)? else {
             let found = searcher.search(query, &top.order_by_score())?;
-            let page = found.into_iter().map(|(score, address)| (json!(score), Value::Null, address));
+            let page = found
+                .into_iter()
+                .map(|(score, address)| (json!(score), Value::Null, address));
             return Ok(page.collect());
         };
         match self.mapping.fields.get(&field) {
             Some((_, Kind::Long)) => {
                 let found = searcher.search(query, &top.order_by_fast_field::<i64>(&field, order))?;
-                let page = found.into_iter().map(|(value, address)| (Value::Null, json!(value), address));
+                let page = found
+                    .into_iter()
+                    .map(|(value, address)| (Value::Null, json!(value), address));
                 Ok(page.collect())
             }
             _ => Err(Refused::argument(format!(
@@ -253,13 +287,18 @@ fn order(sort: &Value) -> Result<Option<(String, Order)>, Refused> {
                 .iter()
                 .next()
                 .ok_or_else(|| Refused::parsing("[sort] names no field"))?;
-            (field.clone(), how.as_str().or_else(|| how["order"].as_str()).unwrap_or("asc"))
+            (
+                field.clone(),
+                how.as_str().or_else(|| how["order"].as_str()).unwrap_or("asc"),
+            )
         }
         _ => return Err(Refused::parsing("[sort] is a list of fields")),
     };
     match direction {
         "asc" => Ok(Some((field, Order::Asc))),
         "desc" => Ok(Some((field, Order::Desc))),
-        other => Err(Refused::parsing(format!("sort order [{other}] is neither asc nor desc"))),
+        other => Err(Refused::parsing(format!(
+            "sort order [{other}] is neither asc nor desc"
+        ))),
     }
 }

@@ -88,7 +88,9 @@ impl Mapping {
 }
 
 fn analyzers(analysis: &Value) -> Result<HashMap<String, TextAnalyzer>, Refused> {
-    let standard = TextAnalyzer::builder(SimpleTokenizer::default()).filter(LowerCaser).build();
+    let standard = TextAnalyzer::builder(SimpleTokenizer::default())
+        .filter(LowerCaser)
+        .build();
     let mut known = HashMap::from([("standard".to_owned(), standard)]);
     for (name, analyzer) in analysis["analyzer"].as_object().into_iter().flatten() {
         let tokenizer = analyzer["tokenizer"].as_str().unwrap_or_default();

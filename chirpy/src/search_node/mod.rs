@@ -66,7 +66,10 @@ impl Indices {
 
     fn remove(&self, name: &str) -> Result<(), Refused> {
         let mut indices = self.0.write().unwrap_or_else(PoisonError::into_inner);
-        indices.remove(name).map(drop).ok_or_else(|| Refused::no_index(name))
+        indices
+            .remove(name)
+            .map(drop)
+            .ok_or_else(|| Refused::no_index(name))
     }
 }
 
@@ -127,7 +130,11 @@ async fn off_thread<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, Refused> + Send + 'static,
 ) -> Result<T, Refused> {
     tokio::task::spawn_blocking(work).await.map_err(|error| {
-        Refused::new(StatusCode::INTERNAL_SERVER_ERROR, "index_failure", error.to_string())
+        Refused::new(
+            StatusCode::INTERNAL_SERVER_ERROR,
+            "index_failure",
+            error.to_string(),
+        )
     })?
 }
 
@@ -261,7 +268,11 @@ async fn document(
     let index = node.indices.get(&name)?;
     let asked = id.clone();
     let found = off_thread(move || index.get(&asked)).await?;
-    let status = if found.is_some() { StatusCode::OK } else { StatusCode::NOT_FOUND };
+    let status = if found.is_some() {
+        StatusCode::OK
+    } else {
+        StatusCode::NOT_FOUND
+    };
     let mut answer = json!({ "_index": name, "_id": id, "found": found.is_some() });
     if let Some(source) = found {
         answer["_source"] = source;

@@ -32,7 +32,11 @@ pub fn parse(mapping: &Mapping, query: &Value) -> Built {
         "terms" => {
             let (field, values) = single(body, "terms")?;
             let values = values.as_array().map(Vec::as_slice);
-            exact(mapping, field, values.ok_or_else(|| Refused::parsing("[terms] takes an array of values"))?)
+            exact(
+                mapping,
+                field,
+                values.ok_or_else(|| Refused::parsing("[terms] takes an array of values"))?,
+            )
         }
         "range" => range(mapping, body),
         "bool" => boolean(mapping, body),
@@ -64,7 +68,11 @@ fn matching(mapping: &Mapping, body: &Value) -> Built {
     let occur = match asked["operator"].as_str().unwrap_or("or") {
         "and" | "AND" => Occur::Must,
         "or" | "OR" => Occur::Should,
-        other => return Err(Refused::parsing(format!("operator [{other}] is neither and nor or"))),
+        other => {
+            return Err(Refused::parsing(format!(
+                "operator [{other}] is neither and nor or"
+            )));
+        }
     };
     let mut analyzer = mapping.analyzers.get(analyzer).cloned().unwrap_or_default();
     let mut tokens: Vec<String> = vec![];
@@ -76,7 +84,9 @@ fn matching(mapping: &Mapping, body: &Value) -> Built {
     if tokens.is_empty() {
         return Ok(Box::new(EmptyQuery));
     }
-    let clauses = tokens.iter().map(|token| (occur, term(Term::from_field_text(*own, token))));
+    let clauses = tokens
+        .iter()
+        .map(|token| (occur, term(Term::from_field_text(*own, token))));
     Ok(Box::new(BooleanQuery::new(clauses.collect())))
 }
 
@@ -124,7 +134,11 @@ fn range(mapping: &Mapping, body: &Value) -> Built {
             "gt" => lower = Bound::Excluded(term),
             "lte" => upper = Bound::Included(term),
             "lt" => upper = Bound::Excluded(term),
-            other => return Err(Refused::parsing(format!("[range] query does not support [{other}]"))),
+            other => {
+                return Err(Refused::parsing(format!(
+                    "[range] query does not support [{other}]"
+                )));
+            }
         }
     }
     if matches!((&lower, &upper), (Bound::Unbounded, Bound::Unbounded)) {
@@ -140,7 +154,11 @@ fn boolean(mapping: &Mapping, body: &Value) -> Built {
             "must" | "filter" => Occur::Must,
             "should" => Occur::Should,
             "must_not" => Occur::MustNot,
-            other => return Err(Refused::parsing(format!("[bool] query does not support [{other}]"))),
+            other => {
+                return Err(Refused::parsing(format!(
+                    "[bool] query does not support [{other}]"
+                )));
+            }
         };
         let parts = part.as_array().map_or(std::slice::from_ref(part), Vec::as_slice);
         for part in parts {

@@ -69,7 +69,9 @@ impl Served {
         let (status, answer) = self.call("POST", "/posts/_search", &body.to_string()).await;
         assert_eq!(status, 200, "{answer}");
         let hits = answer["hits"]["hits"].as_array().into_iter().flatten();
-        let ids: Vec<i64> = hits.filter_map(|hit| hit["_source"]["post"]["n"].as_i64()).collect();
+        let ids: Vec<i64> = hits
+            .filter_map(|hit| hit["_source"]["post"]["n"].as_i64())
+            .collect();
         assert_eq!(answer["hits"]["total"]["value"], ids.len());
         ids
     }
@@ -83,10 +85,21 @@ async fn words_are_found_inside_sentences() {
     assert_eq!(served.found(all("京")).await, [1, 2, 4]);
     assert_eq!(served.found(all("TOWER")).await, [3]);
     assert_eq!(served.found(all("大阪")).await, Vec::<i64>::new());
-    assert_eq!(served.found(json!({ "match": { "text": "大京" } })).await, [1, 2, 4]);
+    assert_eq!(
+        served.found(json!({ "match": { "text": "大京" } })).await,
+        [1, 2, 4]
+    );
     assert_eq!(served.found(json!({ "term": { "terms": "東京" } })).await, [1, 4]);
-    assert_eq!(served.found(json!({ "terms": { "id": [2, 3, 9] } })).await, [2, 3]);
-    assert_eq!(served.found(json!({ "range": { "id": { "gt": 1, "lte": 3 } } })).await, [2, 3]);
+    assert_eq!(
+        served.found(json!({ "terms": { "id": [2, 3, 9] } })).await,
+        [2, 3]
+    );
+    assert_eq!(
+        served
+            .found(json!({ "range": { "id": { "gt": 1, "lte": 3 } } }))
+            .await,
+        [2, 3]
+    );
     let both = json!({ "bool": { "filter": [all("東京")], "must_not": { "term": { "id": 4 } } } });
     assert_eq!(served.found(both).await, [1]);
     assert_eq!(served.found(json!({ "match_all": {} })).await, [1, 2, 3, 4]);
@@ -98,7 +111,11 @@ async fn terms_are_counted() {
     let body = json!({ "size": 0, "aggs": { "t": { "terms": { "field": "terms", "size": 2 } } } });
     let (_, answer) = served.call("POST", "/posts/_search", &body.to_string()).await;
     let buckets = &answer["aggregations"]["t"]["buckets"];
-    assert_eq!((&buckets[0]["key"], &buckets[0]["doc_count"]), (&json!("東京"), &json!(2)), "{answer}");
+    assert_eq!(
+        (&buckets[0]["key"], &buckets[0]["doc_count"]),
+        (&json!("東京"), &json!(2)),
+        "{answer}"
+    );
     assert_eq!(answer["hits"]["hits"], json!([]));
 }
 
@@ -106,11 +123,21 @@ async fn terms_are_counted() {
 async fn documents_are_replaced_and_removed() {
     let served = Served::with_posts().await;
     let lines = concat!(
-        r#"{"index":{"_index":"posts","_id":"1"}}"#, "\n", r#"{"id":1,"text":"雨","post":{"n":1}}"#, "\n",
-        r#"{"delete":{"_index":"posts","_id":"4"}}"#, "\n",
-        r#"{"delete":{"_index":"posts","_id":"40"}}"#, "\n",
-        r#"{"index":{"_index":"nowhere","_id":"1"}}"#, "\n", "{}\n",
-        r#"{"index":{"_index":"posts","_id":"5"}}"#, "\n", r#"{"id":"five"}"#, "\n",
+        r#"{"index":{"_index":"posts","_id":"1"}}"#,
+        "\n",
+        r#"{"id":1,"text":"雨","post":{"n":1}}"#,
+        "\n",
+        r#"{"delete":{"_index":"posts","_id":"4"}}"#,
+        "\n",
+        r#"{"delete":{"_index":"posts","_id":"40"}}"#,
+        "\n",
+        r#"{"index":{"_index":"nowhere","_id":"1"}}"#,
+        "\n",
+        "{}\n",
+        r#"{"index":{"_index":"posts","_id":"5"}}"#,
+        "\n",
+        r#"{"id":"five"}"#,
+        "\n",
     );
     let (status, answer) = served.call("POST", "/_bulk?refresh=wait_for", lines).await;
     assert_eq!((status, &answer["errors"]), (200, &json!(true)));
@@ -121,7 +148,10 @@ async fn documents_are_replaced_and_removed() {
         .filter_map(|item| item.as_object()?.values().next().map(|item| &item["status"]))
         .collect();
     assert_eq!(statuses, [200, 200, 404, 404, 400]);
-    assert_eq!(answer["items"][3]["index"]["error"]["type"], "index_not_found_exception");
+    assert_eq!(
+        answer["items"][3]["index"]["error"]["type"],
+        "index_not_found_exception"
+    );
     assert_eq!(served.found(json!({ "match": { "text": "東" } })).await, [2]);
     let (status, document) = served.call("GET", "/posts/_doc/1", "").await;
     assert_eq!((status, &document["_source"]["text"]), (200, &json!("雨")));
@@ -136,20 +166,63 @@ async fn what_is_not_there_is_refused_by_name() {
     for (method, path, body, status, kind) in [
         ("PUT", "/posts", "{}", 400, "resource_already_exists_exception"),
         ("PUT", "/Posts", "{}", 400, "invalid_index_name_exception"),
-        ("PUT", "/a", r#"{"mappings":{"properties":{"a":{"type":"geo_point"}}}}"#, 400, "illegal_argument_exception"),
-        ("PUT", "/a", r#"{"mappings":{"properties":{"a":{"type":"text","analyzer":"kuromoji"}}}}"#, 400, "illegal_argument_exception"),
+        (
+            "PUT",
+            "/a",
+            r#"{"mappings":{"properties":{"a":{"type":"geo_point"}}}}"#,
+            400,
+            "illegal_argument_exception",
+        ),
+        (
+            "PUT",
+            "/a",
+            r#"{"mappings":{"properties":{"a":{"type":"text","analyzer":"kuromoji"}}}}"#,
+            400,
+            "illegal_argument_exception",
+        ),
         ("POST", "/nowhere/_search", "{}", 404, "index_not_found_exception"),
-        ("POST", "/posts/_search", r#"{"query":{"fuzzy":{}}}"#, 400, "parsing_exception"),
-        ("POST", "/posts/_search", r#"{"suggest":{}}"#, 400, "parsing_exception"),
-        ("POST", "/posts/_search", r#"{"size":100000}"#, 400, "illegal_argument_exception"),
+        (
+            "POST",
+            "/posts/_search",
+            r#"{"query":{"fuzzy":{}}}"#,
+            400,
+            "parsing_exception",
+        ),
+        (
+            "POST",
+            "/posts/_search",
+            r#"{"suggest":{}}"#,
+            400,
+            "parsing_exception",
+        ),
+        (
+            "POST",
+            "/posts/_search",
+            r#"{"size":100000}"#,
+            400,
+            "illegal_argument_exception",
+        ),
         ("POST", "/posts/_search", "{", 400, "parsing_exception"),
-        ("POST", "/_bulk", "{\"index\":{}}\n", 400, "illegal_argument_exception"),
+        (
+            "POST",
+            "/_bulk",
+            "{\"index\":{}}\n",
+            400,
+            "illegal_argument_exception",
+        ),
     ] {
         let (answered, answer) = served.call(method, path, body).await;
-        assert_eq!((answered, &answer["error"]["type"]), (status, &json!(kind)), "{method} {path} {body}: {answer}");
+        assert_eq!(
+            (answered, &answer["error"]["type"]),
+            (status, &json!(kind)),
+            "{method} {path} {body}: {answer}"
+        );
     }
     let (_, health) = served.call("GET", "/_cluster/health", "").await;
-    assert_eq!((&health["status"], &health["active_shards"]), (&json!("green"), &json!(1)));
+    assert_eq!(
+        (&health["status"], &health["active_shards"]),
+        (&json!("green"), &json!(1))
+    );
     assert_eq!(served.call("DELETE", "/posts", "").await.0, 200);
     assert_eq!(served.call("HEAD", "/posts", "").await.0, 404);
 }

@@ -29,7 +29,7 @@ pub async fn run() -> anyhow::Result<()> {
     let posts = Upstream::from_env("post-service", "Post Service", 2000)?;
     let followers = Upstream::from_env("follower-service", "Follower Service", 2000)?;
     let live = live::routes(&mut service, cluster.clone(), posts.clone(), followers.clone())?;
-    let routes = home::routes(cluster.clone(), posts.clone())?.merge(live);
+    let routes = home::routes(cluster.clone(), posts.clone(), followers.clone())?.merge(live);
 
     let fanout = Arc::new(fanout::Fanout::from_env(
         &mut service,

@@ -9,7 +9,12 @@ use crate::stand::Stand;
 async fn people_and_trends_are_found_and_a_lost_index_is_made_again() {
     let mut chirpy = Stand::with(&[("TRENDS_CACHE_MS", "0")]).await;
     let (ai, _) = chirpy.account("ai").await;
-    for text in ["東京に大雨です", "東京、大雨で電車が遅れています", "大雨ですね", "猫がいます"] {
+    for text in [
+        "東京に大雨です",
+        "東京、大雨で電車が遅れています",
+        "大雨ですね",
+        "猫がいます",
+    ] {
         let (status, post) = chirpy
             .call("POST", "/api/posts", Some(&ai), Some(json!({ "text": text })))
             .await;
@@ -17,11 +22,15 @@ async fn people_and_trends_are_found_and_a_lost_index_is_made_again() {
     }
     let terms = |trends: &Value| -> Vec<String> {
         let trends = trends.as_array().into_iter().flatten();
-        trends.filter_map(|trend| Some(trend["term"].as_str()?.to_owned())).collect()
+        trends
+            .filter_map(|trend| Some(trend["term"].as_str()?.to_owned()))
+            .collect()
     };
     let trends = || async { chirpy.call("GET", "/api/trends", None, None).await.1 };
     chirpy
-        .until("大雨 is a trend", || async { terms(&trends().await) == ["大雨"] })
+        .until("大雨 is a trend", || async {
+            terms(&trends().await) == ["大雨"]
+        })
         .await;
     assert_eq!(trends().await[0]["posts"], 3);
 
@@ -35,14 +44,21 @@ async fn people_and_trends_are_found_and_a_lost_index_is_made_again() {
         }
     };
     chirpy
-        .until("the new account is found", || async { people("@ai").await[0]["name"] == "ai" })
+        .until("the new account is found", || async {
+            people("@ai").await[0]["name"] == "ai"
+        })
         .await;
     assert_eq!(people("person000").await.as_array().map(Vec::len), Some(9));
     assert_eq!(people("nobody").await, json!([]));
 
     // 大雨 in full-width and half-width company, with what belongs to each post.
     let (_, found) = chirpy
-        .call("GET", "/api/search?q=%E5%A4%A7%E9%9B%A8%E3%80%80%E6%9D%B1%E4%BA%AC&include=counts", Some(&ai), None)
+        .call(
+            "GET",
+            "/api/search?q=%E5%A4%A7%E9%9B%A8%E3%80%80%E6%9D%B1%E4%BA%AC&include=counts",
+            Some(&ai),
+            None,
+        )
         .await;
     assert_eq!((ids(&found).len(), &found[0]["likes"]), (2, &json!(0)), "{found}");
 
@@ -50,7 +66,9 @@ async fn people_and_trends_are_found_and_a_lost_index_is_made_again() {
     chirpy.restart("search-node").await;
     chirpy
         .until("大雨 is found again", || async {
-            let (_, found) = chirpy.call("GET", "/api/search?q=%E5%A4%A7%E9%9B%A8", None, None).await;
+            let (_, found) = chirpy
+                .call("GET", "/api/search?q=%E5%A4%A7%E9%9B%A8", None, None)
+                .await;
             ids(&found).len() == 3
         })
         .await;

@@ -331,7 +331,10 @@ impl Stand {
     /// Ends a role's first process and starts another in its place.
     pub async fn restart(&mut self, role: &str) {
         let place = self.roles.iter().position(|name| *name == role).expect("a role");
-        let port = self.url(role).rsplit_once(':').and_then(|(_, port)| port.parse().ok());
+        let port = self
+            .url(role)
+            .rsplit_once(':')
+            .and_then(|(_, port)| port.parse().ok());
         let port: u16 = port.expect("a port");
         let mut old = self.children.swap_remove(self.first_role + place);
         old.kill().and_then(|()| old.wait()).expect("it ends");
