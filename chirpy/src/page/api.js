@@ -112,11 +112,12 @@ export const put = (path) => json("PUT", path);
 export const remove = (path) => json("DELETE", path);
 export const post = (path, body, key) => json("POST", path, { body, headers: key ? { "idempotency-key": `"${key}"` } : {} });
 
-/** A page of posts, and the query of the next one. */
+/** A page of posts, and the query of the next one: what the Link says, or where a proxy took it away, the last post. */
 export async function page(path) {
   const answer = await authorised("GET", path);
-  const next = answer.headers.get("link")?.match(/<\?([^>]*)>; rel="next"/)?.[1] ?? null;
-  return { posts: await answer.json(), next };
+  const link = answer.headers.get("link")?.match(/<\?([^>]*)>; rel="next"/)?.[1];
+  const posts = await answer.json();
+  return { posts, next: link ?? (posts.length ? `before=${posts.at(-1).id}&limit=20` : null) };
 }
 
 export async function enter(path, body) {

@@ -201,7 +201,8 @@ export function feed({ path, empty }) {
   }
   new IntersectionObserver((entries) => { if (entries[0].isIntersecting && known.size) more(); }, { rootMargin: "400px" }).observe(foot);
   function add(post) {
-    if (known.has(post.id)) return false;
+    // One older than all that is here comes with its page.
+    if (known.has(post.id) || (next !== null && known.size && post.id < Math.min(...known))) return false;
     known.add(post.id);
     const after = [...list.children].find((one) => Number(one.dataset.id) < post.id);
     list.insertBefore(article(post), after ?? null);

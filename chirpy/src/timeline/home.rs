@@ -33,7 +33,10 @@ pub struct Home {
     pub bodies: Arc<Bodies>,
     pub large: Arc<Large>,
     pub posts: Upstream,
+    pub followers: Upstream,
     deadline: Duration,
+    /// Fan-out goes by a list of followers up to this old: what it did not know of a follow is made up for after that.
+    followers_kept: Duration,
 }
 
 impl Home {
@@ -46,13 +49,16 @@ impl Home {
         bodies: Arc<Bodies>,
         large: Arc<Large>,
         posts: Upstream,
+        followers: Upstream,
     ) -> anyhow::Result<Self> {
         Ok(Self {
             store,
             bodies,
             large,
             posts,
+            followers,
             deadline: Duration::from_millis(parse_env("REDIS_READ_TIMEOUT_MS", 3000)?),
+            followers_kept: Duration::from_secs(parse_env("FANOUT_FOLLOWERS_CACHE_S", 5)?),
         })
     }
 
@@ -230,18 +236,36 @@ async fn change(
     Ok(StatusCode::NO_CONTENT)
 }
 
-/// A new follow brings the author's recent posts.
+/// A new follow brings the author's recent posts: at once, and those that fan-out missed while it did not know of it.
 async fn include(
     State(home): State<Arc<Home>>,
     Path((user, author)): Path<(i64, i64)>,
 ) -> Result<StatusCode, ApiError> {
-    let posts = recent(&home, author).await?;
+    tokio::spawn(later(home.clone(), user, author));
+    add(&home, user, author).await
+}
+
+/// Looks again once every fan-out worker knows of the follow; not when it has ended meanwhile.
+async fn later(home: Arc<Home>, user: i64, author: i64) {
+    tokio::time::sleep(home.followers_kept + Duration::from_secs(1)).await;
+    let follows = home
+        .followers
+        .get::<Vec<i64>>(&format!("/following/{user}"))
+        .await;
+    // What failed has been logged by the call; the next post comes by fan-out.
+    if follows.is_ok_and(|authors| authors.contains(&author)) {
+        let _ = add(&home, user, author).await;
+    }
+}
+
+async fn add(home: &Home, user: i64, author: i64) -> Result<StatusCode, ApiError> {
+    let posts = recent(home, author).await?;
     let mut command = redis::cmd("ZADD");
     command.arg(key(user));
     for post in &posts {
         command.arg(post.id).arg(post.id);
     }
-    change(&home, user, command, posts.len()).await
+    change(home, user, command, posts.len()).await
 }
 
 /// The end of a follow takes them away.

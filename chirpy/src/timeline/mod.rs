@@ -51,6 +51,7 @@ pub async fn run() -> anyhow::Result<()> {
         bodies.clone(),
         large.clone(),
         posts.clone(),
+        followers.clone(),
     )?);
     let live = live::routes(
         &mut service,
