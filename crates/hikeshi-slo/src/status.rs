@@ -106,7 +106,8 @@ pub fn status(spec: &Spec, columns: &Columns, marks: &[Mark]) -> Status {
     #[expect(clippy::cast_precision_loss, reason = "seconds of a period")]
     let (length, elapsed) = (length(spec, now) as f64, (now - from).max(1) as f64);
     // The period's bad events at the traffic seen so far: `spent` is a share of these.
-    let allowed = spec.budget * total * (length / elapsed).max(1.0);
+    let seen = (elapsed * course.known).max(1.0);
+    let allowed = spec.budget * total * (length / seen).max(1.0);
     let share = |bad: f64| if allowed > 0.0 { bad / allowed } else { 0.0 };
     let spenders: Vec<Spender> = marks
         .iter()

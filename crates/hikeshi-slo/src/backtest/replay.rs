@@ -137,7 +137,8 @@ pub fn replay(spec: &Spec, columns: &Columns) -> Replay {
 struct Sums {
     bad: Vec<f64>,
     total: Vec<f64>,
-    known: usize,
+    /// Steps about which something is known.
+    known: Vec<u32>,
 }
 
 impl Sums {
@@ -146,21 +147,23 @@ impl Sums {
         let mut sums = Self {
             bad: Vec::with_capacity(steps + 1),
             total: Vec::with_capacity(steps + 1),
-            known: 0,
+            known: Vec::with_capacity(steps + 1),
         };
-        let (mut bad, mut total) = (0.0, 0.0);
+        let (mut bad, mut total, mut known) = (0.0, 0.0, 0_u32);
         sums.bad.push(bad);
         sums.total.push(total);
+        sums.known.push(known);
         for (b, t) in columns.bad.iter().zip(&columns.total) {
             if t.is_finite() {
                 total += t.max(0.0);
-                sums.known += 1;
+                known += 1;
             }
             if b.is_finite() {
                 bad += b.max(0.0);
             }
             sums.bad.push(bad);
             sums.total.push(total);
+            sums.known.push(known);
         }
         sums
     }
@@ -238,7 +241,7 @@ fn window(spec: &Spec, columns: &Columns, index: usize) -> (usize, i64) {
     (usize::try_from(steps).unwrap_or(usize::MAX).min(index), length)
 }
 
-/// `burn x time / period`: what is seen of a period counts for its own share of it, so that an hour's outage on the first of the
+/// `burn x time / period`: what is known of a period counts for its own share of it, so that an hour's outage on the first of the
 /// month is not the end of the month.
 fn spent_in(spec: &Spec, columns: &Columns, sums: &Sums, (from, length): (usize, i64), index: usize) -> f64 {
     let total = sums.total[index + 1] - sums.total[from];
@@ -246,8 +249,9 @@ fn spent_in(spec: &Spec, columns: &Columns, sums: &Sums, (from, length): (usize,
     if total <= 0.0 || length <= 0 {
         return 0.0;
     }
-    #[expect(clippy::cast_precision_loss, reason = "a ratio of lengths")]
-    let share = ((index + 1 - from) as f64 * f64::from(columns.step) / length as f64).min(1.0);
+    let known = sums.known[index + 1] - sums.known[from];
+    #[expect(clippy::cast_precision_loss, reason = "seconds of a period")]
+    let share = (f64::from(known) * f64::from(columns.step) / length as f64).min(1.0);
     bad / total / spec.budget * share
 }
 
@@ -271,7 +275,7 @@ fn course(spec: &Spec, columns: &Columns, sums: &Sums) -> Course {
         known: if steps == 0 {
             0.0
         } else {
-            sums.known as f64 / steps as f64
+            f64::from(sums.known[steps]) / steps as f64
         },
         points: Vec::new(),
     };

@@ -119,7 +119,7 @@ fn files_are_checked_generated_and_converted() {
     assert_eq!(found.status.code(), Some(1));
     let said = text(&found.stdout);
     assert!(
-        said.contains("low.yaml:35:") && said.contains("決して鳴りません"),
+        said.contains("low.yaml:31:") && said.contains("決して鳴りません"),
         "{said}"
     );
 
@@ -132,7 +132,7 @@ fn files_are_checked_generated_and_converted() {
     assert_eq!(refused.status.code(), Some(2));
     let said = text(&refused.stderr);
     assert!(
-        said.contains("slip.yaml:35:") && said.contains("did you mean `objective`?"),
+        said.contains("slip.yaml:31:") && said.contains("did you mean `objective`?"),
         "{said}"
     );
 
