@@ -56,7 +56,7 @@ pub async fn are_those_of_the_map(home: &Home) {
     }
 }
 
-/// None while Prometheus cannot be reached.
+/// Nothing while Prometheus cannot be reached.
 async fn observed(home: &Home) -> BTreeSet<Edge> {
     let ask = async || {
         let address = home.record()["hosts"]["prometheus"].as_str()?.to_owned();
