@@ -2,6 +2,7 @@
 
 #![expect(clippy::expect_used, reason = "a test says what it expected")]
 
+mod at_scale;
 mod stand;
 
 use serde_json::{Value, json};

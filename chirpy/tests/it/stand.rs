@@ -62,6 +62,11 @@ fn is_root() -> bool {
 
 impl Stand {
     pub async fn up() -> Self {
+        Self::up_with(&[]).await
+    }
+
+    /// With these variables besides, for every role.
+    pub async fn up_with(switches: &[(&str, &str)]) -> Self {
         let folder = tempfile::Builder::new()
             .prefix("chirpy")
             .tempdir()
@@ -86,6 +91,10 @@ impl Stand {
             ("JWT_SECRET".into(), "a secret of the test".into()),
             ("SEARCH_POLL_INTERVAL_MS".into(), "100".into()),
         ];
+        let switches = switches
+            .iter()
+            .map(|(name, value)| ((*name).into(), (*value).into()));
+        stand.environment.extend(switches);
         let roles = [
             "gateway",
             "chirpy-server",
