@@ -89,10 +89,15 @@ fn next(read: Read, body: &[u8]) -> Option<HeaderValue> {
 
 async fn send(timelines: Upstream, batches: usize, mut waiting: mpsc::Receiver<Waiting>) {
     let permits = Arc::new(Semaphore::new(batches));
-    let mut next = vec![];
+    let mut next: Vec<Waiting> = vec![];
     while let Ok(permit) = permits.clone().acquire_owned().await {
         if waiting.recv_many(&mut next, batch::MOST).await == 0 {
             return;
+        }
+        // Work for those who have gone would keep those who have not waiting until they go too.
+        next.retain(|reader| !reader.answer.is_closed());
+        if next.is_empty() {
+            continue;
         }
         let (timelines, readers) = (timelines.clone(), std::mem::take(&mut next));
         tokio::spawn(async move {

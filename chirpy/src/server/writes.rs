@@ -60,10 +60,15 @@ impl Writes {
 
 async fn send(posts: Upstream, batches: usize, mut waiting: mpsc::Receiver<Waiting>) {
     let permits = Arc::new(Semaphore::new(batches));
-    let mut next = vec![];
+    let mut next: Vec<Waiting> = vec![];
     while let Ok(permit) = permits.clone().acquire_owned().await {
         if waiting.recv_many(&mut next, TOGETHER).await == 0 {
             return;
+        }
+        // Nobody is told of a post whose author has gone: it was never acknowledged, and is not stored.
+        next.retain(|waiting| !waiting.answer.is_closed());
+        if next.is_empty() {
+            continue;
         }
         let (posts, batch) = (posts.clone(), std::mem::take(&mut next));
         tokio::spawn(async move {

@@ -2,6 +2,7 @@
 
 #![expect(clippy::expect_used, reason = "a test says what it expected")]
 
+mod at_scale;
 mod live;
 mod posts;
 mod search;
