@@ -227,9 +227,9 @@ fn every_format_fires_at_the_same_moments_and_so_do_sloths_own_rules() {
     let sloth = "count by (severity) (label_replace(ALERTS{alertname=\"BakeryOrders\",alertstate=\"firing\"}, \"severity\", \"$1\", \"sloth_severity\", \"(.*)\"))";
     let mut cases = String::new();
     let mut never = |one: &str, other: &str| {
-        let _ = write!(
+        let _ = writeln!(
             cases,
-            "      - {{eval_time: 600m, exp_samples: [], expr: 'count_over_time((({one}) unless on(severity, window) ({other}))[600m:1m])'}}\n"
+            "      - {{eval_time: 600m, exp_samples: [], expr: 'count_over_time((({one}) unless on(severity, window) ({other}))[600m:1m])'}}"
         );
     };
     for format in ["sloth", "openslo", "exported"] {
@@ -240,9 +240,9 @@ fn every_format_fires_at_the_same_moments_and_so_do_sloths_own_rules() {
     never(&by_severity("own"), sloth);
     never(sloth, &by_severity("own"));
     // And all four of them did fire, for a while.
-    let _ = write!(
+    let _ = writeln!(
         cases,
-        "      - {{eval_time: 600m, exp_samples: [{{labels: '{{}}', value: 4}}], expr: 'count(count_over_time(({})[600m:1m]) > 4 < 590)'}}\n",
+        "      - {{eval_time: 600m, exp_samples: [{{labels: '{{}}', value: 4}}], expr: 'count(count_over_time(({})[600m:1m]) > 4 < 590)'}}",
         firing("own")
     );
     let test = format!(
