@@ -240,7 +240,7 @@ impl Drop for Place {
     }
 }
 
-/// How often a listener learns whom its reader follows by now.
+/// How often a listener learns whom its reader follows by now, and looks at its timeline for what it may have missed.
 const FOLLOWS_EVERY: Duration = Duration::from_secs(15);
 
 /// Why a feed goes on.
@@ -377,6 +377,8 @@ impl Feed {
                     self.follows = Instant::now() + FOLLOWS_EVERY;
                     // As it was before, when it cannot be learned just now; the call has logged why.
                     let _ = self.learn_follows().await;
+                    // A message may have been lost on its way, in a failover above all: the timeline knows.
+                    listener.behind.store(true, Ordering::Release);
                 }
             }
             if listener.behind.swap(false, Ordering::AcqRel) && self.catch_up().await.is_err() {

@@ -113,7 +113,8 @@ pub fn status(spec: &Spec, columns: &Columns, marks: &[Mark]) -> Status {
         .iter()
         .filter(|mark| mark.hurts(&spec.journey) && mark.to > from && mark.from < now)
         .map(|mark| {
-            let (bad, _) = columns.between(mark.from.max(from), mark.to.min(now));
+            let (start, end) = touched(columns, mark.from.max(from), mark.to.min(now));
+            let (bad, _) = columns.between(start, end);
             Spender {
                 name: mark.name.clone(),
                 kind: mark.kind,
@@ -195,11 +196,18 @@ fn length(spec: &Spec, now: i64) -> i64 {
     }
 }
 
+/// The whole steps that a stretch touches: what went wrong in a step went wrong in the incident that lies in it.
+fn touched(columns: &Columns, from: i64, to: i64) -> (i64, i64) {
+    let step = i64::from(columns.step.max(1));
+    let down = |at: i64| (at - columns.start).div_euclid(step) * step + columns.start;
+    (down(from), down(to + step - 1))
+}
+
 /// Bad events within any of the marks, once each.
 fn covered(columns: &Columns, spenders: &[Spender], from: i64, now: i64) -> f64 {
     let mut spans: Vec<(i64, i64)> = spenders
         .iter()
-        .map(|s| (s.from.max(from), s.to.min(now)))
+        .map(|s| touched(columns, s.from.max(from), s.to.min(now)))
         .collect();
     spans.sort_unstable();
     let (mut bad, mut until) = (0.0, from);

@@ -51,7 +51,7 @@ pub fn run(workspace: &Workspace, what: Option<Bench>, args: &[String]) -> Resul
                 "-p",
                 "hikeshi-slo",
                 "--example",
-                "bench",
+                "bench_slo",
                 "--",
             ];
             return workspace::run("cargo run", workspace.cargo().args(harness).args(args));

@@ -15,6 +15,7 @@ const LONG_REASON: &str = "long because";
 const PRINTERS: &[&str] = &[
     "crates/hikeshi-apiserver/examples/",
     "crates/hikeshi-proxy/examples/",
+    "crates/hikeshi-slo/examples/",
     "crates/hikeshi/",
     "chirpy/",
     "crates/hikeshi-load/src/main.rs",

@@ -134,8 +134,13 @@ pub(super) fn accept(
         return Err(ApiError::bad_request("metadata is not an object"));
     }
     let mut warnings = validate::fields(resource, &mut object, mode)?;
-    if &*resource.kind == "CustomResourceDefinition" {
-        warnings.extend(schema::definition::warnings(&object["spec"]));
+    match &*resource.kind {
+        "CustomResourceDefinition" => warnings.extend(schema::definition::warnings(&object["spec"])),
+        // A cluster whose network does not know policies says nothing: people believe themselves protected.
+        "NetworkPolicy" => {
+            warnings.push("it is stored, but nothing here enforces it: every connection stays allowed".into())
+        }
+        _ => {}
     }
     let metadata = object["metadata"]
         .as_object_mut()

@@ -2,9 +2,9 @@
 
 use http::Request;
 use kube::client::Body;
-use serde_json::Value;
+use serde_json::{Value, json};
 
-use crate::support::Cluster;
+use crate::support::{Cluster, text};
 
 #[test]
 fn unknown_paths_methods_and_formats_get_a_status() {
@@ -92,4 +92,19 @@ fn unknown_paths_methods_and_formats_get_a_status() {
             );
         }
     });
+}
+
+#[test]
+fn what_is_stored_and_not_enforced_says_so() {
+    let cluster = Cluster::start();
+    let policy = json!({"apiVersion": "networking.k8s.io/v1", "kind": "NetworkPolicy", "metadata": {"name": "nobody"},
+        "spec": {"podSelector": {}, "policyTypes": ["Ingress"]}});
+    let out = cluster
+        .admin()
+        .with_input(&["apply", "-f", "-"], &policy.to_string());
+    let said = text(&out.stderr);
+    assert!(
+        out.status.success() && said.contains("nothing here enforces it"),
+        "{said}"
+    );
 }

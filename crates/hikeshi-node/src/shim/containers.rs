@@ -4,12 +4,11 @@ use std::cell::RefCell;
 use std::collections::HashMap;
 use std::fs::File;
 use std::io::Write;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
-use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::sys::signal::{Signal, kill};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::Pid;
@@ -19,7 +18,8 @@ use super::protocol::{
     ContainerExit, ContainerStatus, ContainerUsage, ExecRequest, Limits, StartRequest, Started, StatusReply,
     Stdin, UsageReply,
 };
-use super::spawn::{Command, Process, SpawnError, open_terminal, output_pipe};
+use super::spawn::{Command, Process, SpawnError, open_terminal};
+use super::streams::Streams;
 use super::throttle::{Action, Throttle};
 use super::tree::{OWNER_VARIABLE, Tree};
 
@@ -50,51 +50,6 @@ struct Container {
 struct Exec {
     id: u64,
     exit: Option<(i32, Instant)>,
-}
-
-/// What a new container reads and writes: its own ends, and ours.
-struct Streams {
-    inner: [OwnedFd; 3],
-    stdin: Option<OwnedFd>,
-    terminal: Option<OwnedFd>,
-    logs: Vec<LogPipe>,
-}
-
-impl Streams {
-    fn open(
-        request: &StartRequest,
-        null: BorrowedFd<'_>,
-        log: &Rc<RefCell<LogFile>>,
-    ) -> std::io::Result<Self> {
-        if request.tty {
-            let (master, slave) = open_terminal()?;
-            fcntl(&master, FcntlArg::F_SETFL(OFlag::O_RDWR | OFlag::O_NONBLOCK))?;
-            return Ok(Self {
-                inner: [slave.try_clone()?, slave.try_clone()?, slave],
-                stdin: None,
-                logs: vec![LogPipe::of_terminal(master.try_clone()?, log.clone())],
-                terminal: Some(master),
-            });
-        }
-        let (out_read, out_write) = output_pipe()?;
-        let (err_read, err_write) = output_pipe()?;
-        let (input, stdin) = match request.stdin {
-            Stdin::Closed => (null.try_clone_to_owned()?, None),
-            Stdin::Open | Stdin::Once => {
-                let (read, write) = std::io::pipe()?;
-                (read.into(), Some(write.into()))
-            }
-        };
-        Ok(Self {
-            inner: [input, out_write, err_write],
-            stdin,
-            terminal: None,
-            logs: vec![
-                LogPipe::new(out_read, "stdout", log.clone()),
-                LogPipe::new(err_read, "stderr", log.clone()),
-            ],
-        })
-    }
 }
 
 /// All that runs in the pod.

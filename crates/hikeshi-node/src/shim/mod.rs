@@ -14,6 +14,7 @@ pub mod protocol;
 mod root;
 mod serve;
 mod spawn;
+mod streams;
 mod throttle;
 mod tree;
 

@@ -144,7 +144,7 @@ fn small_system(home: &Home) {
         .expect("the shipped system")
         .map(|entry| entry.expect("an entry").path())
     {
-        if entry.file_name().is_some_and(|name| name != "cujs.yaml") {
+        if entry.is_file() && entry.file_name().is_some_and(|name| name != "cujs.yaml") {
             std::fs::remove_file(&entry).expect("removing a manifest");
         }
     }

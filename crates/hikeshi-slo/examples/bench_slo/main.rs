@@ -1,6 +1,6 @@
 //! Measures a backtest: 100 SLOs over 30 days in steps of 15 seconds, all alerts and the budget at every step.
 //!
-//! `cargo run --release -p hikeshi-slo --example bench [ROUNDS]`
+//! `cargo run --release -p hikeshi-slo --example bench_slo [ROUNDS]`
 
 #![expect(clippy::print_stdout, reason = "a program that tells its figures")]
 
