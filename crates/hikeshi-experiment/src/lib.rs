@@ -9,7 +9,6 @@ mod effect;
 pub mod fis;
 pub mod life;
 pub mod manifest;
-mod node;
 mod place;
 pub mod selector;
 pub mod targets;

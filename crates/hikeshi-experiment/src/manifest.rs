@@ -9,8 +9,8 @@ use serde_json::{Map, Value, json};
 use crate::annotations::{self, Role};
 use crate::api::Problem;
 use crate::check::Check;
-use crate::node::{self, Is, Node, Place};
 use crate::{duration, place};
+use hikeshi_scenario::node::{self, Is, Node, Place};
 
 /// The API group and version of every experiment.
 pub const API_VERSION: &str = "chaos-mesh.org/v1alpha1";

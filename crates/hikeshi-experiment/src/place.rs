@@ -2,7 +2,7 @@
 
 use hikeshi_chaos::Part;
 
-use crate::node::{Is, Node, Place};
+use hikeshi_scenario::node::{Is, Node, Place};
 
 /// The place of a field named as [`hikeshi_chaos::Problem::field`] names it; of what is missing, the place of what it is
 /// missing from.
@@ -55,7 +55,7 @@ fn below<'a, 'p>(node: &'a Node, path: &'p str) -> Option<(Option<Place>, &'a No
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::node::read;
+    use hikeshi_scenario::node::read;
 
     #[test]
     fn every_way_of_naming_a_field_leads_to_it() {

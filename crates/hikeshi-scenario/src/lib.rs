@@ -4,6 +4,7 @@ pub mod argv;
 pub mod cast;
 pub mod duration;
 pub mod lint;
+pub mod node;
 pub mod problem;
 pub mod scenario;
 pub mod yaml;

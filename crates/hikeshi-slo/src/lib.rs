@@ -8,7 +8,6 @@
 pub mod backtest;
 pub mod budget;
 pub mod cujs;
-mod document;
 pub mod formats;
 pub mod generate;
 pub mod history;
@@ -24,7 +23,7 @@ pub mod windows;
 
 pub use budget::{budget_left, budget_words, burn_rate, detection_seconds};
 pub use cujs::{BUCKETS, Cuj, Cujs, Sli, Slo, schema};
-pub use document::Place;
+pub use hikeshi_scenario::node::Place;
 pub use lint::{Finding, Weight, lint};
 pub use period::Period;
 pub use policy::{AlertPolicy, Burn, Severity, Span};

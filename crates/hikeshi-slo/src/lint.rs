@@ -4,10 +4,10 @@ use hikeshi_scenario::{Problem, Text};
 use serde::Serialize;
 
 use crate::cujs::Cujs;
-use crate::document::{Node, Step};
 use crate::policy::{Burn, Severity, Span};
 use crate::read::{parse, places};
 use crate::spec::{Spec, specs};
+use hikeshi_scenario::node::{Node, Step};
 
 /// How much a finding matters.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]

@@ -3,9 +3,9 @@
 use hikeshi_scenario::Problem;
 
 use crate::cujs::{BUCKETS, Cujs, Queries, Sli, Slo};
-use crate::document::{Node, Step, read_all};
 use crate::period::Period;
 use crate::spec::WINDOW;
+use hikeshi_scenario::node::{Node, Step, read_all};
 
 /// Reads `cujs.yaml`.
 ///

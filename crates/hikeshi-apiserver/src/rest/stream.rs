@@ -348,7 +348,7 @@ pub(super) async fn attach(app: &App, call: &Call, parts: Parts) -> ApiResult<Re
         };
         let input = Input {
             stdin: wants_stdin.then_some(stdin_send),
-            resize: Some(resize_send),
+            resize: spoken.tty.then_some(resize_send),
         };
         tokio::select! {
             () = converse(socket, run, input, stdout_receive, stderr_receive) => {}

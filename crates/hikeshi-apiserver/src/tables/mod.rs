@@ -100,10 +100,11 @@ enum Shown<'a> {
 impl Serialize for Row<'_> {
     fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
         let mut row = to.serialize_map(None)?;
-        match &self.cells {
-            Cells::Own(cells) => row.serialize_entry("cells", &At(cells, self.now))?,
-            Cells::Kept(kept) => row.serialize_entry("cells", &At(&kept.cells, self.now))?,
-        }
+        let cells = match &self.cells {
+            Cells::Own(cells) => cells,
+            Cells::Kept(kept) => &kept.cells,
+        };
+        row.serialize_entry("cells", &At(cells, self.now))?;
         match (&self.object, &self.cells) {
             (Some(Shown::Metadata(_)), Cells::Kept(kept)) => row.serialize_entry("object", &kept.metadata)?,
             (Some(object), _) => row.serialize_entry("object", object)?,
@@ -139,8 +140,10 @@ impl<'a> Table<'a> {
         include: Include,
         known: &Rows,
     ) -> Table<'a> {
-        let kept = Some(&*resource.columns).filter(|own| own.is_empty());
-        let Some(kept) = kept.and_then(|_| known.of(resource, objects)) else {
+        // A definition's columns may change without its objects.
+        let own = !resource.columns.is_empty();
+        let kept = if own { None } else { known.of(resource, objects) };
+        let Some(kept) = kept else {
             return Table::of(
                 resource,
                 objects.iter().map(|object| &**object),

@@ -12,7 +12,7 @@ use serde::Serialize;
 pub use openslo_out::export as export_openslo;
 
 use crate::cujs::Cujs;
-use crate::document::{Is, Node, read_all};
+use hikeshi_scenario::node::{Is, Node, read_all};
 use reading::Reading;
 
 /// A format that can be read.

@@ -9,10 +9,10 @@ use super::openslo_out::{CUJ, OfCuj, OfSlo, SLO};
 use super::openslo_window::{shorthand, window};
 use super::reading::Reading;
 use crate::cujs::{Cuj, Queries, Sli, Slo};
-use crate::document::{Is, Node};
 use crate::period::Period;
 use crate::policy::{AlertPolicy, Severity};
 use crate::spec::WINDOW;
+use hikeshi_scenario::node::{Is, Node};
 
 /// Objects by kind and name.
 type Objects<'a> = BTreeMap<(&'a str, &'a str), &'a Node>;

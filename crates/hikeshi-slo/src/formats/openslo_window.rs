@@ -4,8 +4,8 @@ use hikeshi_scenario::Dur;
 
 use super::given;
 use super::reading::Reading;
-use crate::document::Node;
 use crate::period::{Calendar, Offset, Period, Unit};
+use hikeshi_scenario::node::Node;
 
 const DAY: u64 = 86_400;
 

@@ -6,8 +6,8 @@ use hikeshi_scenario::{Problem, Text};
 
 use super::{Format, Imported, Note};
 use crate::cujs::{Cuj, Cujs, Slo};
-use crate::document::{Is, Node, Place};
 use crate::read::is_label;
+use hikeshi_scenario::node::{Is, Node, Place};
 
 pub(super) struct Reading {
     file: String,

@@ -5,9 +5,9 @@ use hikeshi_scenario::{Dur, Text};
 use super::given;
 use super::reading::Reading;
 use crate::cujs::{Alerting, Channel, Cuj, Queries, Sli, Slo};
-use crate::document::Node;
 use crate::period::Period;
 use crate::policy::{AlertPolicy, Severity};
+use hikeshi_scenario::node::Node;
 
 pub(super) fn read(documents: &[Node], reading: &mut Reading) {
     for document in documents {
@@ -184,7 +184,7 @@ fn objective(service: &Node, node: &Node, cuj: &Cuj, reading: &mut Reading) {
 /// The owner has a key of its own.
 fn without_owner(labels: Option<&Node>) -> Option<Node> {
     let mut labels = labels?.clone();
-    if let crate::document::Is::Map(entries) = &mut labels.is {
+    if let hikeshi_scenario::node::Is::Map(entries) = &mut labels.is {
         entries.retain(|(key, _, _)| key != "owner");
     }
     Some(labels)
@@ -254,7 +254,7 @@ fn alerting(node: Option<&Node>, about: &str, reading: &mut Reading) -> Option<A
         either(node, key).map(|channel| Channel {
             disabled: channel
                 .get("disable")
-                .is_some_and(|node| node.is == crate::document::Is::Flag(true)),
+                .is_some_and(|node| node.is == hikeshi_scenario::node::Is::Flag(true)),
             labels: reading.labels(channel.get("labels"), about),
             annotations: reading.texts(channel.get("annotations"), about),
         })

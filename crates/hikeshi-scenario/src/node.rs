@@ -1,4 +1,4 @@
-//! YAML (or JSON) with the place of every key and value: what a manifest's mistakes are pointed at with.
+//! YAML (or JSON) with the place of every key and value: what findings, mistakes and notes are pointed at with.
 
 use std::fmt;
 
@@ -6,18 +6,19 @@ use serde::de::{self, Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Number, Value};
 use serde_saphyr::Spanned;
 
-/// Line and column, from 1.
-pub(crate) type Place = (u64, u64);
+/// Line and column, from 1; (0, 0) where nothing is known.
+pub type Place = (u64, u64);
 
 /// A value and where it stands.
 #[derive(Debug, Clone, PartialEq)]
-pub(crate) struct Node {
+pub struct Node {
     pub at: Place,
     pub is: Is,
 }
 
+/// What a value is.
 #[derive(Debug, Clone, PartialEq)]
-pub(crate) enum Is {
+pub enum Is {
     Nothing,
     Flag(bool),
     Number(Number),
@@ -25,6 +26,25 @@ pub(crate) enum Is {
     List(Vec<Node>),
     /// Key, place of the key, value; in the order of the text.
     Map(Vec<(String, Place, Node)>),
+}
+
+/// One step of a path.
+#[derive(Debug, Clone, Copy)]
+pub enum Step<'a> {
+    Key(&'a str),
+    Item(usize),
+}
+
+impl<'a> From<&'a str> for Step<'a> {
+    fn from(key: &'a str) -> Self {
+        Self::Key(key)
+    }
+}
+
+impl From<usize> for Step<'_> {
+    fn from(index: usize) -> Self {
+        Self::Item(index)
+    }
 }
 
 impl Node {
@@ -35,19 +55,51 @@ impl Node {
 
     /// Place of the key, and its value.
     pub fn entry(&self, key: &str) -> Option<(Place, &Node)> {
-        match &self.is {
-            Is::Map(entries) => entries
-                .iter()
-                .find(|(name, _, _)| name == key)
-                .map(|(_, at, node)| (*at, node)),
-            _ => None,
-        }
+        self.entries()
+            .iter()
+            .find(|(name, _, _)| name == key)
+            .map(|(_, at, node)| (*at, node))
     }
 
+    /// Its text, where it is one.
     pub fn text(&self) -> Option<&str> {
         match &self.is {
             Is::Text(text) => Some(text),
             _ => None,
+        }
+    }
+
+    /// Its number, where it is one.
+    pub fn number(&self) -> Option<f64> {
+        match &self.is {
+            Is::Number(number) => number.as_f64(),
+            _ => None,
+        }
+    }
+
+    /// Its items; none where it is no list.
+    pub fn items(&self) -> &[Node] {
+        match &self.is {
+            Is::List(items) => items,
+            _ => &[],
+        }
+    }
+
+    /// Its keys with their places, and values; none where it is no mapping.
+    pub fn entries(&self) -> &[(String, Place, Node)] {
+        match &self.is {
+            Is::Map(entries) => entries,
+            _ => &[],
+        }
+    }
+
+    /// A scalar as text: what a label's value may be written as.
+    pub fn scalar(&self) -> Option<String> {
+        match &self.is {
+            Is::Text(text) => Some(text.clone()),
+            Is::Number(number) => Some(number.to_string()),
+            Is::Flag(flag) => Some(flag.to_string()),
+            Is::Nothing | Is::List(_) | Is::Map(_) => None,
         }
     }
 
@@ -78,6 +130,22 @@ impl Node {
                     .collect::<Map<_, _>>(),
             ),
         }
+    }
+
+    /// The place of the value at a path; of what is missing, the place of what it is missing from.
+    pub fn place(&self, path: &[Step<'_>]) -> Place {
+        let mut node = self;
+        for step in path {
+            let below = match step {
+                Step::Key(key) => node.get(key),
+                Step::Item(index) => node.items().get(*index),
+            };
+            match below {
+                Some(below) => node = below,
+                None => break,
+            }
+        }
+        node.at
     }
 }
 
@@ -160,16 +228,33 @@ impl<'de> Visitor<'de> for Any {
     }
 }
 
-/// Reads one document; the error is a place and a sentence.
-pub(crate) fn read(text: &str) -> Result<Node, (Place, String)> {
-    serde_saphyr::from_str::<Node>(text).map_err(|error| {
-        let error = error.without_snippet();
-        let at = error.location().map_or((0, 0), |at| (at.line(), at.column()));
-        let said = error.to_string();
-        let first = said.lines().next().unwrap_or_default();
-        let cut = first.find(" at line ").unwrap_or(first.len());
-        (at, first[..cut].trim_start_matches("error: ").to_owned())
-    })
+/// Reads one document.
+///
+/// # Errors
+/// A place and a sentence.
+pub fn read(text: &str) -> Result<Node, (Place, String)> {
+    serde_saphyr::from_str(text).map_err(refused)
+}
+
+/// Reads every document of a text (`---` between them, empty ones left out).
+///
+/// # Errors
+/// A place and a sentence.
+pub fn read_all(text: &str) -> Result<Vec<Node>, (Place, String)> {
+    let documents: Vec<Node> = serde_saphyr::from_multiple(text).map_err(refused)?;
+    Ok(documents
+        .into_iter()
+        .filter(|node| node.is != Is::Nothing)
+        .collect())
+}
+
+fn refused(error: serde_saphyr::Error) -> (Place, String) {
+    let error = error.without_snippet();
+    let at = error.location().map_or((0, 0), |at| (at.line(), at.column()));
+    let said = error.to_string();
+    let first = said.lines().next().unwrap_or_default();
+    let cut = first.find(" at line ").unwrap_or(first.len());
+    (at, first[..cut].trim_start_matches("error: ").to_owned())
 }
 
 #[cfg(test)]
@@ -194,8 +279,22 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_yaml_has_a_place_too() {
-        let (at, words) = read("a: [1,\nb: 2\n").unwrap_err();
-        assert!(at.0 > 0 && !words.is_empty(), "{at:?} {words}");
+    fn places_of_several_documents_are_the_files() {
+        let all = read_all("a: 1\nb: {c: [x, {d: true}]}\n---\ne: 2\n---\n").unwrap();
+        assert_eq!(all.len(), 2);
+        assert_eq!(
+            all[0].place(&["b".into(), "c".into(), 1.into(), "d".into()]),
+            (2, 16)
+        );
+        assert_eq!(all[0].place(&["b".into(), "z".into()]), (2, 4));
+        assert_eq!(all[1].place(&["e".into()]), (4, 4));
+    }
+
+    #[test]
+    fn what_is_no_yaml_has_a_place() {
+        let text = "a: [1,\nb: 2\n";
+        for (at, words) in [read(text).unwrap_err(), read_all(text).unwrap_err()] {
+            assert!(at.0 > 0 && !words.is_empty(), "{at:?} {words}");
+        }
     }
 }
