@@ -77,6 +77,30 @@ impl Chunked {
         Ok(at)
     }
 
+    /// `read` as a chunk that makes the bytes still to come a body again: see [`super::Framing::resumed`].
+    pub(super) fn resumed(&self, read: &[u8]) -> Option<Vec<u8>> {
+        let (rest_of_chunk, after) = match self.state {
+            State::Data => (self.left, String::new()),
+            State::DataCr => (0, String::new()),
+            State::DataLf => (0, "\r".to_owned()),
+            State::Size if self.digits == 0 => (0, "\r\n".to_owned()),
+            State::Size => (0, format!("\r\n{:x}", self.left)),
+            State::SizeSpace => (0, format!("\r\n{:x} ", self.left)),
+            State::Extension => (0, format!("\r\n{:x};", self.left)),
+            State::SizeLf => (0, format!("\r\n{:x}\r", self.left)),
+            State::LineStart
+            | State::TrailerName
+            | State::TrailerValue
+            | State::TrailerLf
+            | State::EndLf
+            | State::Done => return None,
+        };
+        let mut bytes = format!("{:x}\r\n", read.len() as u64 + rest_of_chunk).into_bytes();
+        bytes.extend_from_slice(read);
+        bytes.extend_from_slice(after.as_bytes());
+        Some(bytes)
+    }
+
     fn step(&mut self, byte: u8) -> Result<State, Refused> {
         let next = match (self.state, byte) {
             (State::Size, b'0'..=b'9' | b'a'..=b'f' | b'A'..=b'F') => {
@@ -218,6 +242,30 @@ mod tests {
             b"0\r\nname: \0\r\n",
         ] {
             assert!(read(bad).is_err(), "{:?}", String::from_utf8_lossy(bad));
+        }
+    }
+
+    #[test]
+    fn what_was_read_and_the_rest_are_the_same_body_wherever_it_was_cut() {
+        let body = b"3;a=b\r\nabc\r\n0A ;x\r\n0123456789\r\n0\r\nExpires: never\r\n\r\n";
+        let content = |bytes: &[u8]| {
+            let (mut chunked, mut content) = (Chunked::default(), Vec::new());
+            let used = chunked.advance_with(bytes, |part| content.extend_from_slice(part));
+            assert_eq!((used, chunked.is_done()), (Ok(bytes.len()), true), "{bytes:?}");
+            content
+        };
+        let trailers = body.windows(5).position(|five| five == b"\r\n0\r\n").unwrap() + 5;
+        for cut in 0..body.len() {
+            let (mut chunked, mut read) = (Chunked::default(), Vec::new());
+            chunked
+                .advance_with(&body[..cut], |part| read.extend_from_slice(part))
+                .unwrap();
+            match chunked.resumed(&read) {
+                // A chunk of nothing would be the body's end: who has read nothing has nothing to resume.
+                Some(_) if read.is_empty() => {}
+                Some(ahead) => assert_eq!(content(&[&ahead, &body[cut..]].concat()), b"abc0123456789"),
+                None => assert!(cut >= trailers, "cut at {cut}"),
+            }
         }
     }
 

@@ -45,4 +45,13 @@ impl Framing {
             }
         }
     }
+
+    /// What goes ahead of the rest of a body when only the rest comes as it is, and `read` was the content so far.
+    /// `None` once the content has ended and its trailers have begun: what is left then says nothing by itself.
+    pub fn resumed(&self, read: &[u8]) -> Option<Vec<u8>> {
+        match self {
+            Self::Length(_) | Self::UntilClose => Some(read.to_vec()),
+            Self::Chunked(chunked) => chunked.resumed(read),
+        }
+    }
 }

@@ -14,7 +14,7 @@ use super::client::poll_left;
 use super::connection::{End, Session};
 use super::content::RequestContent;
 use super::edited;
-use super::fault::{Exchange, NewBody};
+use super::fault::{self, Exchange, NewBody};
 use super::faulted;
 use super::flow::{Broken, Flow};
 use super::pump::{Failure, Pump};
@@ -122,9 +122,17 @@ pub(super) async fn exchange(session: &mut Session, head: RequestHead) -> End {
         changed = exchange.request(&mut parts, content) => changed,
         () = poll_fn(|cx| poll_left(stream, cx)) => return End::Closed,
     };
+    let mut resumed = Vec::new();
     let made = match changed {
         Ok(NewBody::Kept(_)) => None,
         Ok(NewBody::Made(bytes)) => Some(bytes),
+        Ok(NewBody::Begun(read, _)) => match framing.resumed(&read) {
+            Some(bytes) => {
+                resumed = bytes;
+                None
+            }
+            None => Some(fault::made_of(&mut parts.headers, read)),
+        },
         Err(Aborted) => {
             account.answered(CODE_NONE);
             return End::Closed;
@@ -133,7 +141,7 @@ pub(super) async fn exchange(session: &mut Session, head: RequestHead) -> End {
     let question = Question::of(parts.method.as_str().as_bytes());
     let flow = match made {
         _ if !edits => forwarded(session, &request.head),
-        None => Flow::with_head(edited::request_bytes(&parts, &original, b""), framing),
+        None => Flow::with_head(edited::request_bytes(&parts, &original, &resumed), framing),
         Some(body) => {
             parts.headers.remove(EXPECT);
             Flow::in_place(edited::request_bytes(&parts, &original, &body), framing)

@@ -3,10 +3,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use http::header::{CONTENT_ENCODING, CONTENT_LENGTH, TRANSFER_ENCODING};
 use http::{HeaderMap, Method, request, response};
-use http_body_util::{BodyExt, Limited};
+use http_body_util::BodyExt;
 use hyper::body::Body;
 use tokio::time::Instant;
 
@@ -57,6 +57,8 @@ impl Hit {
 pub(super) enum NewBody<B> {
     Kept(B),
     Made(Bytes),
+    /// It stays, but so much of its content has been read.
+    Begun(Bytes, B),
 }
 
 impl Exchange {
@@ -245,9 +247,14 @@ fn check_abort(faults: &[Arc<ActiveFault>]) -> Result<(), Aborted> {
 }
 
 fn made<B>(headers: &mut HeaderMap, bytes: Bytes) -> NewBody<B> {
+    NewBody::Made(made_of(headers, bytes))
+}
+
+/// `bytes` as the whole body; the headers then say so.
+pub(super) fn made_of(headers: &mut HeaderMap, bytes: Bytes) -> Bytes {
     headers.remove(TRANSFER_ENCODING);
     headers.insert(CONTENT_LENGTH, bytes.len().into());
-    NewBody::Made(bytes)
+    bytes
 }
 
 /// Fails only if the body itself breaks off.
@@ -260,20 +267,35 @@ where
     let bytes = match body {
         NewBody::Made(bytes) if wanted => bytes,
         // Without a known length a body may never end (an event stream): it is not JSON then.
-        NewBody::Kept(body) if wanted && is_json(headers) => {
-            if body.size_hint().lower() > MOST_TO_PATCH as u64 {
-                return Ok(NewBody::Kept(body));
-            }
-            Limited::new(body, MOST_TO_PATCH)
-                .collect()
-                .await
-                .map_err(|_| Aborted)?
-                .to_bytes()
-        }
+        NewBody::Kept(body) if wanted && is_json(headers) => match read(body).await? {
+            NewBody::Made(bytes) => bytes,
+            too_long => return Ok(too_long),
+        },
         other => return Ok(other),
     };
     let bytes = patch.merged(&bytes).unwrap_or(bytes);
     Ok(made(headers, bytes))
+}
+
+/// The whole of a body, unless that is too much: then what has come of it, and the rest.
+async fn read<B>(mut body: B) -> Result<NewBody<B>, Aborted>
+where
+    B: Body<Data = Bytes> + Unpin,
+{
+    if body.size_hint().lower() > MOST_TO_PATCH as u64 {
+        return Ok(NewBody::Kept(body));
+    }
+    let mut bytes = BytesMut::new();
+    while let Some(frame) = body.frame().await {
+        // Trailers say nothing about a body that is made anew.
+        if let Ok(data) = frame.map_err(|_| Aborted)?.into_data() {
+            bytes.extend_from_slice(&data);
+        }
+        if bytes.len() > MOST_TO_PATCH {
+            return Ok(NewBody::Begun(bytes.freeze(), body));
+        }
+    }
+    Ok(NewBody::Made(bytes.freeze()))
 }
 
 fn is_json(headers: &HeaderMap) -> bool {

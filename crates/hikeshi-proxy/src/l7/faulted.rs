@@ -8,7 +8,7 @@ use http::{Method, StatusCode, response};
 
 use super::content::ResponseContent;
 use super::edited;
-use super::fault::{Exchange, NewBody};
+use super::fault::{self, Exchange, NewBody};
 use super::flow::Flow;
 use super::pump::Pump;
 use crate::faults::Aborted;
@@ -59,13 +59,22 @@ pub(super) async fn response(
             std::task::Poll::Pending
         }
     });
-    let (made, edited) = tokio::select! {
-        changed = exchange.response(method, &mut parts, content) => match changed {
-            Ok((NewBody::Kept(_), edited)) => (None, edited),
-            Ok((NewBody::Made(bytes), edited)) => (Some(bytes), edited),
-            Err(Aborted) => return Err(Failed::Aborted),
-        },
+    let changed = tokio::select! {
+        changed = exchange.response(method, &mut parts, content) => changed,
         () = left => return Err(Failed::Broken),
+    };
+    let mut resumed = Vec::new();
+    let (made, edited) = match changed {
+        Ok((NewBody::Kept(_), edited)) => (None, edited),
+        Ok((NewBody::Made(bytes), edited)) => (Some(bytes), edited),
+        Ok((NewBody::Begun(read, _), edited)) => match framing.resumed(&read) {
+            Some(bytes) => {
+                resumed = bytes;
+                (None, edited)
+            }
+            None => (Some(fault::made_of(&mut parts.headers, read)), edited),
+        },
+        Err(Aborted) => return Err(Failed::Aborted),
     };
     let status = parts.status.as_u16();
     if !edited {
@@ -85,7 +94,7 @@ pub(super) async fn response(
             whole,
         },
         None => Answer {
-            flow: Flow::with_head(edited::response_bytes(&parts, &original, b""), framing),
+            flow: Flow::with_head(edited::response_bytes(&parts, &original, &resumed), framing),
             status,
             made: false,
             whole: true,

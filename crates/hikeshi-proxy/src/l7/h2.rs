@@ -7,6 +7,7 @@ use std::net::SocketAddrV4;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::CONTENT_TYPE;
@@ -15,13 +16,14 @@ use http_body_util::{Either, Full};
 use hyper::body::Incoming;
 use hyper::client::conn::http2::SendRequest;
 use hyper::service::service_fn;
-use hyper_util::rt::{TokioExecutor, TokioIo};
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::sync::Mutex;
 use tokio::time::Instant;
 
 use super::account::Account;
+use super::begun::Begun;
 use super::buffer::Buffer;
 use super::connection::Session;
 use super::fault::{Exchange, NewBody};
@@ -33,8 +35,13 @@ use crate::metrics::CODE_NONE;
 use crate::plane::Shared;
 use crate::routes::{Asked, Destination, Peer, Resolved, Target};
 
+/// A client that says nothing for so long is pinged; a gRPC client may be silent for hours, but it answers.
+const SILENCE: Duration = Duration::from_secs(60);
+/// How long it may take to answer.
+const SIGN_OF_LIFE: Duration = Duration::from_secs(20);
+
 /// A request's body: as it comes, or as a fault made it.
-type RequestBody = Either<Incoming, Full<Bytes>>;
+type RequestBody = Either<Begun<Incoming>, Full<Bytes>>;
 
 /// One client, and its connections to backends.
 struct Caller {
@@ -60,11 +67,20 @@ pub(super) async fn serve(session: Session) {
         let caller = caller.clone();
         async move { exchange(&caller, request).await }
     });
-    let served = hyper::server::conn::http2::Builder::new(TokioExecutor::new())
-        .serve_connection(TokioIo::new(client), service);
+    let served = server(SILENCE, SIGN_OF_LIFE).serve_connection(TokioIo::new(client), service);
     if let Err(error) = served.await {
         tracing::trace!(%error, "a client's connection ended early");
     }
+}
+
+/// How clients are served: who is silent is asked for a sign of life, and without one is let go.
+fn server(silence: Duration, sign_of_life: Duration) -> hyper::server::conn::http2::Builder<TokioExecutor> {
+    let mut builder = hyper::server::conn::http2::Builder::new(TokioExecutor::new());
+    builder
+        .timer(TokioTimer::new())
+        .keep_alive_interval(silence)
+        .keep_alive_timeout(sign_of_life);
+    builder
 }
 
 /// Serves one request. The error resets its stream.
@@ -123,11 +139,12 @@ async fn exchange(caller: &Caller, request: Request<Incoming>) -> Result<Respons
         .then(|| Exchange::of(shared.board.clone(), (&edge, port), &faults, &parts, arrival));
     let body = match &exchange {
         Some(exchange) => match exchange.request(&mut parts, body).await {
-            Ok(NewBody::Kept(body)) => Either::Left(body),
+            Ok(NewBody::Kept(body)) => Either::Left(Begun::untouched(body)),
+            Ok(NewBody::Begun(read, rest)) => Either::Left(Begun::new(read, rest)),
             Ok(NewBody::Made(bytes)) => Either::Right(Full::new(bytes)),
             Err(aborted) => return Err(close(account, aborted)),
         },
-        None => Either::Left(body),
+        None => Either::Left(Begun::untouched(body)),
     };
     let method = parts.method.clone();
     let answered = send(caller, &edge, &upstream, Request::from_parts(parts, body)).await;
@@ -180,7 +197,8 @@ async fn answer(
         account.count();
     }
     let body = match body {
-        NewBody::Kept(body) => EdgeBody::stream(body, account),
+        NewBody::Kept(body) => EdgeBody::stream(Begun::untouched(body), account),
+        NewBody::Begun(read, rest) => EdgeBody::stream(Begun::new(read, rest), account),
         NewBody::Made(bytes) => EdgeBody::full(bytes, account),
     };
     Ok(Response::from_parts(parts, body))
@@ -286,5 +304,43 @@ impl AsyncWrite for Rewound {
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::convert::Infallible;
+
+    use tokio::io::{AsyncReadExt, AsyncWriteExt, duplex};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_client_that_shows_no_sign_of_life_is_let_go_and_one_that_does_stays() {
+        // Long enough for a slow machine to answer.
+        let (silence, sign_of_life) = (Duration::from_millis(20), Duration::from_secs(2));
+        let serve = |stream| {
+            let service = service_fn(async |_: Request<Incoming>| {
+                Ok::<_, Infallible>(Response::new(Full::new(Bytes::new())))
+            });
+            tokio::spawn(server(silence, sign_of_life).serve_connection(TokioIo::new(stream), service))
+        };
+        let (alive, served) = duplex(64 * 1024);
+        serve(served);
+        let handshake = hyper::client::conn::http2::handshake(TokioExecutor::new(), TokioIo::new(alive));
+        let (mut sender, connection) = handshake.await.unwrap();
+        tokio::spawn(connection);
+
+        let (mut mute, served) = duplex(64 * 1024);
+        let serving = serve(served);
+        // The preface and empty settings, then nothing: not even an answer to the server's settings.
+        let hello = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0";
+        mute.write_all(hello).await.unwrap();
+        mute.read_to_end(&mut Vec::new()).await.unwrap();
+        assert!(serving.await.unwrap().is_err());
+
+        // As silent for as long, but it answered.
+        let answer = sender.send_request(Request::new(Full::<Bytes>::default())).await;
+        assert!(answer.is_ok(), "{answer:?}");
     }
 }

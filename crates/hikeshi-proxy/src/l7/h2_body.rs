@@ -8,6 +8,7 @@ use http_body_util::Full;
 use hyper::body::{Body, Frame, Incoming, SizeHint};
 
 use super::account::Account;
+use super::begun::Begun;
 
 pub(super) struct EdgeBody {
     inner: Inner,
@@ -15,12 +16,12 @@ pub(super) struct EdgeBody {
 }
 
 enum Inner {
-    Stream(Incoming),
+    Stream(Begun<Incoming>),
     Full(Full<Bytes>),
 }
 
 impl EdgeBody {
-    pub fn stream(body: Incoming, account: Account) -> Self {
+    pub fn stream(body: Begun<Incoming>, account: Account) -> Self {
         // hyper does not ask for frames of a body that it knows to be empty.
         let account = (!body.is_end_stream()).then_some(account);
         Self {

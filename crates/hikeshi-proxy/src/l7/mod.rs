@@ -1,6 +1,7 @@
 //! L7: HTTP, request by request. HTTP/1.1 is relayed as bytes ([`crate::http1`] says which); HTTP/2 goes through hyper.
 
 mod account;
+mod begun;
 mod buffer;
 mod client;
 mod connection;

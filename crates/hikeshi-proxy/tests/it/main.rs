@@ -3,10 +3,12 @@
 mod control;
 mod databases;
 mod differential;
+mod edits;
 mod entrance;
 mod fuzzed;
 mod harness;
 mod http;
+mod http2;
 mod l4;
 mod network_faults;
 mod relayed;
