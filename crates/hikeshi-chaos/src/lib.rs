@@ -8,6 +8,7 @@
 pub mod annotations;
 mod check;
 pub mod cron;
+pub mod external;
 pub mod http;
 pub mod network;
 pub mod pod;

@@ -4,6 +4,7 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use crate::check::Check;
+use crate::external::External;
 use crate::quantity;
 use crate::selector::{self, COMMON, TARGET};
 use crate::shape::{DURATION, Field, Fixed, PERCENT, Shape, may, must};
@@ -15,6 +16,8 @@ use crate::words::Words;
 pub struct Spec {
     pub action: Action,
     pub direction: Option<String>,
+    /// The other end by address or name, beside those that `target` selects: see [`External::read`].
+    pub external_targets: Option<Vec<String>>,
     pub delay: Option<Delay>,
     pub loss: Option<Loss>,
     pub corrupt: Option<Corrupt>,
@@ -93,13 +96,7 @@ const FIELDS: &[Field] = &[
     ),
     may("direction", Shape::Choice(&["to", "from", "both"])),
     may("target", Shape::Object(TARGET)),
-    may(
-        "externalTargets",
-        Shape::Refused((
-            "Pod はクラスタの外に出られません。相手の Pod を target で指定してください",
-            "pods reach nothing outside the cluster; name the pods with target",
-        )),
-    ),
+    may("externalTargets", Shape::Texts),
     may(
         "delay",
         Shape::Object(&[
@@ -161,6 +158,7 @@ pub(crate) fn check(check: &mut Check, at: &str, spec: &Value) {
 }
 
 fn values(check: &mut Check, at: &str, spec: &Spec) {
+    external(check, &format!("{at}.externalTargets"), spec);
     let parts = [
         ("delay", Action::Delay, spec.delay.is_some()),
         ("loss", Action::Loss, spec.loss.is_some()),
@@ -201,6 +199,22 @@ fn values(check: &mut Check, at: &str, spec: &Spec) {
     }
 }
 
+fn external(check: &mut Check, at: &str, spec: &Spec) {
+    let entries = spec.external_targets.as_deref().unwrap_or_default();
+    for (index, entry) in entries.iter().enumerate() {
+        check.take(format!("{at}[{index}]"), External::read(entry));
+    }
+    // As in Chaos Mesh: the rules that it makes from addresses are about packets that leave.
+    let direction = spec.direction.as_deref().unwrap_or_default();
+    if !entries.is_empty() && !matches!(direction, "" | "to") {
+        let words = Words::new(
+            format!("direction が to のときだけ使えます。{direction} では target を使ってください"),
+            format!("works with direction to only; with {direction}, use target"),
+        );
+        check.add(at, words);
+    }
+}
+
 fn rated(check: &mut Check, at: &str, bandwidth: &Bandwidth) {
     for (name, value) in [("limit", bandwidth.limit), ("buffer", bandwidth.buffer)] {
         if value == 0 {
@@ -238,6 +252,7 @@ mod tests {
             json!({"action": "partition", "direction": "both",
                 "target": {"selector": {"labelSelectors": {"a": "b"}}, "mode": "all"}}),
             json!({"action": "delay", "delay": {"latency": "90ms", "jitter": "10ms", "correlation": "25"}}),
+            json!({"action": "partition", "externalTargets": ["postgres.chirpy", "127.64.0.0/24"]}),
             json!({"action": "loss", "loss": {"loss": "5", "correlation": "10"}}),
             json!({"action": "corrupt", "corrupt": {"corrupt": "5"}}),
             json!({"action": "netem", "delay": {"latency": "1ms"}, "loss": {"loss": "1"}}),
@@ -266,8 +281,12 @@ mod tests {
             ),
             (json!({"action": "delay"}), "spec.delay: is missing"),
             (
-                json!({"action": "partition", "externalTargets": ["example.com"]}),
-                "spec.externalTargets: ",
+                json!({"action": "partition", "externalTargets": ["postgres", "203.0.113.9"]}),
+                "spec.externalTargets[1]: 203.0.113.9 is outside the cluster",
+            ),
+            (
+                json!({"action": "partition", "direction": "both", "externalTargets": ["postgres"]}),
+                "spec.externalTargets: works with direction to only",
             ),
             (
                 json!({"action": "partition", "direction": "up"}),

@@ -251,7 +251,10 @@ fn network(spec: &Value) -> (String, String) {
         Some("both") => ("出入りする", " both ways"),
         _ => ("出る", " going out"),
     };
-    let aim = if spec["target"].is_object() {
+    let named = spec["externalTargets"]
+        .as_array()
+        .is_some_and(|named| !named.is_empty());
+    let aim = if named || spec["target"].is_object() {
         (" (対象の相手との間だけ) ", " toward the target")
     } else {
         ("", "")

@@ -139,7 +139,11 @@ impl<'a> Part<'a> {
                 ambiguous.push(name.clone());
             }
         }
-        let peers = spec["target"].is_object().then(|| {
+        // Names and addresses are the cluster's to resolve: with them the peers are anybody.
+        let named = spec["externalTargets"]
+            .as_array()
+            .is_some_and(|named| !named.is_empty());
+        let peers = (spec["target"].is_object() && !named).then(|| {
             matched(&spec["target"]["selector"], namespace, cluster)
                 .into_iter()
                 .map(|pod| owner_of(pod).1)
@@ -257,6 +261,17 @@ impl<'a> Part<'a> {
                 notes,
                 "mode random-max-percent は毎回 0 から上限までです",
                 "mode random-max-percent takes anything from none to its limit",
+            );
+        }
+        if self.spec["externalTargets"]
+            .as_array()
+            .is_some_and(|named| !named.is_empty())
+        {
+            part.least = 0.0;
+            note(
+                notes,
+                "externalTargets の相手ごとの件数は数えていないため、上限だけが分かります",
+                "requests are not counted by external target: only the upper limit is known",
             );
         }
         if self.kind != "HTTPChaos" {

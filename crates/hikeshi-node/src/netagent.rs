@@ -8,6 +8,7 @@ pub(crate) mod chaos;
 mod entrance;
 mod http_chaos;
 mod ingress;
+mod names;
 mod network_chaos;
 pub(crate) mod status;
 pub(crate) mod stores;

@@ -16,6 +16,7 @@ use tokio::time::{Instant, MissedTickBehavior, sleep, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 
 use super::chaos::{self, Kind};
+use super::names::Names;
 use super::status::{self, Outcome};
 use super::stores::Stores;
 use super::writes::Writes;
@@ -160,7 +161,7 @@ impl Agent {
             .iter()
             .flat_map(|(_, made)| made.rules.iter().cloned())
             .collect();
-        let (mut snapshot, experiments) = self.describe(stores, &rules, now);
+        let (mut snapshot, experiments, names) = self.describe(stores, &rules, now);
         let links = snapshot.pods.clone();
         if self.dataplane.is_none() {
             self.dataplane = Some(Dataplane::connect(&self.config).await.map_err(|error| {
@@ -206,7 +207,7 @@ impl Agent {
         let told = timeout(TELLING, telling).await.unwrap_or(false);
         for experiment in &experiments {
             let outcome = outcome(experiment, &applied);
-            let reach = chaos::Reach::of(experiment.kind, &experiment.object, &links);
+            let reach = chaos::Reach::of(experiment.kind, &experiment.object, &links, &names);
             let of = |record: &serde_json::Value| match &outcome {
                 Outcome::InForce => reach.outcome(record),
                 outcome => outcome.clone(),
@@ -225,7 +226,7 @@ impl Agent {
         stores: &Stores,
         rules: &[IngressRule],
         now: Timestamp,
-    ) -> (Snapshot, Vec<Experiment>) {
+    ) -> (Snapshot, Vec<Experiment>, Names) {
         let (pods, services, slices) = (
             stores.pods.state(),
             stores.services.state(),
@@ -234,11 +235,13 @@ impl Agent {
         let services: Vec<_> = services.iter().map(Arc::as_ref).collect();
         let slices: Vec<_> = slices.iter().map(Arc::as_ref).collect();
         let pods = world::pod_links(pods.iter().map(Arc::as_ref), &services, &self.config.state_dir);
+        let names = Names::of(&services, &slices);
         let experiments: Vec<Experiment> = stores
             .experiments()
             .into_iter()
             .map(|(kind, object)| {
-                let compiled = chaos::should_run(&object, now).then(|| chaos::compile(kind, &object, &pods));
+                let compiled =
+                    chaos::should_run(&object, now).then(|| chaos::compile(kind, &object, &pods, &names));
                 Experiment {
                     kind,
                     object,
@@ -257,7 +260,7 @@ impl Agent {
             host_listeners: self.listeners(rules),
             metrics_listen: self.config.metrics_listen,
         };
-        (snapshot, experiments)
+        (snapshot, experiments, names)
     }
 
     fn listeners(&self, rules: &[IngressRule]) -> Vec<HostListener> {

@@ -12,6 +12,7 @@ use kube::ResourceExt;
 use kube::api::DynamicObject;
 use serde_json::{Value, json};
 
+use super::names::Names;
 use super::status::Outcome;
 use super::{http_chaos, network_chaos};
 
@@ -70,12 +71,12 @@ pub(super) fn end(object: &DynamicObject) -> Option<Timestamp> {
 /// The pods that the records name.
 pub(super) struct Selection<'a> {
     pub selected: Vec<&'a PodLink>,
-    /// `None` when the spec has no target.
+    /// `None` when the spec has no target, by labels or by name.
     pub target: Option<Vec<&'a PodLink>>,
 }
 
 impl<'a> Selection<'a> {
-    fn of(object: &DynamicObject, pods: &'a [PodLink]) -> Self {
+    fn of(object: &DynamicObject, pods: &'a [PodLink], names: &Names) -> Self {
         let records = status::records(&object.data["status"]);
         let with_key = |key: &str| -> Vec<&'a PodLink> {
             records
@@ -85,9 +86,17 @@ impl<'a> Selection<'a> {
                 .collect()
         };
         let has_target = object.data["spec"].get("target").is_some_and(Value::is_object);
+        let mut target = has_target.then(|| with_key(TARGET));
+        let external = object.data["spec"]["externalTargets"].as_array();
+        if let Some(entries) = external.filter(|entries| !entries.is_empty()) {
+            let namespace = object.namespace().unwrap_or_default();
+            let named = entries.iter().filter_map(Value::as_str);
+            let named = named.flat_map(|entry| names.pods(entry, &namespace, pods));
+            target.get_or_insert_default().extend(named);
+        }
         Self {
             selected: with_key(SELECTED),
-            target: has_target.then(|| with_key(TARGET)),
+            target,
         }
     }
 
@@ -110,7 +119,7 @@ enum ReachedPort {
 }
 
 impl<'a> Reach<'a> {
-    pub fn of(kind: Kind, object: &DynamicObject, pods: &'a [PodLink]) -> Self {
+    pub fn of(kind: Kind, object: &DynamicObject, pods: &'a [PodLink], names: &Names) -> Self {
         let port = object.data["spec"]["port"].as_u64();
         let port = match (kind, port.and_then(|port| u16::try_from(port).ok())) {
             (Kind::Http, Some(port)) => ReachedPort::Http(port),
@@ -118,7 +127,7 @@ impl<'a> Reach<'a> {
         };
         Self {
             pods,
-            port: Selection::of(object, pods).is_complete().then_some(port),
+            port: Selection::of(object, pods, names).is_complete().then_some(port),
         }
     }
 
@@ -157,7 +166,12 @@ impl Context<'_> {
 }
 
 /// The faults of an experiment that should run, or what of its spec cannot be honoured.
-pub(super) fn compile(kind: Kind, object: &DynamicObject, pods: &[PodLink]) -> Result<Vec<Fault>, String> {
+pub(super) fn compile(
+    kind: Kind,
+    object: &DynamicObject,
+    pods: &[PodLink],
+    names: &Names,
+) -> Result<Vec<Fault>, String> {
     let annotations = object.annotations();
     let id = format!(
         "{}/{}/{}",
@@ -176,7 +190,7 @@ pub(super) fn compile(kind: Kind, object: &DynamicObject, pods: &[PodLink]) -> R
     let context = Context {
         seeded_by: seeded_by(kind, object, extensions.seed, &id),
         extensions,
-        selection: Selection::of(object, pods),
+        selection: Selection::of(object, pods, names),
         id,
     };
     let mut faults = match kind {
@@ -298,7 +312,7 @@ pub(super) mod tests {
     fn a_record_is_hit_only_where_something_can_be() {
         let pods = pods();
         let outcomes = |object: &DynamicObject, kind| -> Vec<Outcome> {
-            let reach = Reach::of(kind, object, &pods);
+            let reach = Reach::of(kind, object, &pods, &Names::default());
             let records = status::records(&object.data["status"]).iter();
             records.map(|record| reach.outcome(record)).collect()
         };

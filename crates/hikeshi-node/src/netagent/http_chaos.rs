@@ -141,6 +141,7 @@ mod tests {
 
     use super::super::chaos::tests::{experiment, pods};
     use super::super::chaos::{Kind, compile};
+    use super::super::names::Names;
     use super::*;
 
     fn compiled(spec: Value, annotations: &[(&str, &str)]) -> Result<HttpFault, String> {
@@ -151,7 +152,10 @@ mod tests {
             .iter()
             .map(|(name, value)| (name.to_string(), value.to_string()));
         object.metadata.annotations = Some(annotations.collect());
-        match compile(Kind::Http, &object, &pods())?.remove(0).kind {
+        match compile(Kind::Http, &object, &pods(), &Names::default())?
+            .remove(0)
+            .kind
+        {
             FaultKind::Http(http) => Ok(*http),
             FaultKind::Network(_) => Err("a network fault".into()),
         }

@@ -132,13 +132,14 @@ mod tests {
 
     use super::super::chaos::tests::{experiment, pods};
     use super::super::chaos::{Kind, compile};
+    use super::super::names::Names;
     use super::*;
 
     fn compiled(spec: Value, selected: &[&str], target: &[&str]) -> Result<Vec<Fault>, String> {
         let mut object = experiment(Kind::Network, spec, selected, target);
         object.data["spec"]["selector"] = json!({});
         object.data["spec"]["mode"] = json!("all");
-        compile(Kind::Network, &object, &pods())
+        compile(Kind::Network, &object, &pods(), &Names::default())
     }
 
     fn set(names: &[&str]) -> PodSet {
@@ -203,6 +204,48 @@ mod tests {
     }
 
     #[test]
+    fn from_has_the_packets_that_come_in() {
+        let spec = json!({"action": "delay", "direction": "from", "delay": {"latency": "1ms"}});
+        let faults = compiled(spec, &["redis-0"], &[]).unwrap();
+        let flow = Flow {
+            from: PodSet::Any,
+            to: set(&["redis-0"]),
+        };
+        assert_eq!(network(&faults[0]).flows, [flow]);
+    }
+
+    #[test]
+    fn what_is_named_is_aimed_at_beside_what_is_selected() {
+        let names = Names::behind([("chirpy", "web", "127.96.0.3", &["127.64.0.3"])]);
+        let flows = |external: Value, target: Value, chosen: &[&str]| {
+            let mut object = experiment(
+                Kind::Network,
+                json!({"action": "partition", "selector": {}, "mode": "all", "externalTargets": external, "target": target}),
+                &["redis-0"],
+                chosen,
+            );
+            object.data["spec"]["mode"] = json!("all");
+            let faults = compile(Kind::Network, &object, &pods(), &names).unwrap();
+            network(&faults[0]).flows[0].to.clone()
+        };
+        assert_eq!(flows(json!(["web"]), Value::Null, &[]), set(&["web-0"]));
+        assert_eq!(
+            flows(json!(["127.96.0.3", "127.64.0.2"]), Value::Null, &[]),
+            set(&["web-0", "redis-1"])
+        );
+        let target = json!({"mode": "all", "selector": {}});
+        assert_eq!(
+            flows(json!(["web.chirpy.svc"]), target, &["redis-1"]),
+            set(&["redis-1", "web-0"])
+        );
+        assert_eq!(
+            flows(json!(["nobody"]), Value::Null, &[]),
+            set(&[]),
+            "nobody is not everybody"
+        );
+    }
+
+    #[test]
     fn netem_composes() {
         let spec = json!({"action": "netem", "delay": {"latency": "1ms"}, "loss": {"loss": "1.5", "correlation": "25"},
             "bandwidth": {"rate": "1mbps", "limit": 50000, "buffer": 10000, "peakrate": 2_000_000, "minburst": 1500}});
@@ -244,7 +287,7 @@ mod tests {
                     "name": "made", "uid": "u", "controller": true}]);
                 object.metadata.owner_references = serde_json::from_value(owner).unwrap();
             }
-            let faults = compile(Kind::Network, &object, &pods()).unwrap();
+            let faults = compile(Kind::Network, &object, &pods(), &Names::default()).unwrap();
             let NetworkEffect::Loss(loss) = &network(&faults[effect]).effect else {
                 panic!("{faults:?}")
             };

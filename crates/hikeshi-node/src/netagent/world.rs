@@ -15,7 +15,7 @@ use crate::kubelet::addresses::{is_of_pods, is_of_services};
 /// The label that a ReplicaSet's name ends with.
 const TEMPLATE_HASH: &str = "pod-template-hash";
 /// The label that says whose endpoints a slice has.
-const SERVICE_NAME: &str = "kubernetes.io/service-name";
+pub(super) const SERVICE_NAME: &str = "kubernetes.io/service-name";
 /// Where slices may name addresses of the host: `kubernetes.default` and `hikeshi.hikeshi-system` lead to control. Nobody
 /// on a seat writes there; elsewhere such an address would lead a pod to the host's own services, or its neighbours'.
 const LEAD_TO_HOST: [&str; 2] = ["default", "hikeshi-system"];
