@@ -167,7 +167,7 @@ async function walk() {
     await inJapanese("the running incident");
   });
   await step("write a hypothesis", async () => {
-    const hypothesis = "timeline-service retries without limit and fills redis-cluster-2 up to maxclients.";
+    const hypothesis = "CPU is the symptom: something behind timeline-service holds it up. I look at its stores before scaling.";
     await declare(page, "Hypothesis", { text: hypothesis, button: "Share" });
     await page.locator(".messages").getByText(hypothesis).waitFor();
   });

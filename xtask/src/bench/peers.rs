@@ -13,6 +13,8 @@ use crate::workspace::Workspace;
 
 /// How long a server may take to answer its port.
 const START: Duration = Duration::from_secs(20);
+/// Every request, in parts per million.
+const ALL: u32 = 1_000_000;
 
 /// A running process; ends with this value, and its children with it.
 pub struct Server {
@@ -137,9 +139,33 @@ pub fn haproxy(workspace: &Workspace, dir: &Path, upstream: SocketAddr, most: us
 
 /// envoy with its fault filter in the chain, at 0 %.
 pub fn envoy(workspace: &Workspace, dir: &Path, upstream: SocketAddr) -> Result<Server> {
+    let fault = serde_json::json!({"delay": {"fixed_delay": "0.01s", "percentage": {"numerator": 0}}});
+    envoy_with(workspace, dir, upstream, ("envoy, fault filter at 0 %", fault))
+}
+
+/// envoy, which delays every request by 10 ms.
+pub fn envoy_delayed(workspace: &Workspace, dir: &Path, upstream: SocketAddr) -> Result<Server> {
+    let fault = serde_json::json!({"delay": {"fixed_delay": "0.01s", "percentage": {"numerator": 100}}});
+    envoy_with(workspace, dir, upstream, ("envoy", fault))
+}
+
+/// envoy, which answers 1.5 % of all requests with 503.
+pub fn envoy_broken(workspace: &Workspace, dir: &Path, upstream: SocketAddr) -> Result<Server> {
+    let percentage = serde_json::json!({"numerator": 150, "denominator": "TEN_THOUSAND"});
+    let fault = serde_json::json!({"abort": {"http_status": 503, "percentage": percentage}});
+    envoy_with(workspace, dir, upstream, ("envoy", fault))
+}
+
+fn envoy_with(
+    workspace: &Workspace,
+    dir: &Path,
+    upstream: SocketAddr,
+    (name, mut fault): (&str, serde_json::Value),
+) -> Result<Server> {
     let address = free_port()?;
     let endpoint = |at: SocketAddr| serde_json::json!({"socket_address": {"address": at.ip().to_string(), "port_value": at.port()}});
     let kind = |name: &str| format!("type.googleapis.com/envoy.extensions.filters.{name}");
+    fault["@type"] = kind("http.fault.v3.HTTPFault").into();
     let manager = serde_json::json!({
         "@type": kind("network.http_connection_manager.v3.HttpConnectionManager"),
         "stat_prefix": "bench",
@@ -147,9 +173,7 @@ pub fn envoy(workspace: &Workspace, dir: &Path, upstream: SocketAddr) -> Result<
         "route_config": {"virtual_hosts": [{"name": "all", "domains": ["*"],
             "routes": [{"match": {"prefix": "/"}, "route": {"cluster": "up"}}]}]},
         "http_filters": [
-            {"name": "envoy.filters.http.fault", "typed_config": {
-                "@type": kind("http.fault.v3.HTTPFault"),
-                "delay": {"fixed_delay": "0.01s", "percentage": {"numerator": 0}}}},
+            {"name": "envoy.filters.http.fault", "typed_config": fault},
             {"name": "envoy.filters.http.router", "typed_config": {"@type": kind("http.router.v3.Router")}},
         ],
     });
@@ -172,20 +196,37 @@ pub fn envoy(workspace: &Workspace, dir: &Path, upstream: SocketAddr) -> Result<
             "-c",
         ])
         .arg(&file);
-    start("envoy, fault filter at 0 %", address, command)
+    start(name, address, command)
 }
 
 /// The data plane, a rule armed that matches nothing.
 pub fn ours(bench: &Path, dir: &Path, upstream: SocketAddr) -> Result<Server> {
     let action = serde_json::json!({"abort": true, "delay": null, "replace": null, "patch": null});
-    dataplane(bench, dir, upstream, ("hikeshi, rule armed", "/never/*", action))
+    dataplane(
+        bench,
+        dir,
+        upstream,
+        ("hikeshi, rule armed", "Request", ("/never/*", ALL), action),
+    )
+}
+
+/// The data plane, which answers 1.5 % of all requests with 503.
+pub fn broken(bench: &Path, dir: &Path, upstream: SocketAddr) -> Result<Server> {
+    let replace = serde_json::json!({"code": 503});
+    let action = serde_json::json!({"abort": false, "delay": null, "replace": replace, "patch": null});
+    dataplane(
+        bench,
+        dir,
+        upstream,
+        ("hikeshi", "Response", ("*", 15_000), action),
+    )
 }
 
 /// The data plane, which delays every request by 10 ms.
 pub fn delayed(bench: &Path, dir: &Path, upstream: SocketAddr) -> Result<Server> {
     let delay = serde_json::json!({"length": {"fixed": {"micros": 10_000}}, "to_total": false, "seed": 0});
     let action = serde_json::json!({"abort": false, "delay": delay, "replace": null, "patch": null});
-    dataplane(bench, dir, upstream, ("hikeshi, 10 ms", "*", action))
+    dataplane(bench, dir, upstream, ("hikeshi", "Request", ("*", ALL), action))
 }
 
 /// It pins its own process.
@@ -193,12 +234,12 @@ fn dataplane(
     bench: &Path,
     dir: &Path,
     upstream: SocketAddr,
-    (name, path, action): (&str, &str, serde_json::Value),
+    (name, target, (path, ppm), action): (&str, &str, (&str, u32), serde_json::Value),
 ) -> Result<Server> {
     use std::io::{BufRead, BufReader};
     let rule = serde_json::json!([{"id": "bench", "kind": {"http": {
-        "pods": "any", "sources": "any", "port": null, "target": "Request",
-        "matches": {"path": path}, "percent": {"ppm": 1_000_000, "seed": 0}, "action": action}}}]);
+        "pods": "any", "sources": "any", "port": null, "target": target,
+        "matches": {"path": path}, "percent": {"ppm": ppm, "seed": 0}, "action": action}}}]);
     let file = dir.join("rule.json");
     fs::write(&file, rule.to_string())?;
     let mut child = Command::new(bench)

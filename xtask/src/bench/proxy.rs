@@ -66,17 +66,46 @@ pub fn run(workspace: &Workspace, args: &[String]) -> Result<()> {
     Ok(())
 }
 
+/// Delays and shares beside envoy in alternating rounds, then what only our data plane can be asked.
 pub fn faults(workspace: &Workspace) -> Result<()> {
     peers::install(workspace)?;
     let bench = build(workspace)?;
     let dir = scratch(workspace)?;
     let upstream = peers::upstream(workspace, &dir)?;
-    let mut command = workspace.command(&bench);
-    workspace::run(
-        "bench faults",
-        command.args(["faults", &upstream.address.to_string()]),
-    )?;
-    let slow = peers::delayed(&bench, &dir, upstream.address)?;
+    let delayed = [
+        peers::envoy_delayed(workspace, &dir, upstream.address)?,
+        peers::delayed(&bench, &dir, upstream.address)?,
+    ];
+    let mut rounds = vec![Vec::new(); delayed.len()];
+    for _ in 0..ROUNDS {
+        for (server, rounds) in delayed.iter().zip(&mut rounds) {
+            rounds.push(figures(
+                workspace
+                    .command(&bench)
+                    .args(["delays", &server.address.to_string()]),
+            )?);
+        }
+    }
+    println!(
+        "| delay of 10 ms, excess in ms | c=8 p50 | c=8 p99 | c=8 least | c=32 p50 | c=32 p99 | c=32 least |"
+    );
+    println!("|---|---|---|---|---|---|---|");
+    let medians: Vec<_> = rounds.iter().map(|rounds| table::medians(rounds)).collect();
+    for (server, medians) in delayed.iter().zip(&medians) {
+        let cells: Vec<_> = medians.iter().map(|figure| format!("{figure:.2}")).collect();
+        println!("| {} | {} |", server.name, cells.join(" | "));
+    }
+    let ratios: Vec<_> = [0, 1, 3, 4]
+        .iter()
+        .map(|at| format!("{:.2}", medians[1][*at] / medians[0][*at]))
+        .collect();
+    println!("hikeshi / envoy: x {} (p50 and p99 of each)", ratios.join(", "));
+    // Never early: what a delay says is what it holds, in every round.
+    let early = rounds[1].iter().flat_map(|round| [round[2], round[5]]);
+    if early.into_iter().any(|least| least < 0.0) {
+        bail!("a delay was over before its time");
+    }
+    let slow = &delayed[1];
     let (before, _) = usage(slow.pid())?;
     let load = wrk(workspace, slow.address, "1000", "5")?;
     let (after, resident) = usage(slow.pid())?;
@@ -89,7 +118,29 @@ pub fn faults(workspace: &Workspace) -> Result<()> {
         // All that the process holds, its programs's own pages included.
         resident * 1e3 / 1000.0,
     );
-    Ok(())
+    let peer = &delayed[0];
+    let load = wrk(workspace, peer.address, "1000", "5")?;
+    println!(
+        "the same through {}: {:.0} req/s, p50 {:.2} ms, p99 {:.2} ms",
+        peer.name,
+        load.requests_per_second,
+        load.p50_micros / 1e3,
+        load.p99_micros / 1e3,
+    );
+    drop(delayed);
+    for server in [
+        peers::envoy_broken(workspace, &dir, upstream.address)?,
+        peers::broken(&bench, &dir, upstream.address)?,
+    ] {
+        let address = server.address.to_string();
+        let hits = figure(workspace.command(&bench).args(["shares", &address]))?;
+        println!("1.5 % of 20,000 requests through {}: {hits} hit", server.name);
+    }
+    let mut command = workspace.command(&bench);
+    workspace::run(
+        "bench faults",
+        command.args(["faults", &upstream.address.to_string()]),
+    )
 }
 
 /// How many descriptors a process started from here may have open: more than before, if we may ask for more.
@@ -159,11 +210,18 @@ fn pin(workspace: &Workspace, pid: u32, cores: &str) -> Result<String> {
 
 /// The one number that a command prints.
 fn figure(command: &mut std::process::Command) -> Result<f64> {
+    let figures = figures(command)?;
+    figures.first().copied().context("it printed no figure")
+}
+
+/// The numbers that a command prints.
+fn figures(command: &mut std::process::Command) -> Result<Vec<f64>> {
     let output = command.output()?;
     if !output.status.success() {
         bail!("{}", String::from_utf8_lossy(&output.stderr));
     }
-    Ok(String::from_utf8_lossy(&output.stdout).trim().parse()?)
+    let text = String::from_utf8_lossy(&output.stdout);
+    text.split_whitespace().map(|word| Ok(word.parse()?)).collect()
 }
 
 /// What wrk says.

@@ -34,11 +34,7 @@ impl Row {
 
 /// The median of each figure.
 pub fn median(rounds: &[Round]) -> Round {
-    let of = |figure: fn(&Round) -> f64| {
-        let mut all: Vec<f64> = rounds.iter().map(figure).collect();
-        all.sort_by(f64::total_cmp);
-        all.get(all.len() / 2).copied().unwrap_or_default()
-    };
+    let of = |figure: fn(&Round) -> f64| middle(rounds.iter().map(figure).collect());
     Round {
         requests_per_second: of(|round| round.requests_per_second),
         p50_micros: of(|round| round.p50_micros),
@@ -47,6 +43,18 @@ pub fn median(rounds: &[Round]) -> Round {
         resident: of(|round| round.resident),
         alone: of(|round| round.alone),
     }
+}
+
+/// The median of each figure of rounds that have the same figures in the same order.
+pub fn medians(rounds: &[Vec<f64>]) -> Vec<f64> {
+    let figures = rounds.first().map_or(0, Vec::len);
+    let nth = |at: usize| rounds.iter().filter_map(|round| round.get(at).copied()).collect();
+    (0..figures).map(|at| middle(nth(at))).collect()
+}
+
+fn middle(mut all: Vec<f64>) -> f64 {
+    all.sort_by(f64::total_cmp);
+    all.get(all.len() / 2).copied().unwrap_or_default()
 }
 
 /// Rows of medians; `direct` is the first, `peer` the one that ratios are to.

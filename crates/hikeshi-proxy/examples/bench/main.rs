@@ -18,7 +18,10 @@ use hikeshi_proxy::AppProtocol;
 
 const USAGE: &str = "usage: bench proxy UPSTREAM FAULTS.json   serve until the standard input ends; prints the address
        bench relay UPSTREAM FAULTS.json   the same for what is not HTTP
-       bench faults UPSTREAM             measure delays, shares, and applying and recovering
+       bench faults UPSTREAM             measure seeds, idle connections, applying and recovering, and a kill -9 of control
+       bench delays ADDRESS              excess of a delay of 10 ms: p50, p99, least in ms, for 8 and for 32 clients
+       bench shares ADDRESS              how many of 20,000 requests are answered with 503
+       bench control DIR UPSTREAM        control of a data plane that breaks every answer
        bench idle ADDRESS PID COUNT      open COUNT connections that ask once; prints kilobytes of PID for each
        bench ping ADDRESS SECONDS        round trips one after the other; prints their median in microseconds";
 
@@ -31,6 +34,9 @@ fn main() -> ExitCode {
         ["idle", address, pid, count] => idle::print(address, pid, count),
         ["dataplane", dir] => hikeshi_proxy::dataplane_main(dir.as_ref()).map_err(Into::into),
         ["faults", upstream] => faults::measure(upstream),
+        ["delays", address] => faults::delays(address),
+        ["shares", address] => faults::shares(address),
+        ["control", dir, upstream] => faults::control(dir, upstream),
         ["ping", address, seconds] => client::ping(address, seconds),
         _ => Err(USAGE.into()),
     };

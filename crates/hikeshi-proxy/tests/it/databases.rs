@@ -74,7 +74,10 @@ async fn redis_commands_are_timed_and_arrive_unchanged() {
     let begin = format!("+OK\r\n${}\r\n{big}\r\n$-1\r\n%", big.len());
     assert!(answer.starts_with(begin.as_bytes()));
     // Bytes are sent on first and looked at afterwards: the client may have the last answer before it is counted.
-    wait_for("the last command's count", async || timed(&world, "redis", "PING").await).await;
+    wait_for("the last command's count", async || {
+        timed(&world, "redis", "PING").await
+    })
+    .await;
     for (command, count) in [("SET", 1), ("GET", 2), ("HELLO", 1), ("other", 1), ("PING", 1)] {
         assert_eq!(timed(&world, "redis", command).await, Some(count), "{command}");
     }
