@@ -28,8 +28,6 @@ pub async fn are_told(home: &Home, room: &Room, drill: &str) {
         .collect();
     assert_eq!(names, ["post-message", "read-timeline"], "by business impact");
     assert_eq!(told["slo_clock"], 60.0);
-    // Twice as many people look: Prometheus is asked once.
-    assert_eq!(room.get("/api/budgets").await["at"], told["at"]);
     let output = home.run(&["slo", "budget", "--json"]);
     let budgets: Value = serde_json::from_str(&text(&output.stdout)).expect("JSON");
     for (slo, said) in slos(&told).iter().zip(budgets.as_array().expect("a list")) {
