@@ -39,7 +39,7 @@ export const budgetWords = {
     en: "Nothing is agreed on for when it runs out. Write it under policy in cujs.yaml.",
   },
   b_approval: { ja: "変更の承認", en: "Approves changes" },
-  b_over_window: { ja: "バジェットの残り（期間全体）", en: "Budget left, over the window" },
+  b_over_window: { ja: "バジェットの残りの推移", en: "Budget left over time" },
   b_burn_chart: { ja: "バーンレートとアラートのしきい値", en: "Burn rate, and what the alerts wait for" },
   b_alert: { ja: "アラート", en: "Alert" },
   b_page: { ja: "呼び出し", en: "Page" },
