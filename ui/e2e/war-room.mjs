@@ -6,6 +6,7 @@
 // Exits 0 when every step showed what it should. With --shots, pictures of what was seen are left in DIR.
 
 import { fileURLToPath } from "node:url";
+import { atTheBudgets } from "./budgets.mjs";
 import { assert, called, LAPTOP, launch, PHONE, steps, until, walked } from "./browser.mjs";
 import { atTheDebrief, atTheTools, commandInTimeline, declare, join, journeys, runLine } from "./room.mjs";
 import { firstFix } from "./scenario.mjs";
@@ -172,6 +173,7 @@ async function walk() {
     await page.locator(".messages").getByText(hypothesis).waitFor();
   });
   await everyLook("incident");
+  await step("the error budgets tell what this incident costs", () => atTheBudgets(page, japanese, words, values.shots));
   await step(`mend it: ${fix.title}`, async () => {
     for (const line of fix.lines) await runLine(page, line, { seconds: 180 });
     await commandInTimeline(page, "pika7", fix.lines[0]);

@@ -1,4 +1,5 @@
 import { createContext, useContext } from "react";
+import { budgetWords } from "./budget/words";
 import { experimentWords } from "./experiments/words";
 import { mapWords } from "./map/words";
 import type { Lang, Text } from "./types";
@@ -209,6 +210,7 @@ const words = {
   close: { ja: "閉じる", en: "Close" },
   ...mapWords,
   ...experimentWords,
+  ...budgetWords,
 } satisfies Record<string, Text>;
 
 export type Word = keyof typeof words;

@@ -1,4 +1,5 @@
 // Every test of the page's own reckoning, as one program: `npm test`.
 
+import "./budget.test.mjs";
 import "./experiments.test.mjs";
 import "./map.test.mjs";

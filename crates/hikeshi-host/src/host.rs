@@ -11,6 +11,7 @@ use jiff::Timestamp;
 use tokio::sync::{broadcast, mpsc};
 use tokio_util::sync::CancellationToken;
 
+use crate::budgets::Budgets;
 use crate::console::Shell;
 use crate::experiments::{Creator, Experiments, HistoryError};
 use crate::faults::Faults;
@@ -34,6 +35,8 @@ pub struct HostConfig {
     pub drills: PathBuf,
     /// The folder of the experiments' history.
     pub experiments: PathBuf,
+    /// The folder of the objectives' history and of marked incidents.
+    pub slo: PathBuf,
     /// Who creates chaos objects, from the API server's audit.
     pub creators: mpsc::UnboundedReceiver<Creator>,
     pub library: Library,
@@ -78,6 +81,7 @@ pub struct Host {
     pub(crate) faults: Faults,
     pub(crate) experiments: Arc<Experiments>,
     pub(crate) oracle: Oracle,
+    pub(crate) budgets: Budgets,
     pub(crate) heard: broadcast::Sender<Arc<Event>>,
     pub(crate) progress: RwLock<String>,
     /// Pods and seconds of the start, once the system is up.
@@ -101,6 +105,7 @@ impl Host {
             client,
             drills,
             experiments,
+            slo,
             creators,
             library,
             cujs,
@@ -135,6 +140,7 @@ impl Host {
             faults: Faults::new(client),
             experiments: experiments.clone(),
             oracle,
+            budgets: Budgets::new(slo),
             heard: broadcast::channel(BACKLOG).0,
             progress: RwLock::default(),
             up: RwLock::default(),

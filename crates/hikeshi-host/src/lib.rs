@@ -1,6 +1,7 @@
 //! The drill host: gives the pure drill engine a clock, a cluster to break, Prometheus to look through and people to
 //! listen to. One [`Session`] is one drill and the only writer of its log.
 
+pub mod budgets;
 mod console;
 mod experiments;
 mod faults;

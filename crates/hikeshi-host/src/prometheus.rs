@@ -33,8 +33,13 @@ pub struct Sample {
 impl Prometheus {
     /// `base` answers e.g. `http://127.0.0.1:7790/prometheus`.
     pub fn new(base: std::sync::Arc<dyn Fn() -> Option<String> + Send + Sync>) -> Self {
+        Self::patient(base, Duration::from_secs(5))
+    }
+
+    /// One that may take longer for an answer: a month's history of somebody's production.
+    pub fn patient(base: std::sync::Arc<dyn Fn() -> Option<String> + Send + Sync>, limit: Duration) -> Self {
         let http = reqwest::Client::builder()
-            .timeout(Duration::from_secs(5))
+            .timeout(limit)
             .build()
             .unwrap_or_default();
         Self { http, base }
@@ -85,18 +90,18 @@ impl Prometheus {
     /// The data of an answer.
     async fn ask(&self, what: &str, asked: &[(&str, String)]) -> Result<Value, PrometheusError> {
         let base = (self.base)().ok_or(PrometheusError::NotUp)?;
+        // By POST: a query that people wrote may be longer than a URL may be.
         let answer: Value = self
             .http
-            .get(format!("{base}/api/v1/{what}"))
-            .query(asked)
+            .post(format!("{base}/api/v1/{what}"))
+            .form(asked)
             .send()
             .await?
             .json()
             .await?;
         if answer["status"] != "success" {
-            return Err(PrometheusError::Query(
-                answer["error"].as_str().unwrap_or("no reason given").to_owned(),
-            ));
+            let reason = answer["error"].as_str().unwrap_or("no reason given");
+            return Err(PrometheusError::Query(reason.to_owned()));
         }
         Ok(answer["data"].clone())
     }

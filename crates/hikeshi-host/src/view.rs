@@ -6,6 +6,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use hikeshi_drill::{Command, Event, EventKind, visible_to};
 use hikeshi_scenario::Milestone;
+use hikeshi_server::api::budget::Budgets;
 use hikeshi_server::api::{
     ApiError, ConsoleChunk, DrillHost, DrillState, DrillSummary, DrillView, Journey, JourneyPoint,
     JourneySeries, Lang, Objective, SeatPlan, ServiceMap, Text, UiCommand, Viewer,
@@ -379,6 +380,10 @@ impl DrillHost for Host {
         let map = self.scenarios.map(&session.scenario.scenario.system);
         let map = map.inspect_err(|error| tracing::warn!(%error, "the system's map cannot be read"));
         Some(self.flows.on(map.ok()?, &self.prometheus).await)
+    }
+
+    async fn budgets(&self) -> Result<Arc<Budgets>, ApiError> {
+        self.budgets_now().await
     }
 
     async fn score(&self, drill: &str) -> Option<serde_json::Value> {

@@ -3,6 +3,8 @@
 
 #[path = "../tests/it/fake.rs"]
 mod fake;
+#[path = "../tests/it/made_budgets.rs"]
+mod made_budgets;
 
 use std::collections::BTreeMap;
 use std::io::Write;
@@ -136,6 +138,7 @@ fn fill(host: &FakeHost, state: DrillState) {
                 })
                 .collect(),
         };
+        s.budgets = Some(Arc::new(made_budgets::budgets(now)));
         s.score = Some(serde_json::json!({
             "points": 35, "of": 60,
             "lines": [
@@ -380,6 +383,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
             _ = tick.tick() => {
                 let sick = if matches!(host.state().view.state, DrillState::Running) { 0.9 } else { 0.0 };
                 host.state().series.points.push(point(Timestamp::now(), sick));
+                host.state().budgets = Some(Arc::new(made_budgets::budgets(Timestamp::now())));
             }
             Some(alert) = received.recv() => {
                 let kind = if alert.firing {

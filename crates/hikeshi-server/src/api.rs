@@ -2,6 +2,8 @@
 //!
 //! Everything the page shows comes through `DrillHost`, so the server can be tested with a host that has no cluster.
 
+pub mod budget;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -334,6 +336,14 @@ pub trait DrillHost: Send + Sync + 'static {
     /// The map of the system that the current drill breaks; none where there is no drill, or the system has no map.
     async fn service_map(&self) -> Option<ServiceMap> {
         None
+    }
+
+    /// What is left of every error budget.
+    ///
+    /// # Errors
+    /// `Unavailable` when Prometheus is not up, or nobody keeps objectives here.
+    async fn budgets(&self) -> Result<Arc<budget::Budgets>, ApiError> {
+        Err(ApiError::Unavailable("no objectives are kept here".to_owned()))
     }
 
     /// The score of an ended drill.

@@ -2,6 +2,7 @@
 //! Prometheus and Alertmanager, and the system's own page on an origin of its own.
 
 mod app_origin;
+mod budgets;
 mod connection;
 mod console;
 mod error;
@@ -184,6 +185,7 @@ fn router(app: Arc<App>) -> Router {
         .route("/command", post(routes::command))
         .route("/console", post(console::run))
         .route("/journeys", get(routes::journeys))
+        .route("/budgets", get(budgets::budgets))
         .route("/map", get(routes::map))
         .route("/experiments", get(experiments::list).post(experiments::start))
         .route("/experiments/preview", post(experiments::preview))

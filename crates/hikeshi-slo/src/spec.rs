@@ -20,6 +20,8 @@ pub struct Spec {
     pub journey: String,
     /// The SLI's name.
     pub sli: String,
+    /// What kind of events are good, and of latency, how fast.
+    pub kind: Sli,
     pub title: Text,
     pub owner: String,
     pub route: String,
@@ -79,6 +81,7 @@ fn one(cujs: &Cujs, cuj: &Cuj, slo: &Slo) -> Spec {
         id: format!("{}-{}", cuj.name, slo.label()),
         journey: cuj.name.clone(),
         sli: slo.label().to_owned(),
+        kind: slo.sli,
         title: cuj.title.clone(),
         owner: cuj.owner.clone(),
         route: cuj.route.clone(),

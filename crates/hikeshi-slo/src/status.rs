@@ -10,6 +10,10 @@ use crate::cujs::Action;
 use crate::period::Period;
 use crate::spec::Spec;
 
+mod words;
+
+use words::{Said, words};
+
 /// One objective's budget at a moment; what a page or a terminal shows.
 #[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
 pub struct Status {
@@ -23,6 +27,8 @@ pub struct Status {
     pub objective: f64,
     /// As files write it.
     pub period: String,
+    /// Seconds of the period that holds this moment.
+    pub length: i64,
     /// Unix seconds: since when events count, now, and when the budget begins anew (calendar periods only).
     pub from: i64,
     pub now: i64,
@@ -32,13 +38,14 @@ pub struct Status {
     pub bad: f64,
     /// Share of good events, 0..1; none without events.
     pub attained: Option<f64>,
-    /// Shares of the whole period's budget; `left` may be negative.
-    pub spent: f64,
-    pub left: f64,
+    /// Shares of the whole period's budget; `left` may be negative. None without events: that nothing is known is not that
+    /// nothing is spent.
+    pub spent: Option<f64>,
+    pub left: Option<f64>,
     /// Bad events that are left, at the traffic seen so far; none of a ratio, which counts nothing (`total` and `bad` are steps then).
     pub events_left: Option<f64>,
     /// Minutes of a full outage that are left.
-    pub minutes_left: f64,
+    pub minutes_left: Option<f64>,
     /// How many times faster than allowed it is spent, over the fastest alert's short and long window; none without events.
     pub burn_now: Option<f64>,
     pub burn: Option<f64>,
@@ -91,7 +98,10 @@ impl From<&Action> for ActionNow {
 }
 
 /// The budget at the end of a history. Bad events of marks that overlap are counted for each.
-pub fn status(spec: &Spec, columns: &Columns, marks: &[Mark]) -> Status {
+///
+/// A period's steps are too long for an alert's windows: burn rates are read off `recent`, the end of the same history in steps
+/// as short as the shortest of them.
+pub fn status(spec: &Spec, columns: &Columns, recent: &Columns, marks: &[Mark]) -> Status {
     let steps = columns.total.len().min(columns.bad.len());
     let now = columns.end_of(steps);
     // What begins now is the next period's; what ended now is this one's.
@@ -102,6 +112,7 @@ pub fn status(spec: &Spec, columns: &Columns, marks: &[Mark]) -> Status {
     let from = began.max(columns.start);
     let course = budget_course(spec, columns);
     let (bad, total) = columns.between(from, now);
+    let any = total > 0.0;
     let left = 1.0 - course.last;
     #[expect(clippy::cast_precision_loss, reason = "seconds of a period")]
     let (length, elapsed) = (length(spec, now) as f64, (now - from).max(1) as f64);
@@ -127,8 +138,9 @@ pub fn status(spec: &Spec, columns: &Columns, marks: &[Mark]) -> Status {
         .collect();
     let fastest = spec.burns.iter().min_by_key(|burn| burn.long);
     let over = |seconds: u64| {
-        let from = now.saturating_sub_unsigned(seconds.max(u64::from(columns.step)));
-        let (bad, total) = columns.between(from, now);
+        let to = recent.end_of(recent.total.len().min(recent.bad.len()));
+        let from = to.saturating_sub_unsigned(seconds.max(u64::from(recent.step)));
+        let (bad, total) = recent.between(from, to);
         (total > 0.0).then(|| bad / total / spec.budget)
     };
     let burn_now = fastest.and_then(|burn| over(burn.short.seconds));
@@ -137,10 +149,12 @@ pub fn status(spec: &Spec, columns: &Columns, marks: &[Mark]) -> Status {
         Period::Rolling(_) => None,
         Period::Calendar(_) => spec.period.end(now - 1),
     };
-    let exhausted_in = exhausted_in(left, burn, length, renews.map(|at| at - now));
+    let exhausted_in = any
+        .then(|| exhausted_in(left, burn, length, renews.map(|at| at - now)))
+        .flatten();
     let spent_percent = course.last * 100.0;
-    let applies = |action: &&Action| spent_percent >= action.spent - 1e-9;
-    let events_left = spec.counts().then_some(allowed - bad);
+    let applies = |action: &&Action| any && spent_percent >= action.spent - 1e-9;
+    let events_left = (any && spec.counts()).then_some(allowed - bad);
     let minutes_left = left * spec.budget * length / 60.0;
     let marked: f64 = covered(columns, &spenders, from, now);
     Status {
@@ -151,16 +165,17 @@ pub fn status(spec: &Spec, columns: &Columns, marks: &[Mark]) -> Status {
         title: spec.title.clone(),
         objective: spec.objective,
         period: spec.period.to_string(),
+        length: self::length(spec, now),
         from,
         now,
         renews,
         total,
         bad,
         attained: (total > 0.0).then(|| 1.0 - bad / total),
-        spent: course.last,
-        left,
+        spent: any.then_some(course.last),
+        left: any.then_some(left),
         events_left,
-        minutes_left,
+        minutes_left: any.then_some(minutes_left),
         burn_now,
         burn,
         exhausted_in,
@@ -178,7 +193,7 @@ pub fn status(spec: &Spec, columns: &Columns, marks: &[Mark]) -> Status {
             minutes_left,
             burn,
             exhausted_in,
-            any: total > 0.0,
+            any,
         }),
         known: course.known,
         points: course.points,
@@ -236,102 +251,6 @@ fn exhausted_in(left: f64, burn: Option<f64>, length: f64, renewed_in: Option<i6
     }
 }
 
-struct Said {
-    left: f64,
-    events_left: Option<f64>,
-    minutes_left: f64,
-    burn: Option<f64>,
-    exhausted_in: Option<f64>,
-    any: bool,
-}
-
-fn words(said: &Said) -> Text {
-    if !said.any {
-        return Text {
-            ja: "この期間にはまだリクエストがありません。".to_owned(),
-            en: "There were no requests in this period yet.".to_owned(),
-        };
-    }
-    let mut ja = crate::budget::budget_words(said.left).ja + "。";
-    let mut en = capital(&crate::budget::budget_words(said.left).en) + ".";
-    if said.left > 0.0 {
-        let minutes = span(said.minutes_left * 60.0);
-        let events = said.events_left.map(count);
-        let (or_ja, or_en) = match &events {
-            Some(events) => (
-                format!("、失敗なら約 {events} 件"),
-                format!(", or about {events} failed requests,"),
-            ),
-            None => (String::new(), String::new()),
-        };
-        ja += &format!("全面停止なら {}{or_ja}で使い切ります。", minutes.ja);
-        en += &format!(
-            " It would take {} of a full outage{or_en} to spend it.",
-            minutes.en
-        );
-    }
-    match said.burn {
-        Some(burn) if burn > 0.005 => {
-            ja += &format!("いまは許される速さの {burn:.1} 倍で減っています");
-            en += &format!(" It is being spent at {burn:.1} times the pace that is allowed");
-            match said.exhausted_in {
-                Some(seconds) if seconds > 0.0 => {
-                    let after = span(seconds);
-                    ja += &format!("。このままなら {}後になくなります。", after.ja);
-                    en += &format!("; at that pace it is gone in {}.", after.en);
-                }
-                _ => {
-                    ja += "。";
-                    en += ".";
-                }
-            }
-        }
-        _ => {
-            ja += "いまは減っていません。";
-            en += " It is not being spent now.";
-        }
-    }
-    Text { ja, en }
-}
-
-fn capital(words: &str) -> String {
-    let mut chars = words.chars();
-    chars
-        .next()
-        .map(|c| c.to_uppercase().collect::<String>() + chars.as_str())
-        .unwrap_or_default()
-}
-
-/// Two significant units at most: `3 days 4 h`.
-fn span(seconds: f64) -> Text {
-    let (ja, en) = match seconds {
-        s if s < 120.0 => (format!("{s:.0} 秒"), format!("{s:.0} s")),
-        s if s < 7_200.0 => (format!("{:.0} 分", s / 60.0), format!("{:.0} min", s / 60.0)),
-        s if s < 172_800.0 => (
-            format!("{:.1} 時間", s / 3_600.0),
-            format!("{:.1} h", s / 3_600.0),
-        ),
-        s => (
-            format!("{:.1} 日", s / 86_400.0),
-            format!("{:.1} days", s / 86_400.0),
-        ),
-    };
-    Text { ja, en }
-}
-
-/// A count with its thousands apart.
-fn count(number: f64) -> String {
-    let digits = format!("{:.0}", number.max(0.0));
-    let mut out = String::new();
-    for (index, digit) in digits.chars().enumerate() {
-        if index > 0 && (digits.len() - index).is_multiple_of(3) {
-            out.push(',');
-        }
-        out.push(digit);
-    }
-    out
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -370,14 +289,18 @@ mod tests {
             mark("the same", hour.start, hour.end),
             mark("long ago", -5_000, -4_000),
         ];
-        let told = status(&spec, &columns, &marks);
+        let told = status(&spec, &columns, &columns, &marks);
         // 360 s of outage of 2,592 allowed.
         let drill = 360.0 / 2_592.0;
-        assert!((told.spent - drill * 1.1).abs() < 1e-6, "{}", told.spent);
+        assert!(
+            (told.spent.unwrap() - drill * 1.1).abs() < 1e-6,
+            "{:?}",
+            told.spent
+        );
         assert_eq!(told.spenders.len(), 2);
         assert!((told.spenders[0].spent - drill).abs() < 1e-6);
         assert!((told.unmarked - drill * 0.1).abs() < 1e-6, "{}", told.unmarked);
-        assert!((told.minutes_left - (2_592.0 - 396.0) / 60.0).abs() < 1e-3);
+        assert!((told.minutes_left.unwrap() - (2_592.0 - 396.0) / 60.0).abs() < 1e-3);
         assert_eq!(told.events_left.map(f64::round), Some(25_920.0 - 3_960.0));
         assert_eq!((told.burn_now, told.exhausted_in), (Some(0.0), None));
         assert_eq!(told.actions.len(), 1);
@@ -396,11 +319,8 @@ mod tests {
     fn what_burns_has_an_end() {
         // The last hour of a month at 1 % errors: 10 times too fast.
         let from = 30 * 86_400 - 3_600;
-        let told = status(
-            &spec(99.9, "30d"),
-            &history(30, 0, |t| if t >= from { 0.01 } else { 0.0 }),
-            &[],
-        );
+        let columns = history(30, 0, |t| if t >= from { 0.01 } else { 0.0 });
+        let told = status(&spec(99.9, "30d"), &columns, &columns, &[]);
         assert!((told.burn.unwrap() - 10.0).abs() < 1e-6);
         let left = 1.0 - 36.0 / 2_592.0;
         assert!((told.exhausted_in.unwrap() - left * 259_200.0).abs() < 1.0);
@@ -408,6 +328,50 @@ mod tests {
             told.words
                 .en
                 .ends_with("at 10.0 times the pace that is allowed; at that pace it is gone in 3.0 days.")
+        );
+    }
+
+    /// Ten days that nobody measured, then twenty that were perfect: the chart begins where the knowledge does.
+    #[test]
+    fn what_is_not_known_is_not_drawn() {
+        let mut columns = history(30, 0, |_| 0.0);
+        let unknown = 10 * 86_400 / 15;
+        columns.bad[..unknown].fill(f64::NAN);
+        columns.total[..unknown].fill(f64::NAN);
+        let told = status(&spec(99.9, "30d"), &columns, &columns, &[]);
+        assert!((told.known - 2.0 / 3.0).abs() < 1e-6, "{}", told.known);
+        let first = told.points[0].0;
+        assert!((10 * 86_400..11 * 86_400).contains(&first), "{first}");
+        assert_eq!(told.left, Some(1.0));
+        // A drill's ten minutes in a window of twelve hours: every step of them is drawn.
+        let mut drill = history(1, 0, |_| 0.0);
+        let unknown = drill.total.len() - 40;
+        drill.bad[..unknown].fill(f64::NAN);
+        drill.total[..unknown].fill(f64::NAN);
+        assert_eq!(status(&spec(99.9, "1d"), &drill, &drill, &[]).points.len(), 40);
+    }
+
+    /// A period's steps of a quarter of an hour cannot tell what happened in the last five minutes.
+    #[test]
+    fn burn_rates_come_from_the_shorter_steps() {
+        let spec = spec(99.9, "30d");
+        let fine = history(1, 29 * 86_400, |t| if t >= 86_400 - 300 { 0.1 } else { 0.0 });
+        let coarse = Columns {
+            start: 0,
+            step: 900,
+            bad: (0..2_880).map(|n| if n == 2_879 { 300.0 } else { 0.0 }).collect(),
+            total: vec![9_000.0; 2_880],
+        };
+        let told = status(&spec, &coarse, &fine, &[]);
+        assert!(
+            (told.burn_now.unwrap() - 100.0).abs() < 1e-6,
+            "{:?}",
+            told.burn_now
+        );
+        assert!(
+            (told.burn.unwrap() - 100.0 / 12.0).abs() < 1e-6,
+            "{:?}",
+            told.burn
         );
     }
 
@@ -421,16 +385,13 @@ mod tests {
             c.total.truncate(360);
             c
         };
-        let told = status(&spec(99.0, "{calendar: month}"), &columns, &[]);
+        let told = status(&spec(99.0, "{calendar: month}"), &columns, &columns, &[]);
         assert_eq!((told.from, told.renews), (start, Some(start + 31 * 86_400)));
-        assert!(
-            (told.spent - 3_600.0 / (31.0 * 864.0)).abs() < 1e-6,
-            "{}",
-            told.spent
-        );
+        let spent = told.spent.unwrap();
+        assert!((spent - 3_600.0 / (31.0 * 864.0)).abs() < 1e-6, "{spent}");
         assert_eq!(
             told.exhausted_in.map(f64::round),
-            Some(((1.0 - told.spent) * 31.0 * 86_400.0 / 50.0).round())
+            Some(((1.0 - spent) * 31.0 * 86_400.0 / 50.0).round())
         );
     }
 
@@ -441,8 +402,19 @@ mod tests {
             step: 15,
             ..Columns::default()
         };
-        let told = status(&spec(99.9, "30d"), &empty, &[]);
-        assert_eq!((told.attained, told.left), (None, 1.0));
+        let mut spec = spec(99.9, "30d");
+        spec.policy = vec![Action {
+            spent: 1e-9,
+            action: Text::default(),
+            approver: None,
+        }];
+        let told = status(&spec, &empty, &empty, &[]);
+        assert_eq!((told.attained, told.left, told.spent), (None, None, None));
+        assert_eq!(
+            (told.minutes_left, told.events_left, told.exhausted_in),
+            (None, None, None)
+        );
+        assert_eq!((told.actions, told.points), (Vec::new(), Vec::new()));
         assert!(told.words.ja.contains("まだリクエストがありません"));
     }
 }

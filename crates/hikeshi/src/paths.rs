@@ -86,9 +86,9 @@ impl Paths {
         self.home.join("experiments")
     }
 
-    /// Who changed which objective, and why.
-    pub fn slo_history(&self) -> PathBuf {
-        self.home.join("slo").join("history.jsonl")
+    /// Who changed which objective and why, and what people marked as incidents.
+    pub fn slo(&self) -> PathBuf {
+        self.home.join("slo")
     }
 
     /// Creates the folders; says which one could not be made and why (full disk, permissions).

@@ -59,7 +59,7 @@ const NOTHING: Targets = { default_namespace: "", namespaces: [], workloads: [],
 export const useKnown = (): Known => usePolled<Targets>(`${BASE}/targets`, TARGETS_MS, () => false).answer ?? NOTHING;
 
 /** Asks again and again, one at a time; an answer that is the last ends it. */
-function usePolled<T>(path: string, everyMs: number, isLast: (answer: T) => boolean) {
+export function usePolled<T>(path: string, everyMs: number, isLast: (answer: T) => boolean) {
   const [state, setState] = useState<{ path: string; answer: T | null; error: unknown }>({ path, answer: null, error: null });
   const wake = useRef<() => void>(() => undefined);
   const last = useRef(isLast);

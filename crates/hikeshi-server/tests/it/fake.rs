@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
 use hikeshi_drill::event::{Event, EventKind, LOG_VERSION};
+use hikeshi_server::api::budget::Budgets;
 use hikeshi_server::api::{
     ApiError, ConsoleChunk, ConsoleStream, DrillHost, DrillState, DrillSummary, DrillView, JourneyPoint,
     JourneySeries, Lang, MapEdge, MapFlow, MapRole, SeatPlan, ServiceMap, Text, UiCommand, Viewer,
@@ -26,6 +27,7 @@ pub struct State {
     pub series: JourneySeries,
     pub score: Option<serde_json::Value>,
     pub documents: Option<String>,
+    pub budgets: Option<Arc<Budgets>>,
     pub upstreams: HashMap<String, String>,
     /// Output by kubectl arguments.
     pub outputs: HashMap<String, String>,
@@ -68,6 +70,7 @@ impl FakeHost {
                 series: JourneySeries::default(),
                 score: None,
                 documents: None,
+                budgets: None,
                 upstreams: HashMap::new(),
                 outputs: HashMap::new(),
             }),
@@ -323,6 +326,11 @@ impl DrillHost for FakeHost {
             }],
             measured: true,
         })
+    }
+
+    async fn budgets(&self) -> Result<Arc<Budgets>, ApiError> {
+        let budgets = self.state().budgets.clone();
+        budgets.ok_or_else(|| ApiError::Unavailable("Prometheus is not up yet".to_owned()))
     }
 
     async fn score(&self, _drill: &str) -> Option<serde_json::Value> {

@@ -1,5 +1,6 @@
 //! Would a target have held, and would its alerts have been right? A policy run over history.
 
+pub mod burns;
 pub mod marks;
 pub mod replay;
 #[cfg(test)]
@@ -8,6 +9,7 @@ pub(crate) mod tests;
 use schemars::JsonSchema;
 use serde::Serialize;
 
+pub use burns::{BurnCourse, burn_courses, recent_seconds};
 pub use marks::{Mark, MarkKind, Quality};
 pub use replay::{Columns, Course, Firing, Replay};
 

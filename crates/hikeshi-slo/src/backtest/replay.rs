@@ -96,7 +96,7 @@ pub struct Course {
     pub total: f64,
     /// Share of the history about which something is known.
     pub known: f64,
-    /// (Unix seconds, share spent), at most [`POINTS`] of them, evenly spread: what a chart shows.
+    /// (Unix seconds, share spent), at most [`POINTS`] of them, evenly spread over what is known: what a chart shows.
     pub points: Vec<(i64, f64)>,
 }
 
@@ -134,7 +134,7 @@ pub fn replay(spec: &Spec, columns: &Columns) -> Replay {
 }
 
 /// Running sums: the sum of steps `a..b` is `[b] - [a]`.
-struct Sums {
+pub(super) struct Sums {
     bad: Vec<f64>,
     total: Vec<f64>,
     /// Steps about which something is known.
@@ -142,7 +142,7 @@ struct Sums {
 }
 
 impl Sums {
-    fn of(columns: &Columns) -> Self {
+    pub(super) fn of(columns: &Columns) -> Self {
         let steps = columns.total.len().min(columns.bad.len());
         let mut sums = Self {
             bad: Vec::with_capacity(steps + 1),
@@ -168,12 +168,20 @@ impl Sums {
         sums
     }
 
-    fn len(&self) -> usize {
+    pub(super) fn len(&self) -> usize {
         self.total.len() - 1
     }
 
+    /// Bad and all events of the steps `first..=last`.
+    pub(super) fn within(&self, first: usize, last: usize) -> (f64, f64) {
+        (
+            self.bad[last + 1] - self.bad[first],
+            self.total[last + 1] - self.total[first],
+        )
+    }
+
     /// A window's length in steps.
-    fn steps(&self, seconds: u64, step: u32) -> usize {
+    pub(super) fn steps(&self, seconds: u64, step: u32) -> usize {
         let step = u64::from(step.max(1));
         usize::try_from((seconds + step / 2) / step)
             .unwrap_or(usize::MAX)
@@ -279,7 +287,13 @@ fn course(spec: &Spec, columns: &Columns, sums: &Sums) -> Course {
         },
         points: Vec::new(),
     };
-    let every = steps.div_ceil(POINTS).max(1);
+    let begins = sums
+        .known
+        .iter()
+        .position(|known| *known > 0)
+        .unwrap_or(steps + 1)
+        - 1;
+    let every = (steps - begins).div_ceil(POINTS).max(1);
     let mut calendar: Option<(i64, (usize, i64))> = None;
     for index in 0..steps {
         let now = columns.end(index);
@@ -302,7 +316,9 @@ fn course(spec: &Spec, columns: &Columns, sums: &Sums) -> Course {
             course.held = false;
         }
         course.last = spent;
-        if (index + 1).is_multiple_of(every) || index + 1 == steps {
+        // Where nothing is known of a whole window, nothing is drawn: it is not an untouched budget.
+        let known = sums.known[index + 1] > sums.known[within.0];
+        if known && ((index + 1 - begins).is_multiple_of(every) || index + 1 == steps) {
             course.points.push((now, spent));
         }
     }

@@ -13,10 +13,13 @@ pub(super) fn read(documents: &[Node], reading: &mut Reading) {
     for document in documents {
         let kind = document.get("kind").and_then(Node::text);
         match (document.get("apiVersion").and_then(Node::text), kind) {
-            (Some("sloth.slok.dev/v1"), Some("PrometheusServiceLevel")) => match document.get("spec") {
-                Some(spec) => service(spec, reading),
-                None => reading.refuse(document.at, "key `spec` is missing here".to_owned()),
-            },
+            // The second is the first for Google's managed Prometheus.
+            (Some("sloth.slok.dev/v1"), Some("PrometheusServiceLevel" | "ManagedPrometheusServiceLevel")) => {
+                match document.get("spec") {
+                    Some(spec) => service(spec, reading),
+                    None => reading.refuse(document.at, "key `spec` is missing here".to_owned()),
+                }
+            }
             (Some("sloth.slok.dev/v1"), Some("AlertWindows")) => windows(document, reading),
             (Some(other), _) => {
                 let at = document.get("apiVersion").map_or(document.at, |node| node.at);
@@ -251,7 +254,17 @@ fn alerting(node: Option<&Node>, about: &str, reading: &mut Reading) -> Option<A
         about,
     );
     let mut channel = |key: &str| {
-        either(node, key).map(|channel| Channel {
+        let channel = either(node, key)?;
+        if let Some(wait) = channel.get("for") {
+            reading.note(
+                wait.at,
+                about,
+                "`for` は使いません。短い窓がその役目をするため、アラートはその分だけ早く鳴ります",
+                "`for` is not waited for: the short window does what it is for, and the alert fires so much earlier",
+            );
+        }
+        reading.unknown(channel, &["disable", "labels", "annotations", "for"], about);
+        Some(Channel {
             disabled: channel
                 .get("disable")
                 .is_some_and(|node| node.is == hikeshi_scenario::node::Is::Flag(true)),

@@ -27,21 +27,21 @@ fn mistakes_have_their_places() {
         .map(ToString::to_string)
         .collect();
     assert!(
-        problems[0].starts_with("cujs.yaml:8:5: unknown key `ownr`")
+        problems[0].starts_with("cujs.yaml:13:5: unknown key `ownr`")
             && problems[0].ends_with("did you mean `owner`?"),
         "{problems:?}"
     );
     assert!(
         problems
             .iter()
-            .any(|p| p.starts_with("cujs.yaml:16:5: unknown key `rute`")),
+            .any(|p| p.starts_with("cujs.yaml:25:5: unknown key `rute`")),
         "{problems:?}"
     );
 
     let bucket = text.replacen("within: 500ms", "within: 450ms", 1);
     let problem = parse("cujs.yaml", &bucket).expect_err("no such bucket")[0].to_string();
     assert!(
-        problem.starts_with("cujs.yaml:12:") && problem.contains("450ms") && problem.contains("0.5 s"),
+        problem.starts_with("cujs.yaml:21:") && problem.contains("450ms") && problem.contains("0.5 s"),
         "{problem}"
     );
 }
@@ -51,7 +51,7 @@ fn unreachable_alerts_are_said() {
     let found = findings(&SHIPPED.replace("objective: 98}", "objective: 93}"));
     assert_eq!(found.len(), 2, "{found:#?}");
     assert!(
-        found[0].starts_with("12:54:unreachable")
+        found[0].starts_with("21:54:unreachable")
             && found[0].contains("14.4x")
             && found[0].contains("93.06 %"),
         "{found:#?}"
@@ -159,17 +159,6 @@ cujs:
 }
 
 #[test]
-fn the_schema_knows_every_key_of_the_shipped_file() {
-    let schema = hikeshi_slo::schema();
-    let keys = schema["properties"].as_object().expect("an object");
-    let file: serde_json::Value = serde_saphyr::from_str(SHIPPED).expect("YAML");
-    for key in file.as_object().expect("a mapping").keys() {
-        assert!(keys.contains_key(key), "{key}");
-    }
-    assert_eq!(schema["additionalProperties"], false);
-}
-
-#[test]
 fn queries_say_what_is_broken() {
     let queries = hikeshi_slo::journey_queries(&super::shipped(), 60.0);
     let read = queries
@@ -188,4 +177,85 @@ fn queries_say_what_is_broken() {
         read.broken(None, Some(1.0), Some(1.0)),
         ["read-timeline availability: no data"]
     );
+}
+
+/// An editor that has the schema accepts what we accept: every key of the files is one that the schema has at its place.
+#[test]
+fn the_schema_knows_every_key_that_the_files_use() {
+    let schema = hikeshi_slo::schema();
+    assert_eq!(schema["additionalProperties"], false);
+    for text in [include_str!("../../../../docs/examples/cujs.yaml"), SHIPPED] {
+        let file: serde_json::Value = serde_saphyr::from_str(text).expect("YAML");
+        assert_eq!(unknown(&file, &schema, &schema, "$"), Vec::<String>::new());
+    }
+    // And it does not accept whatever comes.
+    let slip: serde_json::Value =
+        serde_json::json!({"cujs": [{"name": "a", "ownr": "b", "slos": [{"objectiv": 9}]}]});
+    assert_eq!(
+        unknown(&slip, &schema, &schema, "$"),
+        ["$.cujs[].ownr", "$.cujs[].slos[].objectiv"]
+    );
+}
+
+/// The schemas that a schema stands for: what it refers to, and each of its choices.
+fn meant<'a>(of: &'a serde_json::Value, root: &'a serde_json::Value) -> Vec<&'a serde_json::Value> {
+    if let Some(path) = of["$ref"].as_str() {
+        let target = root.pointer(path.trim_start_matches('#'));
+        return meant(
+            target.unwrap_or_else(|| panic!("{path} is not in the schema")),
+            root,
+        );
+    }
+    let choices: Vec<_> = ["anyOf", "oneOf"]
+        .iter()
+        .filter_map(|key| of[*key].as_array())
+        .flatten()
+        .collect();
+    if choices.is_empty() {
+        vec![of]
+    } else {
+        choices.into_iter().flat_map(|one| meant(one, root)).collect()
+    }
+}
+
+/// Keys of a value that no schema of its place has.
+fn unknown(
+    value: &serde_json::Value,
+    of: &serde_json::Value,
+    root: &serde_json::Value,
+    at: &str,
+) -> Vec<String> {
+    let schemas = meant(of, root);
+    match value {
+        serde_json::Value::Object(entries) => entries
+            .iter()
+            .flat_map(|(key, inner)| {
+                let path = format!("{at}.{key}");
+                let here = schemas.iter().find_map(|one| match &one["properties"][key] {
+                    serde_json::Value::Null => one["additionalProperties"]
+                        .as_object()
+                        .map(|_| &one["additionalProperties"]),
+                    known => Some(known),
+                });
+                match here {
+                    Some(known) => unknown(inner, known, root, &path),
+                    None => vec![path],
+                }
+            })
+            .collect(),
+        serde_json::Value::Array(items) => items
+            .iter()
+            .flat_map(|item| {
+                let inner = schemas
+                    .iter()
+                    .find(|one| one["items"].is_object())
+                    .map(|one| &one["items"]);
+                inner.map_or_else(
+                    || vec![at.to_owned()],
+                    |inner| unknown(item, inner, root, &format!("{at}[]")),
+                )
+            })
+            .collect(),
+        _ => Vec::new(),
+    }
 }

@@ -151,3 +151,97 @@ tests:
     std::fs::write(dir.path().join("test.yaml"), test).expect("write");
     promtool(dir.path(), &["test", "rules", "test.yaml"]);
 }
+
+/// An answer with less in it is no failure, and yet not what was promised.
+#[test]
+fn quality_counts_answers_that_were_degraded() {
+    let text = r#"apiVersion: hikeshi.dev/v1
+kind: CUJs
+system: shop
+metrics: {requests: 'r_total{path="$path"}', errors: 'r_total{path="$path",code=~"5.."}', degraded: 'r_degraded_total{path="$path"}'}
+cujs:
+  - name: search
+    title: {ja: 探す, en: Searching}
+    owner: shop
+    route: GET /search
+    slos: [{sli: quality, objective: 99.5}]
+"#;
+    assert_eq!(
+        judge(&parse("f.yaml", text).expect("right")).1,
+        Vec::<String>::new()
+    );
+}
+
+fn yaml(path: &Path) -> serde_json::Value {
+    let text = std::fs::read_to_string(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+    serde_saphyr::from_str(&text).expect("YAML")
+}
+
+/// What is applied to a cluster is what promtool has judged.
+#[test]
+fn prometheus_rule_objects_hold_the_rule_files_groups() {
+    let dir = tempfile::tempdir().expect("temporary folder");
+    write(&super::shipped(), dir.path());
+    for cuj in &super::shipped().cujs {
+        let object = yaml(&dir.path().join(format!("kubernetes/{}.yaml", cuj.name)));
+        assert_eq!(object["kind"], "PrometheusRule");
+        let groups = object["spec"]["groups"].as_array().expect("groups");
+        let mut files = Vec::new();
+        for slo in &cuj.slos {
+            for part in ["", ".budget"] {
+                let file = yaml(
+                    &dir.path()
+                        .join(format!("rules/{}-{}{part}.yaml", cuj.name, slo.label())),
+                );
+                files.extend(file["groups"].as_array().expect("groups").clone());
+            }
+        }
+        assert_eq!(groups.len(), files.len());
+        for group in &files {
+            assert!(groups.contains(group), "{} is not in {}", group["name"], cuj.name);
+        }
+    }
+}
+
+/// Every panel asks what Prometheus understands, about series that the rules record.
+#[test]
+fn the_dashboards_queries_are_promql_over_what_is_recorded() {
+    let dir = tempfile::tempdir().expect("temporary folder");
+    write(&super::shipped(), dir.path());
+    let dashboard = yaml(&dir.path().join("grafana/chirpy.json"));
+    let panels = dashboard["panels"].as_array().expect("panels").iter();
+    let asked: Vec<String> = panels
+        .flat_map(|panel| panel["targets"].as_array().cloned().unwrap_or_default())
+        .filter_map(|target| target["expr"].as_str().map(str::to_owned))
+        .collect();
+    assert!(asked.len() > 15, "{} queries", asked.len());
+    let rules: Vec<serde_json::Value> = asked
+        .iter()
+        .enumerate()
+        .map(|(n, expr)| serde_json::json!({"record": format!("asked:{n}"), "expr": expr}))
+        .collect();
+    let file = serde_json::json!({"groups": [{"name": "asked", "rules": rules}]});
+    std::fs::write(dir.path().join("asked.yaml"), file.to_string()).expect("write");
+    promtool(dir.path(), &["check", "rules", "asked.yaml"]);
+    let mut recorded = vec!["ALERTS".to_owned()];
+    for entry in std::fs::read_dir(dir.path().join("rules")).expect("rules") {
+        let file = yaml(&entry.expect("entry").path());
+        for group in file["groups"].as_array().expect("groups") {
+            let rules = group["rules"].as_array().expect("rules").iter();
+            recorded.extend(rules.filter_map(|rule| rule["record"].as_str().map(str::to_owned)));
+        }
+    }
+    for expr in &asked {
+        let names = expr.split(|c: char| !(c.is_ascii_alphanumeric() || "_:".contains(c)));
+        let ours: Vec<&str> = names
+            .filter(|name| name.starts_with("slo:") || *name == "ALERTS")
+            .collect();
+        assert!(!ours.is_empty(), "{expr} asks about nothing of ours");
+        for name in ours {
+            assert!(
+                recorded.iter().any(|other| other == name),
+                "nothing records {name}, asked by {expr}"
+            );
+        }
+    }
+}

@@ -4,6 +4,7 @@ mod files;
 mod formats;
 mod generated;
 mod promtool;
+mod sloth_shapes;
 
 /// The shipped file.
 pub fn shipped() -> hikeshi_slo::Cujs {

@@ -50,6 +50,7 @@ fn begin(
     };
     let answer = client::ask(paths, &request, |text| progress.say(text))?;
     progress.close();
+    super::slo::seen(&system);
     if json {
         output::json(&answer);
         return Ok(());

@@ -80,6 +80,7 @@ impl Running {
                 client: control.client.clone(),
                 drills,
                 experiments: paths.experiments(),
+                slo: paths.slo(),
                 creators,
                 library: Library::new(share.clone()),
                 cujs: cujs(&share, &system)?,

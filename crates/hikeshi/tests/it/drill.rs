@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 
 use crate::autoscaler;
+use crate::budgets;
 use crate::edges;
 use crate::events::{self, Events};
 use crate::harness::{Home, eventually, gone, kill_9, listen_address, text};
@@ -57,6 +58,7 @@ async fn one_drill_from_start_to_end() {
     kubectl_works_on_real_pods(&seat).await;
     autoscaler::follows_prometheus(&home).await;
     edges::are_those_of_the_map(&home).await;
+    budgets::are_told(&home, &commander, &drill).await;
     control_is_killed(&home, &drill, &commander, &seat).await;
     the_data_plane_is_killed(&home).await;
     the_drill_ends(&home, &drill, &commander).await;

@@ -1,6 +1,7 @@
 //! The built programs as people use them: one drill from start to end on a real system, and wrong input.
 
 mod autoscaler;
+mod budgets;
 mod compat;
 mod drill;
 mod edges;

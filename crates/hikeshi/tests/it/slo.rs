@@ -262,6 +262,11 @@ cujs:
     let spent = of(0, "spent");
     assert!((spent - 300.0 / 6_048.0).abs() < 0.005, "{spent}");
     assert!((of(1, "spent") - 10.0 * spent).abs() < 0.01, "{budgets:#}");
+    // Twelve hours ago is long over; and what is not there is not said to be whole.
+    assert_eq!(
+        (&budgets[0]["burn"], &budgets[0]["exhausted_in"]),
+        (&0.0.into(), &Value::Null)
+    );
     let outage = &budgets[0]["spenders"][0];
     assert!(
         (outage["bad"].as_f64().expect("a number") - 1_500.0).abs() < 80.0,

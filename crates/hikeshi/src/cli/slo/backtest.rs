@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use hikeshi_host::budgets::{Stretch, histories};
 use hikeshi_scenario::Dur;
 use hikeshi_slo::backtest::{Backtest, Judged, Quality, backtest};
 use hikeshi_slo::{Severity, Spec, specs};
@@ -10,7 +11,7 @@ use jiff::Timestamp;
 use super::super::args::Lang;
 use super::super::output::{self, Progress};
 use super::args::{Asked, How};
-use super::fetch::{Prometheus, Stretch, stretch};
+use super::fetch::Source;
 use super::{budget, file, marks};
 use crate::failure::{Context, Failure};
 
@@ -26,17 +27,20 @@ pub struct Span<'a> {
 pub fn run(file: Option<PathBuf>, span: &Span<'_>, asked: &Asked, how: &How) -> Result<(), Failure> {
     let lang = Lang::or_environment(how.lang);
     let cujs = file::read(file)?.cujs;
-    let prometheus = Prometheus::find(asked)?;
+    let source = Source::find(asked)?;
     let marks = marks::all(asked.marks.as_deref())?;
-    let stretch = whole(span, prometheus.slo_clock)?;
+    let stretch = whole(span, source.slo_clock)?;
     let wanted: Vec<(Spec, Stretch)> = specs(&cujs)
         .iter()
-        .map(|spec| (spec.on_clock(prometheus.slo_clock), stretch))
+        .map(|spec| (spec.on_clock(source.slo_clock), stretch))
         .collect();
     let mut progress = Progress::new(how.json);
-    let columns = super::super::runtime()?.block_on(prometheus.columns(&wanted, |done| {
+    let asked = histories(&source.prometheus, &wanted, |done| {
         progress.say(&format!("{done} / {}", wanted.len()));
-    }))?;
+    });
+    let columns = super::super::runtime()?
+        .block_on(asked)
+        .map_err(|error| source.failed(&error))?;
     progress.close();
     if columns.iter().all(|c| c.total.iter().all(|n| n.is_nan())) {
         return Err(
@@ -84,7 +88,7 @@ fn whole(span: &Span<'_>, slo_clock: f64) -> Result<Stretch, Failure> {
         None if slo_clock > 1.0 => 5,
         None => 60,
     };
-    let stretch = stretch(from, to, step);
+    let stretch = Stretch::rounded(from, to, step);
     if stretch.to <= stretch.from {
         return Err(Failure::usage(format!(
             "from {} to {} is less than a step",

@@ -2,54 +2,51 @@
 
 use std::path::PathBuf;
 
+use futures::stream::{self, StreamExt};
+use hikeshi_host::budgets::budget;
 use hikeshi_slo::backtest::{Mark, MarkKind};
-use hikeshi_slo::{Spec, Status, specs, status};
+use hikeshi_slo::{Status, specs};
 use jiff::Timestamp;
 
 use super::super::args::Lang;
 use super::super::output::{self, Progress};
 use super::args::{Asked, How};
-use super::fetch::{Prometheus, Stretch, stretch};
+use super::fetch::Source;
 use super::{file, marks};
 use crate::failure::{Context, Failure};
 
-/// How many steps a period is looked at in: a month in quarters of an hour.
-const STEPS: u64 = 2_880;
-/// Below this a rate has too few samples.
-const SHORTEST: u64 = 60;
+/// Objectives that are asked for at once.
+const AT_ONCE: usize = 2;
 
 pub fn run(file: Option<PathBuf>, asked: &Asked, how: &How) -> Result<(), Failure> {
     let lang = Lang::or_environment(how.lang);
     let cujs = file::read(file)?.cujs;
-    let prometheus = Prometheus::find(asked)?;
+    let source = Source::find(asked)?;
     let marks = marks::all(asked.marks.as_deref())?;
     let now = Timestamp::now().as_second();
-    let wanted: Vec<(Spec, Stretch)> = specs(&cujs)
-        .into_iter()
-        .map(|spec| {
-            let spec = spec.on_clock(prometheus.slo_clock);
-            let stretch = whole_period(&spec, now, prometheus.slo_clock);
-            (spec, stretch)
-        })
-        .collect();
     let mut progress = Progress::new(how.json);
-    let columns = super::super::runtime()?.block_on(prometheus.columns(&wanted, |done| {
-        progress.say(&format!("{done} / {}", wanted.len()));
-    }))?;
+    let wanted = specs(&cujs);
+    let all = super::super::runtime()?.block_on(async {
+        let asked = wanted
+            .iter()
+            .map(|spec| budget(&source.prometheus, spec, source.slo_clock, now, &marks));
+        let mut answers = stream::iter(asked).buffered(AT_ONCE);
+        let mut all: Vec<Status> = Vec::with_capacity(wanted.len());
+        while let Some(answer) = answers.next().await {
+            all.push(answer.map_err(|error| source.failed(&error))?.0);
+            progress.say(&format!("{} / {}", all.len(), wanted.len()));
+        }
+        Ok::<_, Failure>(all)
+    })?;
     progress.close();
-    let all: Vec<Status> = wanted
-        .iter()
-        .zip(&columns)
-        .map(|((spec, _), columns)| status(spec, columns, &marks))
-        .collect();
     if how.json {
         output::json(&serde_json::to_value(&all).component("telling budgets")?);
     } else {
         for one in &all {
             tell(one, lang);
         }
-        if prometheus.slo_clock > 1.0 {
-            let clock = prometheus.slo_clock;
+        if source.slo_clock > 1.0 {
+            let clock = source.slo_clock;
             output::line(match lang {
                 Lang::Ja => {
                     format!("(この演習の時計は {clock} 倍速です。期間も窓もその分だけ短くなっています)")
@@ -60,7 +57,10 @@ pub fn run(file: Option<PathBuf>, asked: &Asked, how: &How) -> Result<(), Failur
             });
         }
     }
-    let spent = all.iter().filter(|one| one.left <= 0.0).count();
+    let spent = all
+        .iter()
+        .filter(|one| one.left.is_some_and(|left| left <= 0.0))
+        .count();
     if spent > 0 {
         return Err(Failure::not_so(match lang {
             Lang::Ja => format!("エラーバジェットを使い切った SLO が {spent} 件あります"),
@@ -70,29 +70,14 @@ pub fn run(file: Option<PathBuf>, asked: &Asked, how: &How) -> Result<(), Failur
     Ok(())
 }
 
-/// From the period's beginning until now, in steps that end now.
-fn whole_period(spec: &Spec, now: i64, slo_clock: f64) -> Stretch {
-    let from = spec.period.start(now);
-    let length = u64::try_from(now - from).unwrap_or(0).max(SHORTEST);
-    // A drill's Prometheus scrapes every second.
-    let shortest = if slo_clock > 1.0 { 5 } else { SHORTEST };
-    let step = u32::try_from((length / STEPS).max(shortest)).unwrap_or(u32::MAX);
-    let mut stretch = stretch(from, now, step);
-    // Not before the period began.
-    if stretch.from < from {
-        stretch.from += i64::from(stretch.step);
-    }
-    stretch
-}
-
 fn tell(status: &Status, lang: Lang) {
     output::line(format!(
         "{} ({})  {} % / {}",
         status.slo, status.owner, status.objective, status.period
     ));
     output::line(format!("  {}", lang.of(&status.words)));
-    if status.total > 0.0 {
-        let (left, minutes) = (status.left * 100.0, status.minutes_left);
+    if let (Some(left), Some(minutes)) = (status.left, status.minutes_left) {
+        let left = left * 100.0;
         let events = status.events_left.map_or_else(String::new, |events| match lang {
             Lang::Ja => format!(" = 失敗 {events:.0} 件"),
             Lang::En => format!(" = {events:.0} failures"),
@@ -110,7 +95,7 @@ fn tell(status: &Status, lang: Lang) {
     }
     for spender in status.spenders.iter().filter(|s| s.bad > 0.0) {
         let kind = match spender.kind {
-            MarkKind::Drill => lang.pick("訓練", "drill"),
+            MarkKind::Drill => lang.pick("演習", "drill"),
             MarkKind::Incident => lang.pick("障害", "incident"),
         };
         let (name, share, bad) = (&spender.name, spender.spent * 100.0, spender.bad);
@@ -155,7 +140,7 @@ fn tell(status: &Status, lang: Lang) {
 /// Marks in a word each, for a backtest's table.
 pub(super) fn named(mark: &Mark, lang: Lang) -> String {
     let kind = match mark.kind {
-        MarkKind::Drill => lang.pick("訓練", "drill"),
+        MarkKind::Drill => lang.pick("演習", "drill"),
         MarkKind::Incident => lang.pick("障害", "incident"),
     };
     format!("{kind} {}", mark.name)

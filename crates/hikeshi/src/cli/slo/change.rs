@@ -133,7 +133,7 @@ struct History {
 
 impl History {
     fn open() -> Result<Self, Failure> {
-        let path = Paths::from_environment()?.slo_history();
+        let path = hikeshi_host::budgets::history_file(&Paths::from_environment()?.slo());
         let text = match std::fs::read_to_string(&path) {
             Ok(text) => text,
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => String::new(),
