@@ -8,6 +8,11 @@ use crate::store::{Store, View};
 use crate::{rbac, registry};
 
 const NAMESPACES: [&str; 4] = ["default", "kube-system", "kube-public", "kube-node-lease"];
+/// Kubernetes' own classes, for what the cluster itself leans on.
+const CLASSES: [(&str, i64); 2] = [
+    ("system-cluster-critical", 2_000_000_000),
+    ("system-node-critical", 2_000_001_000),
+];
 /// The ClusterIP of `kubernetes.default`.
 const ADDRESS: &str = "127.96.0.1";
 
@@ -30,6 +35,11 @@ pub(crate) fn run(store: &Store, port: u16, home: &str) -> ApiResult<()> {
             "addressType": "IPv4", "ports": [{"name": "https", "port": port, "protocol": "TCP"}],
             "endpoints": [{"addresses": ["127.0.0.1"], "conditions": {"ready": true, "serving": true, "terminating": false}}]});
         ensure(view, "discovery.k8s.io", "endpointslices", "default", slice)?;
+        for (name, value) in CLASSES {
+            let class = json!({"apiVersion": "scheduling.k8s.io/v1", "kind": "PriorityClass", "metadata": {"name": name},
+                "value": value, "preemptionPolicy": "PreemptLowerPriority"});
+            ensure(view, "scheduling.k8s.io", "priorityclasses", "", class)?;
+        }
         rbac::bootstrap::run(view, home)
     })
 }

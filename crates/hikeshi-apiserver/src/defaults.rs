@@ -302,10 +302,33 @@ fn service(service: &mut Value, view: &View) {
         let Some(ip) = free_cluster_ip(view) else { return };
         spec["clusterIP"] = ip.into();
     }
+    if spec["type"] == "NodePort" || spec["type"] == "LoadBalancer" {
+        node_ports(spec, view);
+    }
     let ips = json!([spec["clusterIP"]]);
     let own = json!({"clusterIPs": ips, "ipFamilies": ["IPv4"], "ipFamilyPolicy": "SingleStack",
         "internalTrafficPolicy": "Cluster"});
     defaults(spec, own);
+}
+
+/// Gives each port that has none the lowest free one of Kubernetes' range; no node opens it.
+fn node_ports(spec: &mut Value, view: &View) {
+    let ports = |spec: &Value| -> Vec<i64> {
+        let ports = spec["ports"].as_array().into_iter().flatten();
+        ports.filter_map(|port| port["nodePort"].as_i64()).collect()
+    };
+    let services = view.list("services", None);
+    let mut taken: std::collections::HashSet<i64> =
+        services.flat_map(|other| ports(&other["spec"])).collect();
+    taken.extend(ports(spec));
+    let mut free = (30_000..=32_767).filter(|port| !taken.contains(port));
+    each(spec, "ports", |port| {
+        if port["nodePort"].as_i64().is_none_or(|number| number == 0)
+            && let Some(number) = free.next()
+        {
+            port["nodePort"] = number.into();
+        }
+    });
 }
 
 /// The lowest free address of 127.96.0.0/16 from 127.96.0.2 on; the first is the API server's. `None`: all are taken.

@@ -6,6 +6,7 @@ mod pod;
 mod resources;
 mod rollout;
 mod service;
+mod unheeded;
 
 use hikeshi_chaos::cron::{Schedule, ScheduleError};
 use k8s_openapi::api;
@@ -22,6 +23,7 @@ use crate::status::{ApiError, ApiResult};
 pub(crate) use chaos::experiments;
 pub(crate) use pod::{addresses, host_paths};
 pub(crate) use service::cluster_ip;
+pub(crate) use unheeded::warnings;
 
 /// Fields at fault, each with its problem.
 type Causes = Vec<(String, String)>;
@@ -269,6 +271,7 @@ pub(crate) fn values(resource: &Resource, object: &Value) -> ApiResult<()> {
             "ResourceQuota" => causes.extend(crate::admission::quota::causes(&object["spec"])),
             _ => {}
         }
+        unheeded::refused(resource, object, &mut causes);
     }
     if causes.is_empty() {
         Ok(())

@@ -5,9 +5,10 @@
 
 use hikeshi_chaos::annotations::{SEED, is_of_experiments, shapes};
 use hikeshi_chaos::plural;
+use hikeshi_scenario::Text;
 use serde_json::{Value, json};
 
-use crate::duration::words;
+use crate::duration::{words, words_ja};
 use crate::manifest::{API_VERSION, Manifest, chaos_specs, duration_of, takes_duration, yaml};
 
 mod readme;
@@ -37,7 +38,7 @@ pub struct File {
 #[derive(Debug, Clone, PartialEq)]
 pub struct Export {
     pub files: Vec<File>,
-    pub notes: Vec<String>,
+    pub notes: Vec<Text>,
 }
 
 /// The group that the role is in, inside the cluster. Never `system:masters`.
@@ -52,11 +53,18 @@ const DEFAULT: f64 = 300.0;
 /// Longest value of an action's parameter, in characters.
 const LONGEST_PARAMETER: usize = 1_024;
 
+fn text(ja: impl Into<String>, en: impl Into<String>) -> Text {
+    Text {
+        ja: ja.into(),
+        en: en.into(),
+    }
+}
+
 /// Makes the export.
 ///
 /// # Errors
 /// Sentences on what of the manifest FIS cannot do at all.
-pub fn export(manifest: &Manifest, target: &Target) -> Result<Export, Vec<String>> {
+pub fn export(manifest: &Manifest, target: &Target) -> Result<Export, Vec<Text>> {
     let mut refusals = wrong_target(target);
     let mut notes = Vec::new();
     let mut object = manifest.object.clone();
@@ -66,16 +74,27 @@ pub fn export(manifest: &Manifest, target: &Target) -> Result<Export, Vec<String
         .unwrap_or_default();
     for key in annotations.keys() {
         if shapes(key) && key != SEED {
-            refusals.push(format!(
-                "annotation {key} shapes the fault, and FIS carries the spec only: without it every matching request would be hit; take it out if that is meant"
+            refusals.push(text(
+                format!(
+                    "アノテーション {key} は障害の形を決めますが、FIS が運ぶのは spec だけです。これがないと、条件に合うリクエストがすべて障害を受けます。それでよければ外してください"
+                ),
+                format!(
+                    "annotation {key} shapes the fault, and FIS carries the spec only: without it every matching request would be hit; take it out if that is meant"
+                ),
             ));
         } else if is_of_experiments(key) {
-            notes.push(format!(
-                "{key} is not carried: FIS passes on the spec only. Make it a CloudWatch alarm and give that with --alarm, so that it stops the experiment"
+            notes.push(text(
+                format!(
+                    "{key} は運ばれません (FIS が渡すのは spec だけです)。CloudWatch アラームを作って --alarm で指定すれば、実験を止める条件になります"
+                ),
+                format!(
+                    "{key} is not carried: FIS passes on the spec only. Make it a CloudWatch alarm and give that with --alarm, so that it stops the experiment"
+                ),
             ));
         } else {
-            notes.push(format!(
-                "annotation {key} is not carried: FIS passes on the spec only"
+            notes.push(text(
+                format!("アノテーション {key} は運ばれません (FIS が渡すのは spec だけです)"),
+                format!("annotation {key} is not carried: FIS passes on the spec only"),
             ));
         }
     }
@@ -83,50 +102,84 @@ pub fn export(manifest: &Manifest, target: &Target) -> Result<Export, Vec<String
         .as_object()
         .is_some_and(|labels| !labels.is_empty())
     {
-        notes.push("metadata.labels are not carried: FIS passes on the spec only".to_owned());
+        notes.push(text(
+            "metadata.labels は運ばれません (FIS が渡すのは spec だけです)",
+            "metadata.labels are not carried: FIS passes on the spec only",
+        ));
     }
-    notes.push(format!(
-        "the name {} is not carried: FIS names the object itself",
-        manifest.name
+    let name = &manifest.name;
+    notes.push(text(
+        format!("名前 {name} は運ばれません (オブジェクトの名前は FIS がつけます)"),
+        format!("the name {name} is not carried: FIS names the object itself"),
     ));
     let lasts = match duration_of(&object) {
         Some(seconds) => seconds,
         None if takes_duration(&object) => {
             object["spec"]["duration"] = json!(words(DEFAULT));
-            notes.push(format!(
-                "spec.duration was missing and is {} now: FIS counts an action that does not end as failed",
-                words(DEFAULT)
+            notes.push(text(
+                format!(
+                    "spec.duration がなかったので {}にしました (終わらないアクションは、FIS では失敗になります)",
+                    words_ja(DEFAULT)
+                ),
+                format!(
+                    "spec.duration was missing and is {} now: FIS counts an action that does not end as failed",
+                    words(DEFAULT)
+                ),
             ));
             DEFAULT
         }
         None => {
             if manifest.kind == "Schedule" {
-                notes.push(format!(
-                    "a Schedule has no end: FIS deletes it after {}",
-                    words(DEFAULT + MARGIN)
+                notes.push(text(
+                    format!(
+                        "Schedule には終わりがないので、{}後に FIS が削除します",
+                        words_ja(DEFAULT + MARGIN)
+                    ),
+                    format!(
+                        "a Schedule has no end: FIS deletes it after {}",
+                        words(DEFAULT + MARGIN)
+                    ),
                 ));
             }
             DEFAULT
         }
     };
     if lasts + MARGIN > LONGEST {
-        refusals.push(format!(
-            "a duration of {} is too long: FIS allows an action 12h, of which {} are for putting the fault in and taking it out",
-            words(lasts),
-            words(MARGIN)
+        refusals.push(text(
+            format!(
+                "{}は長すぎます。FIS の 1 アクションは 12 時間までで、そのうち{}は障害の注入と解除に使います",
+                words_ja(lasts),
+                words_ja(MARGIN)
+            ),
+            format!(
+                "a duration of {} is too long: FIS allows an action 12h, of which {} are for putting the fault in and taking it out",
+                words(lasts),
+                words(MARGIN)
+            ),
         ));
     }
     if lasts < SHORTEST {
-        notes.push(format!(
-            "FIS' shortest action is 1m: the fault itself ends after {}, as its spec says",
-            words(lasts)
+        notes.push(text(
+            format!(
+                "FIS のアクションは最短 1 分ですが、障害そのものは spec のとおり{}で終わります",
+                words_ja(lasts)
+            ),
+            format!(
+                "FIS' shortest action is 1m: the fault itself ends after {}, as its spec says",
+                words(lasts)
+            ),
         ));
     }
     let spec = compact(&object["spec"]);
     if spec.chars().count() > LONGEST_PARAMETER {
-        refusals.push(format!(
-            "the spec is {} characters long as JSON, and FIS takes {LONGEST_PARAMETER}: split the experiment",
-            spec.chars().count()
+        let count = spec.chars().count();
+        refusals.push(text(
+            format!(
+                "spec が JSON で {count} 文字あり、FIS の上限 {LONGEST_PARAMETER} 文字を超えます。実験を分けてください"
+            ),
+            format!(
+                "the spec is {count} characters long as JSON, and FIS takes {LONGEST_PARAMETER}: split the experiment"
+            ),
         ));
     }
     if !refusals.is_empty() {
@@ -151,20 +204,26 @@ pub fn export(manifest: &Manifest, target: &Target) -> Result<Export, Vec<String
         ],
         notes,
     };
-    let text = readme::readme(manifest, target, &role, &namespaces, &export.notes);
-    export.files.push(File {
-        name: "README.md",
-        text,
-    });
+    let guide = readme::Guide {
+        manifest,
+        target,
+        role: &role,
+        namespaces: &namespaces,
+        notes: &export.notes,
+    };
+    let guides = [("README.md", guide.en()), ("README.ja.md", guide.ja())];
+    let guides = guides.map(|(name, text)| File { name, text });
+    export.files.extend(guides);
     Ok(export)
 }
 
-fn wrong_target(target: &Target) -> Vec<String> {
+fn wrong_target(target: &Target) -> Vec<Text> {
     let mut found = Vec::new();
     if target.account.len() != 12 || !target.account.chars().all(|c| c.is_ascii_digit()) {
-        found.push(format!(
-            "--account {}: an AWS account is twelve digits",
-            target.account
+        let account = &target.account;
+        found.push(text(
+            format!("--account {account}: AWS アカウントは 12 桁の数字です"),
+            format!("--account {account}: an AWS account is twelve digits"),
         ));
     }
     let plain = |text: &str, also: &str| {
@@ -174,23 +233,27 @@ fn wrong_target(target: &Target) -> Vec<String> {
                 .all(|c| c.is_ascii_alphanumeric() || also.contains(c))
     };
     if !plain(&target.cluster, "-_") || target.cluster.len() > 100 {
-        found.push(format!(
-            "--cluster {}: an EKS cluster's name is letters, digits, - and _",
-            target.cluster
+        let cluster = &target.cluster;
+        found.push(text(
+            format!("--cluster {cluster}: EKS クラスター名に使えるのは英数字と - と _ です"),
+            format!("--cluster {cluster}: an EKS cluster's name is letters, digits, - and _"),
         ));
     }
     if !plain(&target.region, "-") {
-        found.push(format!(
-            "--region {}: a region is written like ap-northeast-1",
-            target.region
+        let region = &target.region;
+        found.push(text(
+            format!("--region {region}: リージョンは ap-northeast-1 のように書きます"),
+            format!("--region {region}: a region is written like ap-northeast-1"),
         ));
     }
     for alarm in &target.alarms {
         let shape =
             alarm.starts_with("arn:aws") && alarm.contains(":cloudwatch:") && alarm.contains(":alarm:");
         if !shape || alarm.contains(char::is_whitespace) {
-            found.push(format!(
-                "--alarm {alarm}: an alarm is given by its ARN, arn:aws:cloudwatch:REGION:ACCOUNT:alarm:NAME"
+            let shape = "arn:aws:cloudwatch:REGION:ACCOUNT:alarm:NAME";
+            found.push(text(
+                format!("--alarm {alarm}: アラームは ARN ({shape}) で指定します"),
+                format!("--alarm {alarm}: an alarm is given by its ARN, {shape}"),
             ));
         }
     }

@@ -5,27 +5,12 @@ mod plan;
 mod probe;
 mod python;
 
-use std::path::PathBuf;
-
 use anyhow::{Result, bail};
 
-use crate::version::Version;
 use crate::workspace::{self, Workspace};
 use plan::Plan;
 
-/// The kubectls of the compatibility tests: the newest, and the oldest that is supported among this machine's and the one fetched.
-pub fn test_kubectls(workspace: &Workspace) -> Vec<PathBuf> {
-    let mut programs = python::test_kubectls(workspace);
-    let own = workspace.which("kubectl").zip(probe::kubectl(workspace));
-    if let Some((program, _)) = own.filter(|(_, version)| (plan::KUBECTL..OLDER).contains(version)) {
-        programs.truncate(1);
-        programs.push(program);
-    }
-    programs
-}
-
-/// The older of the fetched two: a kubectl of this machine is taken in its place when it is older still.
-const OLDER: Version = Version::new(1, 36);
+pub use python::test_kubectls;
 
 /// Installs what a drill needs and, with `tests`, what only the tests need.
 pub fn run(workspace: &Workspace, tests: bool) -> Result<()> {

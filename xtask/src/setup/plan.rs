@@ -145,7 +145,7 @@ pub fn plan(machine: &Machine, tests: bool) -> Plan {
     if tests && !machine.test_kubectls {
         plan.need(
             "two versions of kubectl",
-            "the embedded cluster is tested with the newest and an older one",
+            "the embedded cluster is tested with the newest and the oldest supported one",
         );
         plan.python.push(PythonTool::TestKubectls);
     }

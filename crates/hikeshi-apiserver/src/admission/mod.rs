@@ -2,6 +2,7 @@
 //! counted and what is stored are one.
 
 pub(crate) mod limits;
+pub(crate) mod priority;
 pub(crate) mod quantity;
 pub(crate) mod quota;
 mod usage;

@@ -1,7 +1,8 @@
 //! log, exec and attach: streams from the kubelet.
 //!
 //! exec and attach speak Kubernetes' websocket protocol (`v5.channel.k8s.io`, `v4.channel.k8s.io`): the first byte of a
-//! message is its channel; v5 adds channel 255, which closes the channel named by the next byte.
+//! message is its channel; v5 adds channel 255, which closes the channel named by the next byte. v4 has no such thing: here
+//! an empty message on channel 0 ends standard input, so that `cat` and `tar` behind a v4 client can come to their end.
 
 use std::sync::Arc;
 
@@ -28,6 +29,8 @@ const STDERR: u8 = 2;
 const ERROR: u8 = 3;
 const RESIZE: u8 = 4;
 const CLOSE: u8 = 255;
+
+const V4: &str = "v4.channel.k8s.io";
 
 pub(super) fn pod(app: &App, call: &Call) -> ApiResult<Arc<Value>> {
     app.store
@@ -106,13 +109,17 @@ async fn upgrade(parts: Parts) -> ApiResult<WebSocketUpgrade> {
     let upgrade = WebSocketUpgrade::from_request_parts(&mut parts, &())
         .await
         .map_err(|e| ApiError::bad_request(format!("unable to upgrade: {e}")))?
-        .protocols(["v5.channel.k8s.io", "v4.channel.k8s.io"]);
+        .protocols(["v5.channel.k8s.io", V4]);
     if upgrade.selected_protocol().is_none() {
         return Err(ApiError::bad_request(
             "unable to upgrade: v5.channel.k8s.io or v4.channel.k8s.io is needed",
         ));
     }
     Ok(upgrade)
+}
+
+fn is_v4(upgrade: &WebSocketUpgrade) -> bool {
+    upgrade.selected_protocol().is_some_and(|protocol| protocol == V4)
 }
 
 pub(super) async fn exec(app: &App, call: &Call, parts: Parts) -> ApiResult<Response> {
@@ -130,6 +137,7 @@ pub(super) async fn exec(app: &App, call: &Call, parts: Parts) -> ApiResult<Resp
     }
     let wants_stdin = params.flag("stdin");
     let upgrade = upgrade(parts).await?;
+    let empty_ends = is_v4(&upgrade);
     let (kubelet, shutdown) = (Arc::clone(&app.kubelet), app.shutdown.clone());
     Ok(upgrade.on_upgrade(move |socket| async move {
         let tty = options.tty;
@@ -146,6 +154,7 @@ pub(super) async fn exec(app: &App, call: &Call, parts: Parts) -> ApiResult<Resp
         let run = async move { kubelet.exec(&pod, options, io).await };
         let input = Input {
             stdin: wants_stdin.then_some(stdin_send),
+            empty_ends,
             resize: tty.then_some(resize_send),
         };
         tokio::select! {
@@ -158,6 +167,8 @@ pub(super) async fn exec(app: &App, call: &Call, parts: Parts) -> ApiResult<Resp
 /// Where the client's bytes go.
 struct Input {
     stdin: Option<mpsc::Sender<Bytes>>,
+    /// The client has no other way to end its standard input (v4).
+    empty_ends: bool,
     resize: Option<mpsc::Sender<(u16, u16)>>,
 }
 
@@ -223,8 +234,10 @@ async fn feed(input: &mut Input, bytes: Bytes) {
     };
     match *channel {
         STDIN => {
-            // An empty message is the older way to say that standard input has ended.
             if data.is_empty() {
+                if input.empty_ends {
+                    input.stdin = None;
+                }
                 return;
             }
             if let Some(stdin) = &input.stdin
@@ -312,6 +325,7 @@ pub(super) async fn attach(app: &App, call: &Call, parts: Parts) -> ApiResult<Re
         )));
     }
     let upgrade = upgrade(parts).await?;
+    let empty_ends = is_v4(&upgrade);
     let (kubelet, shutdown) = (Arc::clone(&app.kubelet), app.shutdown.clone());
     Ok(upgrade.on_upgrade(move |socket| async move {
         let (stdin_send, stdin) = mpsc::channel(64);
@@ -348,6 +362,7 @@ pub(super) async fn attach(app: &App, call: &Call, parts: Parts) -> ApiResult<Re
         };
         let input = Input {
             stdin: wants_stdin.then_some(stdin_send),
+            empty_ends,
             resize: spoken.tty.then_some(resize_send),
         };
         tokio::select! {
@@ -375,6 +390,26 @@ mod tests {
                 .contains("choose one of: [a b]")
         );
         assert!(container(&pod(&["a"]), "z").is_err());
+    }
+
+    #[tokio::test]
+    async fn an_empty_message_ends_the_input_of_a_client_that_has_no_other_way() {
+        for (empty_ends, end) in [(true, &[STDIN][..]), (false, &[CLOSE, STDIN][..])] {
+            let (send, mut stdin) = mpsc::channel(8);
+            let mut input = Input {
+                stdin: Some(send),
+                empty_ends,
+                resize: None,
+            };
+            feed(&mut input, Bytes::from_static(b"\0typed")).await;
+            if !empty_ends {
+                feed(&mut input, Bytes::from_static(&[STDIN])).await;
+                assert!(input.stdin.is_some());
+            }
+            feed(&mut input, Bytes::copy_from_slice(end)).await;
+            assert_eq!(stdin.recv().await.as_deref(), Some(&b"typed"[..]));
+            assert_eq!(stdin.recv().await, None, "{end:?}");
+        }
     }
 
     #[test]

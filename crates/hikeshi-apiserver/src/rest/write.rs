@@ -9,7 +9,7 @@ use serde_json::{Map, Value, json};
 
 use super::immutable;
 use super::read::respond;
-use crate::admission::{limits, quota};
+use crate::admission::{limits, priority, quota};
 use crate::app::App;
 use crate::convert::{from_stored, to_stored};
 use crate::defaults;
@@ -134,6 +134,7 @@ pub(super) fn accept(
         return Err(ApiError::bad_request("metadata is not an object"));
     }
     let mut warnings = validate::fields(resource, &mut object, mode)?;
+    warnings.extend(validate::warnings(resource, &object));
     match &*resource.kind {
         "CustomResourceDefinition" => warnings.extend(schema::definition::warnings(&object["spec"])),
         // A cluster whose network does not know policies says nothing: people believe themselves protected.
@@ -227,6 +228,9 @@ pub(crate) fn create_object(
         && let Some(object) = object.as_object_mut()
     {
         object.remove("status");
+    }
+    if &*resource.kind == "Pod" {
+        priority::fill(view, resource, &mut object)?;
     }
     defaults::fill(resource, &mut object, view);
     if &*resource.kind == "Pod" {
@@ -395,6 +399,7 @@ pub(super) fn replace_object(
         && let Some(spec) = new["spec"].as_object_mut()
     {
         keep_address(&old["spec"], spec);
+        keep_node_ports(&old["spec"], spec);
     }
     defaults::fill(resource, &mut new, view);
     validate::custom(resource, Some(&**old), &new)?;
@@ -441,6 +446,24 @@ fn keep_address(old: &Value, new: &mut Map<String, Value>) {
             if let Some(value) = old.get(field) {
                 new.insert(field.into(), value.clone());
             }
+        }
+    }
+}
+
+/// A Service's ports keep the node ports they have where the new spec names none, as long as it has node ports at all.
+fn keep_node_ports(old: &Value, new: &mut Map<String, Value>) {
+    let kind = new.get("type").and_then(Value::as_str).unwrap_or_default();
+    let has_any = kind == "NodePort" || kind == "LoadBalancer";
+    let before = old["ports"].as_array().map(Vec::as_slice).unwrap_or_default();
+    let ports = new.get_mut("ports").and_then(Value::as_array_mut);
+    for port in ports.into_iter().flatten().filter_map(Value::as_object_mut) {
+        let same =
+            |other: &&Value| other.get("port") == port.get("port") && other.get("name") == port.get("name");
+        let had = before.iter().find(same).and_then(|port| port.get("nodePort"));
+        match (has_any, had) {
+            (true, Some(had)) => drop(port.entry("nodePort").or_insert_with(|| had.clone())),
+            (false, Some(had)) if port.get("nodePort") == Some(had) => drop(port.remove("nodePort")),
+            _ => {}
         }
     }
 }

@@ -32,7 +32,12 @@ static SERVICES: Printer = Printer {
     ],
     cells: |o| {
         let spec = &o["spec"];
-        let external = text_or(&spec["externalName"], "<none>");
+        let without = if spec["type"] == "LoadBalancer" {
+            "<pending>"
+        } else {
+            "<none>"
+        };
+        let external = text_or(&spec["externalName"], without);
         vec![
             name(o),
             text_or(&spec["type"], "ClusterIP").into(),
@@ -425,6 +430,23 @@ fn node(node: &Value) -> Vec<Cell> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_services_way_in_is_shown() {
+        let row = |spec: Value| {
+            let cells = (SERVICES.cells)(&json!({"metadata": {"name": "web"}, "spec": spec}));
+            cells[1..5].to_vec()
+        };
+        let ports = json!([{"port": 80, "nodePort": 30000}]);
+        assert_eq!(
+            row(json!({"type": "LoadBalancer", "clusterIP": "127.96.0.7", "ports": ports})),
+            ["LoadBalancer", "127.96.0.7", "<pending>", "80:30000/TCP"].map(Cell::from)
+        );
+        assert_eq!(
+            row(json!({"type": "ExternalName", "externalName": "example.com"})),
+            ["ExternalName", "<none>", "example.com", "<none>"].map(Cell::from)
+        );
+    }
 
     #[test]
     fn a_pods_status_says_what_is_wrong() {

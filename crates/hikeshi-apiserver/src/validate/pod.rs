@@ -1,6 +1,7 @@
 //! The spec of a pod, or of a template that pods are made from. Its names become folders of this machine.
 
 use std::collections::HashSet;
+use std::net::IpAddr;
 
 use serde_json::Value;
 
@@ -31,6 +32,13 @@ pub(super) fn spec(path: &str, spec: &Value, causes: &mut Causes) {
             format!("{path}.activeDeadlineSeconds"),
             format!("Invalid value: {deadline}: must be between 1 and 2147483647, inclusive"),
         ));
+    }
+    for (i, alias) in list(spec, "hostAliases").enumerate() {
+        let at = format!("{path}.hostAliases[{i}]");
+        required(format!("{at}.ip"), &alias["ip"], bad_address, causes);
+        for (n, name) in list(alias, "hostnames").enumerate() {
+            required(format!("{at}.hostnames[{n}]"), name, bad_subdomain, causes);
+        }
     }
     let mut volumes = HashSet::new();
     for (i, volume) in list(spec, "volumes").enumerate() {
@@ -113,7 +121,7 @@ pub(crate) fn host_paths(resource: &Resource, old: Option<&Value>, new: &Value) 
 }
 
 /// Where a kind keeps the spec of its pods, as a JSON pointer.
-fn place(resource: &Resource) -> Option<&'static str> {
+pub(super) fn place(resource: &Resource) -> Option<&'static str> {
     match (&*resource.group, &*resource.kind) {
         ("", "Pod") => Some("/spec"),
         ("apps", "DaemonSet" | "Deployment" | "ReplicaSet" | "StatefulSet") | ("batch", "Job") => {
@@ -126,7 +134,7 @@ fn place(resource: &Resource) -> Option<&'static str> {
 }
 
 /// The items of a list; none where there is no list.
-fn list<'a>(parent: &'a Value, field: &'static str) -> impl Iterator<Item = &'a Value> {
+pub(super) fn list<'a>(parent: &'a Value, field: &'static str) -> impl Iterator<Item = &'a Value> {
     parent[field].as_array().into_iter().flatten()
 }
 
@@ -143,9 +151,19 @@ fn container(at: &str, container: &Value, volumes: Option<&HashSet<&str>>, cause
                 format!("Not found: \"{volume}\""),
             ));
         }
-        if mount["subPath"].as_str().is_some_and(|path| !path.is_empty()) {
-            let field = format!("{at}.volumeMounts[{i}].subPath");
-            required(field, &mount["subPath"], bad_relative_path, causes);
+        let given = |name: &str| mount[name].as_str().is_some_and(|path| !path.is_empty());
+        for name in ["subPath", "subPathExpr"].into_iter().filter(|name| given(name)) {
+            let field = format!("{at}.volumeMounts[{i}].{name}");
+            required(field, &mount[name], bad_relative_path, causes);
+        }
+        if given("subPath") && given("subPathExpr") {
+            causes.push((
+                format!("{at}.volumeMounts[{i}].subPathExpr"),
+                format!(
+                    "Invalid value: {}: subPathExpr and subPath are mutually exclusive",
+                    mount["subPathExpr"]
+                ),
+            ));
         }
     }
 }
@@ -260,6 +278,11 @@ fn required(field: String, value: &Value, bad: Check, causes: &mut Causes) {
     } else if let Some(problem) = bad(text) {
         causes.push((field, format!("Invalid value: {text:?}: {problem}")));
     }
+}
+
+fn bad_address(text: &str) -> Option<&'static str> {
+    let problem = "must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff)";
+    text.parse::<IpAddr>().is_err().then_some(problem)
 }
 
 /// A path inside a volume.

@@ -38,6 +38,14 @@ pub(super) fn spec(spec: &Value, causes: &mut Causes) {
             );
             causes.push((format!("spec.ports[{i}].port"), problem));
         }
+        let node_port = port["nodePort"].as_i64().filter(|port| *port != 0);
+        if let Some(number) = node_port.filter(|port| !(30_000..=32_767).contains(port)) {
+            let problem = format!(
+                "Invalid value: {number}: provided port is not in the valid range. \
+                 The range of valid ports is 30000-32767"
+            );
+            causes.push((format!("spec.ports[{i}].nodePort"), problem));
+        }
     }
     address(spec, causes);
 }
@@ -210,6 +218,35 @@ mod tests {
             let said = said(None, service("web", spec));
             assert!(said.contains(wanted), "{said}");
         }
+    }
+
+    #[test]
+    fn node_ports_are_given_from_kubernetes_range() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(dir.path()).unwrap();
+        let resource = find("", "v1", "services").unwrap();
+        let mut new = service("web", json!({"type": "NodePort"}));
+        new["spec"]["ports"] =
+            json!([{"name": "a", "port": 80}, {"name": "b", "port": 81, "nodePort": 30001}]);
+        let given = store.write(|view| -> ApiResult<Value> {
+            let mut other = service("other", json!({"type": "NodePort"}));
+            other["spec"]["ports"][0]["nodePort"] = json!(30000);
+            view.put("services", "chirpy", "other", other)?;
+            defaults::fill(&resource, &mut new, view);
+            Ok(new["spec"]["ports"].clone())
+        });
+        let given = given.unwrap();
+        assert_eq!(
+            (&given[0]["nodePort"], &given[1]["nodePort"]),
+            (&json!(30002), &json!(30001))
+        );
+        let mut outside = service("web", json!({"type": "NodePort"}));
+        outside["spec"]["ports"] = json!([{"port": 80, "nodePort": 80}]);
+        let error = super::super::values(&resource, &outside).unwrap_err().message;
+        assert!(
+            error.contains("The range of valid ports is 30000-32767"),
+            "{error}"
+        );
     }
 
     #[test]

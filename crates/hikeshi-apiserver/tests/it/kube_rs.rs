@@ -1,12 +1,17 @@
 //! The server as kube-rs sees it.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
 
 use futures::{StreamExt, TryStreamExt};
 use k8s_openapi::api::apps::v1::Deployment;
-use k8s_openapi::api::core::v1::{ConfigMap, Pod};
+use k8s_openapi::api::core::v1::{ConfigMap, Pod, Secret};
+use kube::Resource;
 use kube::api::{Api, AttachParams, DeleteParams, EvictParams, LogParams, Patch, PatchParams, PostParams};
 use kube::discovery::Discovery;
+use kube::runtime::controller::{Action, Controller};
+use kube::runtime::wait::await_condition;
 use kube::runtime::watcher::{self, Event, watcher};
 use serde_json::json;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -110,6 +115,55 @@ fn apply_scale_logs_exec_and_eviction() {
                 .deletion_timestamp
                 .is_some()
         );
+    });
+}
+
+#[test]
+fn a_controller_sees_what_it_watches_and_what_it_owns() {
+    let cluster = Cluster::start();
+    cluster.run(async {
+        let client = cluster.client().await;
+        let maps: Api<ConfigMap> = Api::namespaced(client.clone(), "chirpy");
+        let secrets: Api<Secret> = Api::namespaced(client, "chirpy");
+        // Keeps a Secret with the text of each ConfigMap that is labelled.
+        let reconcile = |map: Arc<ConfigMap>, secrets: Arc<Api<Secret>>| async move {
+            let name = map.metadata.name.clone().unwrap();
+            let secret = json!({"apiVersion": "v1", "kind": "Secret", "stringData": map.data,
+                "metadata": {"name": name, "ownerReferences": [map.controller_owner_ref(&())]}});
+            let apply = PatchParams::apply("mirror").force();
+            secrets.patch(&name, &apply, &Patch::Apply(secret)).await?;
+            Ok::<_, kube::Error>(Action::await_change())
+        };
+        let again =
+            |_: Arc<ConfigMap>, _: &kube::Error, _: Arc<Api<Secret>>| Action::requeue(Duration::from_secs(1));
+        let controller = Controller::new(maps.clone(), watcher::Config::default().labels("mirror=yes"))
+            .owns(secrets.clone(), watcher::Config::default())
+            .run(reconcile, again, Arc::new(secrets.clone()));
+        let running = tokio::spawn(controller.for_each(|_| std::future::ready(())));
+
+        let holds = |value: &'static str, not: Option<String>| {
+            move |secret: Option<&Secret>| {
+                let text = secret.and_then(|secret| secret.data.as_ref()?.get("v"));
+                text.is_some_and(|text| text.0 == value.as_bytes())
+                    && secret.is_some_and(|secret| secret.metadata.uid != not)
+            }
+        };
+        let mut map = map("a", "1");
+        map.metadata.labels = Some(BTreeMap::from([("mirror".to_owned(), "yes".to_owned())]));
+        maps.create(&PostParams::default(), &map).await.unwrap();
+        let first = await_condition(secrets.clone(), "a", holds("1", None))
+            .await
+            .unwrap();
+        let merge = Patch::Merge(json!({"data": {"v": "2"}}));
+        maps.patch("a", &PatchParams::default(), &merge).await.unwrap();
+        await_condition(secrets.clone(), "a", holds("2", None))
+            .await
+            .unwrap();
+        // What it owns is gone: its owner is looked at again.
+        secrets.delete("a", &DeleteParams::default()).await.unwrap();
+        let uid = first.unwrap().metadata.uid;
+        await_condition(secrets, "a", holds("2", uid)).await.unwrap();
+        running.abort();
     });
 }
 

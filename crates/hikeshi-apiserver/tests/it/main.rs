@@ -7,6 +7,7 @@ mod definitions;
 mod doors;
 mod forward;
 mod hostile;
+mod killed;
 mod kube_rs;
 mod manifests;
 mod objects;

@@ -1,7 +1,7 @@
 //! A server with a pretended kubelet, and kubectl against it.
 
 use std::io::{self, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -52,15 +52,9 @@ impl Cluster {
             .enable_all()
             .build()
             .unwrap();
-        let pki = Arc::new(Pki::load_or_create(&dir.path().join("pki")).unwrap());
-        let shutdown = CancellationToken::new();
         let (send, mut receive) = mpsc::unbounded_channel();
-        let config = ApiServerConfig {
-            store_dir: dir.path().join("store"),
-            pki: Arc::clone(&pki),
-            listen: "127.0.0.1:0".parse().unwrap(),
-            default_namespace: "chirpy".into(),
-        };
+        let (shutdown, config) = (CancellationToken::new(), config(dir.path()));
+        let pki = Arc::clone(&config.pki);
         let typed = watch::Sender::default();
         let kubelet = Arc::new(FakeKubelet { typed: typed.clone() });
         let handle = runtime
@@ -108,12 +102,7 @@ impl Cluster {
 
     /// A kube-rs client of the administrator. To be used inside [`Cluster::run`].
     pub async fn client(&self) -> kube::Client {
-        let identity = self.pki.issue_client("admin", &["system:masters"]).unwrap();
-        let text = self.pki.kubeconfig(&self.url, &identity, "chirpy");
-        let kubeconfig = kube::config::Kubeconfig::from_yaml(&text).unwrap();
-        let options = kube::config::KubeConfigOptions::default();
-        let config = kube::Config::from_custom_kubeconfig(kubeconfig, &options).await;
-        kube::Client::try_from(config.unwrap()).unwrap()
+        client_of(&self.pki, &self.url).await
     }
 
     /// Runs async work on the server's own runtime; at most a minute.
@@ -194,6 +183,37 @@ impl Drop for Cluster {
             runtime.shutdown_timeout(Duration::from_secs(5));
         }
     }
+}
+
+fn config(dir: &Path) -> ApiServerConfig {
+    ApiServerConfig {
+        store_dir: dir.join("store"),
+        pki: Arc::new(Pki::load_or_create(&dir.join("pki")).unwrap()),
+        listen: "127.0.0.1:0".parse().unwrap(),
+        default_namespace: "chirpy".into(),
+    }
+}
+
+/// Serves the store of a folder until this process dies, and says where.
+pub async fn serve_forever(dir: &Path, say: impl FnOnce(&str)) {
+    // Nobody reads the audit: sending fails, and says nothing.
+    let (send, _) = mpsc::unbounded_channel();
+    let typed = watch::Sender::default();
+    let kubelet = Arc::new(FakeKubelet { typed });
+    let shutdown = CancellationToken::new();
+    let handle = serve(config(dir), kubelet, send, shutdown).await.unwrap();
+    say(&format!("https://127.0.0.1:{}", handle.addr.port()));
+    std::future::pending::<()>().await;
+}
+
+/// A kube-rs client of the administrator of the server with this folder and this URL.
+pub async fn client_of(pki: &Pki, url: &str) -> kube::Client {
+    let identity = pki.issue_client("admin", &["system:masters"]).unwrap();
+    let text = pki.kubeconfig(url, &identity, "chirpy");
+    let kubeconfig = kube::config::Kubeconfig::from_yaml(&text).unwrap();
+    let options = kube::config::KubeConfigOptions::default();
+    let config = kube::Config::from_custom_kubeconfig(kubeconfig, &options).await;
+    kube::Client::try_from(config.unwrap()).unwrap()
 }
 
 /// Polls until there is a result.

@@ -21,7 +21,7 @@ fn target() -> Target {
     }
 }
 
-fn exported(text: &str, target: &Target) -> Result<Export, Vec<String>> {
+fn exported(text: &str, target: &Target) -> Result<Export, Vec<Text>> {
     let reading = read(text, &cujs(), 1.0, "default");
     export(
         &reading
@@ -163,10 +163,21 @@ fn the_talks_experiment_becomes_a_whole_template() {
         "arn:aws:iam::111122223333:role/hikeshi-fis-http-delay"
     );
     assert!(
-        export.notes.iter().any(|note| note.contains("spec.duration")),
+        export.notes.iter().any(|note| note.en.contains("spec.duration")),
         "{:?}",
         export.notes
     );
+}
+
+#[test]
+fn both_guides_have_the_same_commands() {
+    let export = exported(TALK, &target()).unwrap();
+    let commands = |name| -> Vec<&str> {
+        let block = file(&export, name).split("```").nth(1).unwrap();
+        block.lines().filter(|line| !line.starts_with('#')).collect()
+    };
+    assert_eq!(commands("README.md"), commands("README.ja.md"));
+    assert_eq!(commands("README.md").len(), 8);
 }
 
 #[test]
@@ -192,7 +203,10 @@ fn the_role_may_do_this_and_nothing_else() {
         may["Statement"][0]["Resource"],
         "arn:aws:eks:ap-northeast-1:111122223333:cluster/prod"
     );
-    let granted = export.files.iter().filter(|file| file.name != "README.md");
+    let granted = export
+        .files
+        .iter()
+        .filter(|file| !file.name.starts_with("README"));
     assert!(
         granted.clone().count() == 5 && granted.clone().all(|file| !file.text.contains("system:masters"))
     );
@@ -218,10 +232,10 @@ fn durations_outside_of_what_fis_can_do_are_said() {
         |export: &Export| template_of(export)["actions"]["http-delay"]["parameters"]["maxDuration"].clone();
     let short = with("20s").unwrap();
     assert_eq!(max(&short), "PT2M");
-    assert!(short.notes.iter().any(|note| note.contains("after 20s")));
+    assert!(short.notes.iter().any(|note| note.en.contains("after 20s")));
     assert_eq!(max(&with("1h29m").unwrap()), "PT1H30M");
     assert_eq!(max(&with("11h59m").unwrap()), "PT12H");
-    assert!(with("12h").unwrap_err()[0].contains("too long"));
+    assert!(with("12h").unwrap_err()[0].en.contains("too long"));
 }
 
 #[test]
@@ -233,16 +247,27 @@ fn what_cannot_be_carried_is_said_and_what_would_change_the_fault_refused() {
         )
     };
     let refused = exported(&annotated("hikeshi.dev/percent: '1.5'"), &target()).unwrap_err();
-    assert!(refused[0].contains("every matching request"), "{refused:?}");
+    assert!(refused[0].en.contains("every matching request"), "{refused:?}");
     let export = exported(&annotated("hikeshi.dev/guard: 'errors > 0.1'"), &target()).unwrap();
     assert!(
-        export.notes[0].contains("hikeshi.dev/guard is not carried"),
+        export.notes[0].en.contains("hikeshi.dev/guard is not carried"),
         "{:?}",
         export.notes
     );
-    assert!(file(&export, "README.md").contains("errors > 0.1"));
+    for name in ["README.md", "README.ja.md"] {
+        assert!(file(&export, name).contains("errors > 0.1"), "{name}");
+    }
+    let japanese = file(&export, "README.ja.md");
+    assert!(
+        japanese.contains("hikeshi.dev/guard は運ばれません"),
+        "{japanese}"
+    );
     let long = TALK.replace("path: '*'", &format!("path: '/{}'", "x".repeat(1_000)));
-    assert!(exported(&long, &target()).unwrap_err()[0].contains("characters long"));
+    assert!(
+        exported(&long, &target()).unwrap_err()[0]
+            .en
+            .contains("characters long")
+    );
 }
 
 #[test]
@@ -287,5 +312,5 @@ fn schedules_and_workflows_are_exported_with_the_rights_they_need() {
     must_be_a_template(&template_of(&export));
     let rbac = file(&export, "kubernetes-rbac.yaml");
     assert!(rbac.contains("podchaos") && rbac.contains("schedules"), "{rbac}");
-    assert!(export.notes.iter().any(|note| note.contains("has no end")));
+    assert!(export.notes.iter().any(|note| note.en.contains("has no end")));
 }

@@ -111,6 +111,7 @@ impl Stress {
             argv,
             env: BTreeMap::new(),
             cwd: "/".into(),
+            dropped_capabilities: 0,
             tty: false,
         });
         let (read, lease) = io::pipe()?;

@@ -62,6 +62,7 @@ fn request(pod_dir: &Path, container: &str, argv: Vec<String>, tty: bool) -> Res
         argv,
         env,
         cwd: start.cwd,
+        dropped_capabilities: start.dropped_capabilities,
         tty,
     }))
 }

@@ -8,6 +8,7 @@ use serde_json::Value;
 
 use super::worker::{IDLE, Worker};
 use super::{sandbox, status, storage};
+use crate::shim::protocol::{Request, UsageReply};
 
 /// How often the storage of a pod with limits is measured.
 const LOOK: Duration = Duration::from_secs(10);
@@ -60,8 +61,9 @@ impl Worker {
         if storage::is_limited(&self.pod) {
             if self.storage.last.is_none_or(|last| last.elapsed() >= LOOK) {
                 self.storage.last = Some(Instant::now());
+                let root = self.written_outside_volumes().await;
                 let (pod, dir) = (self.pod.clone(), self.dir.clone());
-                let look = move || storage::excess(&pod, &storage::measure(&pod, &dir));
+                let look = move || storage::excess(&pod, &storage::measure(&pod, &dir, root));
                 // A panic there would be a bug: the next look repeats it where it is seen.
                 if let Ok(Some(message)) = tokio::task::spawn_blocking(look).await {
                     self.fail("Evicted", message, Duration::ZERO).await;
@@ -71,6 +73,15 @@ impl Worker {
             wait = wait.min(LOOK);
         }
         wait
+    }
+
+    /// Bytes in the pod's root. An init that does not tell is looked after elsewhere.
+    async fn written_outside_volumes(&mut self) -> u64 {
+        let Some(sandbox) = &mut self.sandbox else {
+            return 0;
+        };
+        let usage = sandbox.init.call::<UsageReply>(&Request::Usage).await;
+        usage.map_or(0, |usage| usage.root_bytes)
     }
 
     async fn fail(&mut self, reason: &'static str, message: String, grace: Duration) {

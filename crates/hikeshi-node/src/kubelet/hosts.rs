@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::fs::OpenOptions;
 use std::io::{self, Write};
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::path::Path;
 
 use k8s_openapi::api::core::v1::{Pod, Service};
@@ -147,6 +147,22 @@ pub fn own_names(namespace: &str, hostname: &str, subdomain: Option<&str>) -> Ve
     names.filter(|name| is_name(name)).collect()
 }
 
+/// The lines of `spec.hostAliases`: names of the pod's own choice, after all others. What is no address or no name is left
+/// out.
+pub fn aliases(pod: &Pod) -> String {
+    let aliases = pod
+        .spec
+        .iter()
+        .flat_map(|spec| spec.host_aliases.iter().flatten());
+    let lines = aliases.filter_map(|alias| {
+        let ip: IpAddr = alias.ip.parse().ok()?;
+        let names: Vec<&str> = alias.hostnames.iter().flatten().map(String::as_str).collect();
+        let names: Vec<&str> = names.into_iter().filter(|name| is_name(name)).collect();
+        (!names.is_empty()).then(|| format!("{ip}\t{}\n", names.join("\t")))
+    });
+    lines.collect()
+}
+
 /// Rewrites the file in place: the pod has its inode mounted. The new text is there before the old tail goes.
 pub fn write_in_place(path: &Path, text: &str) -> io::Result<()> {
     if std::fs::read(path).is_ok_and(|now| now == text.as_bytes()) {
@@ -238,6 +254,19 @@ mod tests {
         assert_eq!(own, [""; 0]);
         let table = NameTable::new(&[service("a b", json!({"clusterIP": "127.96.0.5"}))], &[]);
         assert_eq!(lines(&table.render("chirpy", None)), [""; 0]);
+    }
+
+    #[test]
+    fn a_pod_may_choose_names_of_its_own() {
+        let mut pod = pod("web", "127.64.0.10", "True");
+        pod.spec.as_mut().unwrap().host_aliases = serde_json::from_value(json!([
+            {"ip": "127.96.0.7", "hostnames": ["old.example", "db"]},
+            {"ip": "not an address", "hostnames": ["a"]},
+            {"ip": "::1", "hostnames": ["b\n127.64.0.66 web", "c"]},
+            {"ip": "127.0.0.1"},
+        ]))
+        .unwrap();
+        assert_eq!(aliases(&pod), "127.96.0.7\told.example\tdb\n::1\tc\n");
     }
 
     #[test]

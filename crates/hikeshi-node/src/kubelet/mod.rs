@@ -247,16 +247,12 @@ impl Kubelet {
         let mut changed = self.caches.names_changed();
         loop {
             changed.borrow_and_update();
-            let names = self.caches.names();
             for (uid, pod) in self.our_pods() {
                 let dir = self.pod_dir(&uid);
                 let Some(record) = sandbox::SandboxRecord::read(&dir) else {
                     continue;
                 };
-                let namespace = pod.metadata.namespace.as_deref().unwrap_or_default();
-                let subdomain = pod.spec.as_ref().and_then(|spec| spec.subdomain.as_deref());
-                let own = hosts::own_names(namespace, &pods::hostname(&pod), subdomain);
-                let text = names.render(namespace, Some((&record.ip.to_string(), &own)));
+                let text = self.hosts_for(&pod, record.ip);
                 if let Err(error) = hosts::write_in_place(&dir.join("hosts"), &text) {
                     tracing::warn!(%error, folder = %dir.display(), "a hosts file was not written");
                 }

@@ -35,6 +35,17 @@ impl Kind {
             Self::PostStart => "PostStart",
         }
     }
+
+    /// How long a container that fails this probe may take to end, where the probe itself says so.
+    pub fn grace(self, container: &Container) -> Option<Duration> {
+        let probe = match self {
+            Self::Startup => container.startup_probe.as_ref(),
+            Self::Liveness => container.liveness_probe.as_ref(),
+            Self::Readiness | Self::PostStart => None,
+        };
+        let seconds = probe?.termination_grace_period_seconds?;
+        u64::try_from(seconds).ok().map(Duration::from_secs)
+    }
 }
 
 /// What a probe found. Sent when the verdict changes, and (with no verdict) at every single failure.
@@ -320,6 +331,17 @@ pub async fn http_get(
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_probe_s_own_grace_is_its_failure_s() {
+        let container: Container = serde_json::from_value(serde_json::json!({"name": "a",
+            "livenessProbe": {"terminationGracePeriodSeconds": 2}, "startupProbe": {},
+            "readinessProbe": {"terminationGracePeriodSeconds": 3}}))
+        .unwrap();
+        assert_eq!(Kind::Liveness.grace(&container), Some(Duration::from_secs(2)));
+        assert_eq!(Kind::Startup.grace(&container), None);
+        assert_eq!(Kind::Readiness.grace(&container), None);
+    }
 
     #[test]
     fn verdicts_come_at_the_thresholds() {

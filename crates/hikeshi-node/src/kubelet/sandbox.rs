@@ -19,7 +19,7 @@ use super::volumes::{self, Sources, VolumeError};
 use crate::chaosagent::clock;
 use crate::images::{self, NativeImage};
 use crate::shim::launch::{self, LaunchError, is_alive, kill_recorded, read_record};
-use crate::shim::protocol::{Bind, PodSpecFile, PodUser, Request};
+use crate::shim::protocol::{Bind, PodSpecFile, PodUser, Request, Tmpfs};
 use crate::shim::{InitClient, InitError};
 
 /// `kubelet.json` in the pod's folder: what a later kubelet must know to go on.
@@ -105,6 +105,7 @@ pub async fn make(
         read_only: true,
         sub_path: None,
     });
+    let read_only = has_read_only_root(pod);
     let metadata = &pod.metadata;
     let text = |value: &Option<String>| value.clone().unwrap_or_default();
     let spec = PodSpecFile {
@@ -115,7 +116,12 @@ pub async fn make(
         user: user(pod, image),
         bin_dir: Some(config.state_dir.join("bin")).filter(|folder| folder.is_dir()),
         binds,
-        tmpfs: Vec::new(),
+        tmpfs: if read_only {
+            vec![shared_memory()]
+        } else {
+            Vec::new()
+        },
+        read_only_root: read_only,
         lifeline: None,
         nice: nice(pod),
     };
@@ -136,6 +142,23 @@ pub async fn make(
     Ok(Sandbox { record, init })
 }
 
+/// The containers share one root: it is read-only when each of them wants it so.
+fn has_read_only_root(pod: &Pod) -> bool {
+    let mut containers = pods::init_containers(pod).iter().chain(pods::containers(pod));
+    containers.all(|container| {
+        let context = container.security_context.as_ref();
+        context.and_then(|context| context.read_only_root_filesystem) == Some(true)
+    })
+}
+
+/// Which a container has to itself even where its root is read-only.
+fn shared_memory() -> Tmpfs {
+    Tmpfs {
+        target: "/dev/shm".into(),
+        size_bytes: None,
+    }
+}
+
 /// Workloads step back for control and the data plane; what the cluster itself leans on (as its priority class says) does
 /// not. A fault that burns all the CPU must not blind those who look for it.
 fn nice(pod: &Pod) -> i32 {
@@ -154,7 +177,7 @@ fn nice(pod: &Pod) -> i32 {
 const WORKLOAD_NICE: i32 = 5;
 
 /// The image's user, unless the pod's security context names another id. One mapping for the whole pod.
-fn user(pod: &Pod, image: Option<&NativeImage>) -> PodUser {
+pub(super) fn user(pod: &Pod, image: Option<&NativeImage>) -> PodUser {
     let spec = pod.spec.as_ref();
     let context = spec.and_then(|spec| spec.security_context.as_ref());
     let first = pods::containers(pod)

@@ -5,15 +5,16 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
-use k8s_openapi::api::core::v1::Container;
+use k8s_openapi::api::core::v1::{Container, Pod};
 
 use super::backoff::Backoff;
 use super::status::{Ended, Run, State};
 use super::step::one_step;
 use super::turn::{self, Restart, Turn};
 use super::worker::{IDLE, RETRY, Worker};
-use super::{env, exec, pods, probes, quantity, status};
+use super::{env, exec, pods, probes, quantity, sandbox, status};
 use crate::shim::InitError;
+use crate::shim::privileges::capabilities;
 use crate::shim::protocol::{Limits, Request, StartRequest, Started, Stdin};
 
 impl Worker {
@@ -105,6 +106,14 @@ impl Worker {
             Ok(image) => image,
             Err(error) => return self.image_missing(&name, &reference, &error.to_string()),
         };
+        if must_not_be_root(&self.pod, container) {
+            let first = pods::containers(&self.pod).first();
+            let first = first.and_then(|first| images.find(first.image.as_deref()?));
+            if sandbox::user(&self.pod, first).uid == 0 {
+                let why = "container has runAsNonRoot and image will run as root";
+                return self.misconfigured(&name, why);
+            }
+        }
         if let Some(run) = self.runs.get_mut(&name) {
             run.pull_backoff = Backoff::default();
         }
@@ -156,6 +165,7 @@ impl Worker {
                 (Some(true), _) => Stdin::Open,
                 _ => Stdin::Closed,
             },
+            dropped_capabilities: dropped_capabilities(container),
             tty,
         };
         if let Err(error) = exec::remember(&self.dir, &request) {
@@ -260,6 +270,22 @@ impl Worker {
         self.probes
             .insert(name.to_owned(), probes::start(&target, started, &self.findings.0));
     }
+}
+
+fn must_not_be_root(pod: &Pod, container: &Container) -> bool {
+    let own = container.security_context.as_ref();
+    let pods = pod.spec.as_ref().and_then(|spec| spec.security_context.as_ref());
+    let own = own.and_then(|context| context.run_as_non_root);
+    own.or(pods.and_then(|context| context.run_as_non_root)) == Some(true)
+}
+
+/// What a container does without: what it drops and does not add again.
+fn dropped_capabilities(container: &Container) -> u64 {
+    let context = container.security_context.as_ref();
+    let said = context.and_then(|context| context.capabilities.as_ref());
+    let bits = |names: Option<&Vec<String>>| capabilities(names.into_iter().flatten().map(String::as_str));
+    let dropped = bits(said.and_then(|said| said.drop.as_ref()));
+    dropped & !bits(said.and_then(|said| said.add.as_ref()))
 }
 
 pub(super) fn limits(container: &Container) -> Limits {

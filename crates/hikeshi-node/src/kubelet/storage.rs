@@ -1,4 +1,5 @@
-//! Ephemeral storage: what a pod may write to its logs and emptyDir volumes, and what happens when it writes more.
+//! Ephemeral storage: what a pod may write to its logs, its emptyDir volumes and its root, and what happens when it writes
+//! more.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -18,6 +19,8 @@ pub struct Written {
     pub volumes: BTreeMap<String, u64>,
     /// Logs, by container.
     pub logs: BTreeMap<String, u64>,
+    /// Outside volumes, by all containers together: they share one root, so that none alone can be held to it.
+    pub root: u64,
 }
 
 /// The limit of one container, as written and in bytes.
@@ -55,7 +58,8 @@ pub fn excess(pod: &Pod, written: &Written) -> Option<String> {
         }
     }
     let containers: Vec<&Container> = pods::probed(pod).collect();
-    let total: u64 = written.volumes.values().chain(written.logs.values()).sum();
+    let kept = written.volumes.values().chain(written.logs.values());
+    let total: u64 = kept.chain([&written.root]).sum();
     let limits: Vec<_> = containers.iter().filter_map(|one| limit(one)).collect();
     // The pod as a whole is limited only when each of its containers is.
     if limits.len() == containers.len() && !limits.is_empty() {
@@ -83,14 +87,15 @@ pub fn excess(pod: &Pod, written: &Written) -> Option<String> {
     None
 }
 
-/// Measures a pod's folder. Files that vanish meanwhile count as nothing.
-pub fn measure(pod: &Pod, pod_dir: &Path) -> Written {
+/// Measures a pod's folder; `root`: what its init tells of the root. Files that vanish meanwhile count as nothing.
+pub fn measure(pod: &Pod, pod_dir: &Path, root: u64) -> Written {
     let volumes =
         empty_dirs(pod).map(|(name, _)| (name.to_owned(), size(&pod_dir.join("volumes").join(name))));
     let logs = pods::probed(pod).map(|one| (one.name.clone(), size(&pod_dir.join("logs").join(&one.name))));
     Written {
         volumes: volumes.collect(),
         logs: logs.collect(),
+        root,
     }
 }
 
@@ -133,6 +138,7 @@ mod tests {
         Written {
             volumes: [("data".to_owned(), volume)].into(),
             logs: logs.collect(),
+            root: 0,
         }
     }
 
@@ -156,6 +162,14 @@ mod tests {
             "Container c0 exceeded its local ephemeral storage limit \"2Mi\". "
         );
         assert_eq!(of(&[Some("2Mi"), None], None, 9 * MIB, &[MIB, 9 * MIB]), None);
+        let outside = Written {
+            root: 3 * MIB,
+            ..written(0, &[0])
+        };
+        assert_eq!(
+            excess(&pod(&[Some("2Mi")], None), &outside).unwrap(),
+            "Pod ephemeral local storage usage exceeds the total limit of containers 2Mi. "
+        );
         assert!(is_limited(&pod(&[None], Some("1Mi"))) && is_limited(&pod(&[Some("1Mi")], None)));
         assert!(!is_limited(&pod(&[None], None)));
     }
@@ -167,7 +181,7 @@ mod tests {
         fs::create_dir_all(&data).unwrap();
         fs::write(data.join("file"), vec![1; 100_000]).unwrap();
         std::os::unix::fs::symlink("/usr", data.join("link")).unwrap();
-        let used = measure(&pod(&[None], None), dir.path()).volumes["data"];
+        let used = measure(&pod(&[None], None), dir.path(), 0).volumes["data"];
         assert!((100_000..1_000_000).contains(&used), "{used}");
     }
 }

@@ -138,6 +138,7 @@ mod tests {
     #[test]
     fn a_rate_is_cpu_time_over_the_window() {
         let reply = |cpu_nanos| UsageReply {
+            root_bytes: 0,
             containers: vec![Raw {
                 name: "c".into(),
                 cpu_nanos,

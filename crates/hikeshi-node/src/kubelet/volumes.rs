@@ -1,5 +1,7 @@
 //! A pod's volumes as folders of the host, ready to be bound into it.
 
+mod part;
+
 use std::collections::BTreeMap;
 use std::fs::{self, Permissions};
 use std::io;
@@ -9,11 +11,11 @@ use std::path::{Component, Path, PathBuf};
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{KeyToPath, Pod, Volume, VolumeProjection};
 
+use self::part::{sub_folder, sub_path};
 use super::PodAccount;
 use super::pods::{self, ConfigSource, field};
 use super::step::one_step;
-use crate::shim::beneath;
-use crate::shim::launch::{give_place_to_pods, give_to_pods};
+use crate::shim::launch::give_to_pods;
 use crate::shim::protocol::Bind;
 
 const TOKEN_PATH: &str = "/var/run/secrets/kubernetes.io/serviceaccount";
@@ -64,8 +66,8 @@ pub fn prepare(pod: &Pod, pod_dir: &Path, sources: &Sources<'_>) -> Result<Vec<B
                 });
             };
             let target = PathBuf::from(&mount.mount_path);
-            let sub_path = mount.sub_path.as_deref().filter(|path| !path.is_empty());
-            if let Some(sub_path) = sub_path {
+            let sub_path = sub_path(pod, container, mount, sources)?;
+            if let Some(sub_path) = &sub_path {
                 sub_folder(&mount.name, folder, sub_path)?;
             }
             let bind = Bind {
@@ -186,32 +188,6 @@ fn make(pod: &Pod, volume: &Volume, pod_dir: &Path, sources: &Sources<'_>) -> Re
         volume: volume.name.clone(),
         reason: reason.to_owned(),
     })
-}
-
-/// Makes sure of a folder or file inside a volume; a missing one becomes a folder. Neither `..` nor a link may lead out
-/// of it: links are what a pod that has written there may have left. The init looks again when it mounts it.
-fn sub_folder(volume: &str, folder: &Path, sub_path: &str) -> Result<(), VolumeError> {
-    let failed = |source: io::Error| {
-        if source.raw_os_error() == Some(libc::EXDEV) {
-            leaves(volume, sub_path)
-        } else {
-            io_error(volume, source)
-        }
-    };
-    let climbs = |part| !matches!(part, Component::Normal(_) | Component::CurDir);
-    if Path::new(sub_path).components().any(climbs) {
-        return Err(leaves(volume, sub_path));
-    }
-    let root = beneath::root(folder).map_err(failed)?;
-    beneath::below(&root, Path::new(sub_path), give_place_to_pods).map_err(failed)?;
-    Ok(())
-}
-
-fn leaves(volume: &str, sub_path: &str) -> VolumeError {
-    VolumeError::NotReady {
-        volume: volume.to_owned(),
-        reason: format!("subPath {sub_path:?} must not leave the volume"),
-    }
 }
 
 fn token_files(pod: &Pod, sources: &Sources<'_>) -> Files {

@@ -266,8 +266,11 @@ impl Worker {
                 .events
                 .normal(&self.pod, Some(&container), "Killing", message);
             self.probes.remove(&container);
-            self.stopping
-                .insert(container.clone(), Instant::now() + self.grace());
+            let spec = pods::probed(&self.pod).find(|one| one.name == container);
+            let grace = spec
+                .and_then(|spec| kind.grace(spec))
+                .unwrap_or_else(|| self.grace());
+            self.stopping.insert(container.clone(), Instant::now() + grace);
             self.signal(&container, libc::SIGTERM).await;
         }
     }
@@ -450,8 +453,10 @@ impl Kubelet {
         let namespace = pod.metadata.namespace.as_deref().unwrap_or_default();
         let subdomain = pod.spec.as_ref().and_then(|spec| spec.subdomain.as_deref());
         let names = hosts::own_names(namespace, &pods::hostname(pod), subdomain);
-        self.caches
+        let names = self
+            .caches
             .names()
-            .render(namespace, Some((&ip.to_string(), &names)))
+            .render(namespace, Some((&ip.to_string(), &names)));
+        names + &hosts::aliases(pod)
     }
 }

@@ -109,7 +109,8 @@ impl Containers {
         let log = LogFile::open(self.pod_folder.as_fd(), name, request.restart)?;
         let log = Rc::new(RefCell::new(log));
         let streams = Streams::open(request, self.null.as_fd(), &log)?;
-        let process = command.spawn(streams.inner.each_ref().map(AsRawFd::as_raw_fd), request.tty)?;
+        let stdio = streams.inner.each_ref().map(AsRawFd::as_raw_fd);
+        let process = command.spawn(stdio, request.tty, request.dropped_capabilities)?;
         let pid = self.keep(process);
         let index = index.unwrap_or(self.list.len());
         self.tree.name(index, name);
@@ -161,18 +162,17 @@ impl Containers {
         );
         let command = Command::new(&request.argv, &env, &request.cwd)?;
         let owner = request.container.as_ref().and_then(|name| self.index(name));
+        let dropped = request.dropped_capabilities;
         let (process, master) = if request.tty {
             let (master, slave) = open_terminal()?;
             let raw = slave.as_raw_fd();
-            (command.spawn([raw, raw, raw], true)?, Some(master))
+            (command.spawn([raw, raw, raw], true, dropped)?, Some(master))
         } else {
             let [stdin, stdout, stderr] = descriptors else {
                 return Err(std::io::Error::other("exec needs three descriptors").into());
             };
-            (
-                command.spawn([stdin.as_raw_fd(), stdout.as_raw_fd(), stderr.as_raw_fd()], false)?,
-                None,
-            )
+            let stdio = [stdin.as_raw_fd(), stdout.as_raw_fd(), stderr.as_raw_fd()];
+            (command.spawn(stdio, false, dropped)?, None)
         };
         let pid = self.keep(process);
         if let Some(owner) = owner {
@@ -307,6 +307,7 @@ impl Containers {
                 memory_bytes: self.tree.container_memory(index),
             });
         UsageReply {
+            root_bytes: super::root::written(),
             containers: containers.collect(),
         }
     }

@@ -9,7 +9,7 @@ mod logs;
 mod namespaces;
 mod notify;
 mod priority;
-mod privileges;
+pub(crate) mod privileges;
 pub mod protocol;
 mod root;
 mod serve;

@@ -25,6 +25,9 @@ pub struct PodSpecFile {
     pub binds: Vec<Bind>,
     #[serde(default)]
     pub tmpfs: Vec<Tmpfs>,
+    /// Nothing but the binds and the memory file systems can be written to.
+    #[serde(default)]
+    pub read_only_root: bool,
     /// Inherited descriptor; when its other end closes, the pod dies. Used by tests.
     #[serde(default)]
     pub lifeline: Option<RawFd>,
@@ -124,6 +127,9 @@ pub struct StartRequest {
     pub limits: Limits,
     #[serde(default)]
     pub stdin: Stdin,
+    /// The capabilities that it does without, a bit each (numbers from linux/capability.h).
+    #[serde(default)]
+    pub dropped_capabilities: u64,
     /// Its three streams are one terminal; `stdin` says nothing then.
     #[serde(default)]
     pub tty: bool,
@@ -161,6 +167,9 @@ pub struct ExecRequest {
     pub argv: Vec<String>,
     pub env: BTreeMap<String, String>,
     pub cwd: PathBuf,
+    /// As its container's.
+    #[serde(default)]
+    pub dropped_capabilities: u64,
     #[serde(default)]
     pub tty: bool,
 }
@@ -217,6 +226,9 @@ pub struct ContainerExit {
 /// Reply to `usage`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct UsageReply {
+    /// What the containers have written outside their volumes (`/tmp` and the like), in bytes. They share one root.
+    #[serde(default)]
+    pub root_bytes: u64,
     pub containers: Vec<ContainerUsage>,
 }
 

@@ -7,6 +7,7 @@ use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
+use nix::sys::statvfs::statvfs;
 use nix::unistd::{chdir, pivot_root};
 
 use super::beneath;
@@ -135,7 +136,20 @@ pub fn build(pod_dir: &Path, spec: &PodSpecFile) -> Result<(), RootError> {
     for entry in &spec.binds {
         bind(&root, entry)?;
     }
-    enter(&root)
+    enter(&root)?;
+    if spec.read_only_root {
+        let flags = MsFlags::MS_REMOUNT | MsFlags::MS_BIND | MsFlags::MS_RDONLY | MsFlags::MS_NOSUID;
+        mount(none, "/", none, flags, none).step("making read-only", Path::new("/"))?;
+    }
+    Ok(())
+}
+
+/// Bytes in the root, which is memory: what has been written to it. Other mounts do not count.
+pub fn written() -> u64 {
+    // A root that cannot be asked is none that anybody could write to.
+    statvfs("/").map_or(0, |root| {
+        (root.blocks() - root.blocks_free()) * root.fragment_size()
+    })
 }
 
 /// `/usr` and what points into it. Systems without merged /usr have real folders: those are bound.

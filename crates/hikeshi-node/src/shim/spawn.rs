@@ -101,8 +101,8 @@ impl Command {
     }
 
     /// Starts it in a session of its own. `stdio` become descriptors 0, 1, 2; with `tty`, the first is also
-    /// made its controlling terminal. The caller must be single-threaded.
-    pub fn spawn(&self, stdio: [RawFd; 3], tty: bool) -> Result<Process, SpawnError> {
+    /// made its controlling terminal. `dropped`: the capabilities it does without. The caller must be single-threaded.
+    pub fn spawn(&self, stdio: [RawFd; 3], tty: bool, dropped: u64) -> Result<Process, SpawnError> {
         let pointers = |list: &[CString]| -> Vec<*const libc::c_char> {
             list.iter()
                 .map(|item| item.as_ptr())
@@ -126,6 +126,7 @@ impl Command {
                 &env,
                 stdio,
                 tty,
+                dropped,
                 theirs.as_raw_fd(),
             ),
             ForkResult::Parent { child } => {
@@ -192,6 +193,7 @@ fn child(
     env: &[*const libc::c_char],
     stdio: [RawFd; 3],
     tty: bool,
+    dropped: u64,
     link: RawFd,
 ) -> ! {
     // SAFETY: plain system calls on values that live until exec or exit; this process has one thread.
@@ -224,7 +226,7 @@ fn child(
             fd if fd >= 0 => tell(link, b'L', 0, Some(fd)),
             error => tell(link, b'W', -error, None),
         }
-        let refused = super::privileges::drop_all_but_kept();
+        let refused = super::privileges::drop_all_but_kept(dropped);
         if refused != 0 {
             tell(link, b'E', refused, None);
             libc::_exit(127);

@@ -219,6 +219,7 @@ async fn a_terminal_resizes_and_interrupts() {
         argv: words(&["sh"]),
         env: environment(),
         cwd: "/".into(),
+        dropped_capabilities: 0,
         tty: true,
     };
     let (started, mut fds): (Started, _) = init.call_with(&Request::Exec(request), &[]).await.unwrap();

@@ -193,3 +193,190 @@ async fn a_probe_may_say_much() {
     node.stop.cancel();
     within(node.task).await.unwrap();
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_written_outside_volumes_counts_as_storage() {
+    let cluster = Cluster::new().await;
+    let node = cluster.kubelet();
+    let mut main = shell(
+        "main",
+        "head -c 3000000 /dev/urandom > /tmp/big; exec sleep 100000",
+    );
+    main["resources"] = json!({"limits": {"ephemeral-storage": "1Mi"}});
+    cluster
+        .create("full", json!({"volumes": data(), "containers": [main]}))
+        .await;
+    let status = cluster.wait("full", |status| status["phase"] == "Failed").await;
+    assert_eq!(status["reason"], "Evicted");
+    assert_eq!(
+        status["message"],
+        "Pod ephemeral local storage usage exceeds the total limit of containers 1Mi. "
+    );
+    node.stop.cancel();
+    within(node.task).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_hardened_pod_is_held_to_what_its_manifest_says() {
+    let cluster = Cluster::new().await;
+    let node = cluster.kubelet();
+    let context =
+        json!({"readOnlyRootFilesystem": true, "capabilities": {"drop": ["ALL"], "add": ["CHOWN"]}});
+    let mut main = shell("main", "exec sleep 100000");
+    main["securityContext"] = context;
+    main["env"] = json!([{"name": "POD", "valueFrom": {"fieldRef": {"fieldPath": "metadata.name"}}}]);
+    main["volumeMounts"][0]["subPathExpr"] = "of/$(POD)".into();
+    let pod = cluster
+        .create(
+            "hard",
+            json!({"volumes": data(), "containers": [main], "terminationGracePeriodSeconds": 1,
+                "hostAliases": [{"ip": "127.96.7.7", "hostnames": ["old.example"]}]}),
+        )
+        .await;
+    cluster.wait("hard", is_ready).await;
+    let (code, _) = node
+        .run(
+            &pod,
+            "main",
+            &[
+                "sh",
+                "-c",
+                "echo a > /data/file; echo b > /dev/shm/b; : > /dev/null",
+            ],
+        )
+        .await;
+    assert_eq!(code, 0, "volumes and shared memory can be written to");
+    assert_eq!(file(&cluster, &pod, "of/hard/file"), "a\n");
+    for place in ["/tmp/a", "/a", "/etc/a", "/var/lib/a"] {
+        let script = format!("echo a > {place}");
+        let (code, _) = node.run(&pod, "main", &["sh", "-c", &script]).await;
+        assert_ne!(code, 0, "{place}");
+    }
+    let (_, said) = node
+        .run(
+            &pod,
+            "main",
+            &["grep", "-E", "^Cap(Eff|Bnd)", "/proc/self/status"],
+        )
+        .await;
+    assert_eq!(
+        said.split_whitespace().collect::<Vec<_>>(),
+        ["CapEff:", "0000000000000001", "CapBnd:", "0000000000000001"]
+    );
+    let (_, address) = node.run(&pod, "main", &["getent", "hosts", "old.example"]).await;
+    assert!(address.starts_with("127.96.7.7"), "{address}");
+
+    let mut root = shell("main", "exec sleep 100000");
+    root["securityContext"] = json!({"runAsNonRoot": true});
+    cluster
+        .create("root", json!({"volumes": data(), "containers": [root]}))
+        .await;
+    cluster
+        .wait("root", |status| {
+            let waiting = &status["containerStatuses"][0]["state"]["waiting"];
+            waiting["reason"] == "CreateContainerConfigError"
+                && waiting["message"] == "container has runAsNonRoot and image will run as root"
+        })
+        .await;
+    node.stop.cancel();
+    within(node.task).await.unwrap();
+}
+
+/// Its program takes no notice of SIGTERM.
+const DEAF: &str = "trap '' TERM; echo up > /data/up; while true; do sleep 0.05; done";
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_does_not_end_is_killed_after_the_grace() {
+    let cluster = Cluster::new().await;
+    let node = cluster.kubelet();
+    let pod = cluster
+        .create(
+            "deaf",
+            json!({"volumes": data(), "containers": [shell("main", DEAF)], "terminationGracePeriodSeconds": 2}),
+        )
+        .await;
+    cluster.wait("deaf", is_ready).await;
+    within(async {
+        while file(&cluster, &pod, "up").is_empty() {
+            tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+        }
+    })
+    .await;
+    let asked = std::time::Instant::now();
+    cluster
+        .pods
+        .delete("deaf", &DeleteParams::default())
+        .await
+        .unwrap();
+    cluster.gone("deaf").await;
+    assert!(
+        asked.elapsed() >= std::time::Duration::from_secs(2),
+        "it was given its time: {:?}",
+        asked.elapsed()
+    );
+    // The probe's own grace counts where it fails, not the pod's.
+    let mut sick = shell("main", DEAF);
+    sick["livenessProbe"] = json!({"exec": {"command": ["false"]}, "periodSeconds": 1, "failureThreshold": 1,
+        "terminationGracePeriodSeconds": 1});
+    cluster
+        .create(
+            "sick",
+            json!({"volumes": data(), "containers": [sick], "terminationGracePeriodSeconds": 100_000}),
+        )
+        .await;
+    let status = cluster
+        .wait("sick", |status| {
+            status["containerStatuses"][0]["restartCount"].as_i64() >= Some(1)
+        })
+        .await;
+    assert_eq!(
+        status["containerStatuses"][0]["lastState"]["terminated"]["exitCode"],
+        137
+    );
+    node.stop.cancel();
+    within(node.task).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_startup_probe_holds_the_others_back_and_restarts_what_never_starts() {
+    let cluster = Cluster::new().await;
+    let node = cluster.kubelet();
+    let probe = |script: &str, failures: u32| json!({"exec": {"command": ["sh", "-c", script]}, "periodSeconds": 1, "failureThreshold": failures});
+    // Its liveness probe would kill it at its first look.
+    let mut slow = shell("main", "exec sleep 100000");
+    slow["startupProbe"] = probe("test -e /data/go", 1000);
+    slow["livenessProbe"] = probe("echo looked >> /data/looks; test -e /data/go", 1);
+    let slow = cluster
+        .create("slow", json!({"volumes": data(), "containers": [slow]}))
+        .await;
+    let mut never = shell("main", "exec sleep 100000");
+    never["startupProbe"] = probe("false", 2);
+    cluster
+        .create(
+            "never",
+            json!({"volumes": data(), "containers": [never], "terminationGracePeriodSeconds": 1}),
+        )
+        .await;
+    let restarts = |status: &Value| status["containerStatuses"][0]["restartCount"].as_i64();
+    // By then the other has been looked at more often than its liveness probe would have borne.
+    cluster.wait("never", |status| restarts(status) >= Some(1)).await;
+    let message = told(&cluster, "Killing").await;
+    assert_eq!(message, "Container main failed startup probe, will be restarted");
+    let status = cluster.wait("slow", |status| status["phase"] == "Running").await;
+    assert_eq!(status["containerStatuses"][0]["started"], false);
+    assert_eq!(
+        (restarts(&status), file(&cluster, &slow, "looks")),
+        (Some(0), String::new())
+    );
+    node.run(&slow, "main", &["touch", "/data/go"]).await;
+    let status = cluster.wait("slow", is_ready).await;
+    assert_eq!(restarts(&status), Some(0));
+    within(async {
+        while file(&cluster, &slow, "looks").is_empty() {
+            tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+        }
+    })
+    .await;
+    node.stop.cancel();
+    within(node.task).await.unwrap();
+}

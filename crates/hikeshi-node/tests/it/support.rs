@@ -95,6 +95,7 @@ impl World {
             bin_dir: None,
             binds: Vec::new(),
             tmpfs: Vec::new(),
+            read_only_root: false,
             lifeline: None,
             nice: 0,
         }
@@ -131,6 +132,7 @@ fn request(container: &str, argv: &[&str], restart: u32, limits: Limits) -> Star
         restart,
         limits,
         stdin: Stdin::Closed,
+        dropped_capabilities: 0,
         tty: false,
     }
 }
@@ -222,6 +224,7 @@ impl Pod {
             argv: words(argv),
             env: environment(),
             cwd: "/".into(),
+            dropped_capabilities: 0,
             tty: false,
         };
         let null = fs::File::open("/dev/null").unwrap();

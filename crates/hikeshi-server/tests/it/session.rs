@@ -96,6 +96,42 @@ async fn nothing_is_seen_or_done_without_a_session() {
 }
 
 #[tokio::test]
+async fn experiments_are_for_whoever_runs_the_drill() {
+    let world = world().await;
+    let pika = world.join(PARTICIPANT, "pika7", "operator").await;
+    let host = world.join(HOST, "boss", "facilitator").await;
+    let requests = [
+        (Method::GET, "/api/experiments"),
+        (Method::POST, "/api/experiments"),
+        (Method::POST, "/api/experiments/preview"),
+        (Method::GET, "/api/experiments/targets"),
+        (Method::GET, "/api/experiments/e1"),
+        (Method::DELETE, "/api/experiments/e1"),
+    ];
+    for (method, path) in requests {
+        let ask = async |person: &crate::world::Person| {
+            let request = person
+                .request(method.clone(), path)
+                .header("origin", &world.base)
+                .json(&json!({"manifest": "kind: HTTPChaos"}));
+            request.send().await.unwrap().status()
+        };
+        assert_eq!(
+            ask(&world.stranger()).await,
+            StatusCode::UNAUTHORIZED,
+            "{method} {path}"
+        );
+        assert_eq!(ask(&pika).await, StatusCode::FORBIDDEN, "{method} {path}");
+        // Let through, to a host that runs none.
+        assert_eq!(
+            ask(&host).await,
+            StatusCode::SERVICE_UNAVAILABLE,
+            "{method} {path}"
+        );
+    }
+}
+
+#[tokio::test]
 async fn another_sites_page_cannot_act() {
     let world = world().await;
     let pika = world.join(PARTICIPANT, "pika7", "operator").await;

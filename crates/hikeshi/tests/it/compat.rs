@@ -1,6 +1,7 @@
 //! The real kubectl, in every version given, against a real cluster: the cases in `tests/compat`, and the page made from them.
 
 mod case;
+mod claims;
 mod page;
 mod runner;
 
@@ -109,6 +110,12 @@ async fn every_command_of_the_page_works_with_every_kubectl() {
             .filter(|key| kinds.iter().all(|kind| kind.key != **key))
         {
             wrong.push(format!("{}: the server serves no {key}", group.name));
+        }
+        for key in claims::empty(group, &kinds) {
+            wrong.push(format!(
+                "{}: neither a case nor the setup names {key}",
+                group.name
+            ));
         }
     }
     assert!(

@@ -2,6 +2,7 @@
 //! plane, hit with the talk's manifest.
 
 use std::path::PathBuf;
+use std::process::Stdio;
 use std::time::Duration;
 
 use serde_json::Value;
@@ -191,6 +192,7 @@ async fn experiments_from_hypothesis_to_history() {
     the_traffic_that_would_be_hit_is_told_before_it_starts(&home);
     it_is_refuted_with_figures_and_recovery(&home, &admin).await;
     it_holds(&home);
+    ctrl_c_ends_it(&home, &admin).await;
     a_guard_ends_what_kubectl_applied(&home, &admin).await;
     a_killed_control_finds_it_again(&home, &admin).await;
 }
@@ -373,6 +375,43 @@ fn it_holds(home: &Home) {
     assert!(
         shown.contains("復旧: 確認済み") && shown.contains("成立"),
         "{shown}"
+    );
+}
+
+async fn ctrl_c_ends_it(home: &Home, admin: &Kubectl) {
+    let path = file(
+        home,
+        "interrupted.yaml",
+        &talk("interrupted", &[], "  duration: 10m\n"),
+    );
+    let path = path.to_str().expect("a plain path");
+    let child = home
+        .hikeshi(&["experiment", "run", path, "--json"])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("hikeshi starts");
+    let injected = "wait --for=condition=AllInjected httpchaos/interrupted -n default --timeout=1s";
+    eventually("the fault is in", SOON, async || {
+        admin.run(injected).await.status.success().then_some(())
+    })
+    .await;
+    let pid = i32::try_from(child.id()).expect("a pid");
+    nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), nix::sys::signal::Signal::SIGINT)
+        .expect("a process to interrupt");
+    let output = child.wait_with_output().expect("it ends");
+    let detail: Value = serde_json::from_slice(&output.stdout)
+        .unwrap_or_else(|_| panic!("no JSON: {}{}", text(&output.stdout), text(&output.stderr)));
+    assert_eq!(
+        (&detail["phase"], &detail["recovery"]["verified"]),
+        (&Value::from("ended"), &Value::from(true)),
+        "{detail:#}"
+    );
+    assert!(
+        admin
+            .refused("get httpchaos interrupted -n default")
+            .await
+            .contains("not found")
     );
 }
 

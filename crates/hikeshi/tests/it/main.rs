@@ -7,6 +7,7 @@ mod drill;
 mod edges;
 mod events;
 mod experiment;
+mod export;
 mod harness;
 mod ingress;
 mod kubectl;

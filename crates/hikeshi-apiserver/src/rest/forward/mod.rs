@@ -1,17 +1,24 @@
-//! port-forward: connections from a client's machine into a pod, over one websocket.
+//! port-forward: connections from a client's machine into a pod, over one connection to the server.
 //!
-//! Two forms: kubectl sends SPDY inside the websocket (`SPDY/3.1+portforward.k8s.io`, see [`tunnel`]); kube-rs and older
-//! clients use two numbered channels per port (`v4.channel.k8s.io`, see [`channels`]).
+//! Three forms: kubectl sends SPDY inside a websocket (`SPDY/3.1+portforward.k8s.io`, see [`tunnel`]), 1.30 without one
+//! (an upgrade to `SPDY/3.1`, the streams' protocol in a header of its own); kube-rs uses two numbered channels per port
+//! (`v4.channel.k8s.io`, see [`channels`]).
 
 mod channels;
+#[cfg(test)]
+mod tests;
 mod tunnel;
 
 use std::sync::Arc;
 
+use axum::body::Body;
 use axum::extract::FromRequestParts;
 use axum::extract::ws::WebSocketUpgrade;
 use axum::response::Response;
+use http::header::{CONNECTION, HeaderMap, HeaderName, HeaderValue, UPGRADE};
 use http::request::Parts;
+use hyper::upgrade::OnUpgrade;
+use hyper_util::rt::TokioIo;
 use serde_json::Value;
 use tokio::net::TcpStream;
 
@@ -23,6 +30,10 @@ use crate::status::{ApiError, ApiResult};
 
 const TUNNEL: &str = "SPDY/3.1+portforward.k8s.io";
 const CHANNELS: &str = "v4.channel.k8s.io";
+const SPDY: HeaderValue = HeaderValue::from_static("SPDY/3.1");
+/// What the streams of a bare SPDY connection mean; the client offers, the server chooses.
+const STREAMS: HeaderName = HeaderName::from_static("x-stream-protocol-version");
+const PORT_FORWARD: HeaderValue = HeaderValue::from_static("portforward.k8s.io");
 
 /// Opens connections into one pod.
 #[derive(Clone)]
@@ -59,12 +70,28 @@ pub(super) async fn handle(app: &App, call: &Call, mut parts: Parts) -> ApiResul
         kubelet: Arc::clone(&app.kubelet),
         pod,
     };
+    let shutdown = app.shutdown.clone();
+    if asks(&parts.headers, &UPGRADE, &SPDY) {
+        let upgraded = spdy(&mut parts)?;
+        tokio::spawn(async move {
+            let serving = async {
+                match upgraded.await {
+                    Ok(connection) => tunnel::bare(TokioIo::new(connection), dial).await,
+                    Err(error) => tracing::debug!(%error, "a port-forward's upgrade failed"),
+                }
+            };
+            tokio::select! {
+                () = serving => {}
+                () = shutdown.cancelled() => {}
+            }
+        });
+        return switched();
+    }
     let upgrade = WebSocketUpgrade::from_request_parts(&mut parts, &())
         .await
         .map_err(|e| {
             ApiError::bad_request(format!(
-                "unable to upgrade: {e}; port-forward is served over websocket ({TUNNEL}, {CHANNELS}): \
-                 kubectl 1.31 or newer, or 1.30 with KUBECTL_PORT_FORWARD_WEBSOCKETS=true"
+                "unable to upgrade: {e}; port-forward is served over websocket ({TUNNEL}, {CHANNELS}) and SPDY/3.1"
             ))
         })?
         .protocols([TUNNEL, CHANNELS]);
@@ -72,11 +99,10 @@ pub(super) async fn handle(app: &App, call: &Call, mut parts: Parts) -> ApiResul
         .selected_protocol()
         .and_then(|p| p.to_str().ok())
         .map(str::to_owned);
-    let shutdown = app.shutdown.clone();
     match protocol.as_deref() {
         Some(TUNNEL) => Ok(upgrade.on_upgrade(move |socket| async move {
             tokio::select! {
-                () = tunnel::serve(socket, dial) => {}
+                () = tunnel::in_websocket(socket, dial) => {}
                 () = shutdown.cancelled() => {}
             }
         })),
@@ -93,6 +119,37 @@ pub(super) async fn handle(app: &App, call: &Call, mut parts: Parts) -> ApiResul
             "unable to upgrade: {TUNNEL} or {CHANNELS} is needed"
         ))),
     }
+}
+
+/// Whether one of a header's values, each a list with commas, is this one in any case.
+fn asks(headers: &HeaderMap, name: &HeaderName, wanted: &HeaderValue) -> bool {
+    let values = headers.get_all(name).into_iter();
+    values
+        .flat_map(|value| value.as_bytes().split(|byte| *byte == b','))
+        .any(|value| value.trim_ascii().eq_ignore_ascii_case(wanted.as_bytes()))
+}
+
+/// Takes the connection of a request that asks for SPDY's port-forward.
+fn spdy(parts: &mut Parts) -> ApiResult<OnUpgrade> {
+    let refuse = |what: &str| Err(ApiError::bad_request(format!("unable to upgrade: {what}")));
+    if !asks(&parts.headers, &CONNECTION, &HeaderValue::from_static("upgrade")) {
+        return refuse("the header \"Connection: Upgrade\" is needed");
+    }
+    if !asks(&parts.headers, &STREAMS, &PORT_FORWARD) {
+        return refuse("the header \"X-Stream-Protocol-Version: portforward.k8s.io\" is needed");
+    }
+    let upgraded = parts.extensions.remove::<OnUpgrade>();
+    upgraded.map_or_else(|| refuse("this connection cannot be: SPDY needs HTTP/1.1"), Ok)
+}
+
+fn switched() -> ApiResult<Response> {
+    let answer = Response::builder()
+        .status(http::StatusCode::SWITCHING_PROTOCOLS)
+        .header(CONNECTION, HeaderValue::from_static("Upgrade"))
+        .header(UPGRADE, SPDY)
+        .header(STREAMS, PORT_FORWARD)
+        .body(Body::empty());
+    answer.map_err(|error| ApiError::new(500, "InternalError", error.to_string()))
 }
 
 /// The `ports` parameter: numbers, repeated or with commas. Two channels each, and a channel's number is one byte.

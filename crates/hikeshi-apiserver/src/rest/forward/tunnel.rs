@@ -2,16 +2,18 @@
 //! it closes at once, and a data stream. A failure is a text on the error stream; the error stream's end says that the
 //! connection is over.
 //!
-//! Flow control is the websocket's: neither kubectl nor the kubelet honours SPDY's windows, so a WINDOW_UPDATE says nothing.
+//! The bytes come inside a websocket (kubectl 1.31 and newer) or as they are, after an upgrade to `SPDY/3.1` (1.30).
+//! Flow control is the connection's: neither kubectl nor the kubelet honours SPDY's windows, so a WINDOW_UPDATE says nothing.
 
 use std::collections::HashMap;
 
 use axum::extract::ws::{Message, WebSocket};
 use bytes::Bytes;
-use futures::{SinkExt, StreamExt};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use futures::{Sink, SinkExt, Stream, StreamExt, future};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
+use tokio_util::codec::{BytesCodec, Framed};
 
 use super::Dial;
 use crate::spdy::{
@@ -24,8 +26,34 @@ const CHUNK: usize = 32 << 10;
 const MAX_STREAMS: usize = 2048;
 
 /// Carries connections until the client closes the websocket.
-pub(super) async fn serve(socket: WebSocket, dial: Dial) {
-    let (mut send, mut receive) = socket.split();
+pub(super) async fn in_websocket(socket: WebSocket, dial: Dial) {
+    let (send, receive) = socket.split();
+    let bytes = receive
+        .take_while(|message| future::ready(!matches!(message, Err(_) | Ok(Message::Close(_)))))
+        .filter_map(|message| {
+            future::ready(match message {
+                Ok(Message::Binary(bytes)) => Some(bytes),
+                _ => None,
+            })
+        });
+    let frames = send.with(|bytes| future::ok::<_, axum::Error>(Message::Binary(bytes)));
+    serve(bytes, frames, dial).await;
+}
+
+/// Carries connections until the client closes the connection.
+pub(super) async fn bare(connection: impl AsyncRead + AsyncWrite + Unpin, dial: Dial) {
+    let (send, receive) = Framed::new(connection, BytesCodec::new()).split();
+    let bytes = receive
+        .take_while(|read| future::ready(read.is_ok()))
+        .filter_map(|read| future::ready(read.ok().map(Into::into)));
+    serve(bytes, send, dial).await;
+}
+
+async fn serve(
+    mut receive: impl Stream<Item = Bytes> + Unpin,
+    mut send: impl Sink<Bytes> + Unpin,
+    dial: Dial,
+) {
     let (out, mut frames) = mpsc::channel::<Frame>(64);
     let mut session = Session {
         dial,
@@ -35,12 +63,7 @@ pub(super) async fn serve(socket: WebSocket, dial: Dial) {
     };
     let reading = async {
         let mut decoder = Decoder::new();
-        while let Some(Ok(message)) = receive.next().await {
-            let bytes = match message {
-                Message::Binary(bytes) => bytes,
-                Message::Close(_) => return Ok(()),
-                _ => continue,
-            };
+        while let Some(bytes) = receive.next().await {
             decoder.push(&bytes);
             while let Some(frame) = decoder.next()? {
                 if !session.take(frame).await {
@@ -54,7 +77,7 @@ pub(super) async fn serve(socket: WebSocket, dial: Dial) {
         let mut encoder = Encoder::new();
         while let Some(frame) = frames.recv().await {
             let Ok(bytes) = encoder.encode(&frame) else { return };
-            if send.send(Message::Binary(bytes)).await.is_err() {
+            if send.send(bytes).await.is_err() {
                 return;
             }
         }

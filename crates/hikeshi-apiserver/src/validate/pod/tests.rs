@@ -257,3 +257,25 @@ fn ways_of_asking_that_the_kubelet_lacks_are_refused_by_name() {
         assert_eq!(causes[0].0, format!("spec.containers[0].{field}"));
     }
 }
+
+#[test]
+fn parts_of_volumes_and_names_of_ones_own_are_checked() {
+    let mut spec = pod_spec(json!({"name": "data", "emptyDir": {}}));
+    spec["containers"][0]["volumeMounts"] =
+        json!([{"name": "data", "mountPath": "/data", "subPathExpr": "../$(POD)"}]);
+    let message = refusal("Pod", spec.clone());
+    assert!(message.contains("volumeMounts[0].subPathExpr: "), "{message}");
+    spec["containers"][0]["volumeMounts"][0]["subPathExpr"] = json!("$(POD)");
+    assert!(values(&resource("Pod"), &object("Pod", spec.clone())).is_ok());
+    spec["containers"][0]["volumeMounts"][0]["subPath"] = json!("a");
+    let message = refusal("Pod", spec.clone());
+    assert!(message.contains("mutually exclusive"), "{message}");
+    spec["containers"][0]["volumeMounts"] = json!([]);
+    spec["hostAliases"] = json!([{"ip": "127.96.0.7", "hostnames": ["old.example"]}]);
+    assert!(values(&resource("Pod"), &object("Pod", spec.clone())).is_ok());
+    spec["hostAliases"] = json!([{"ip": "here", "hostnames": ["a b"]}]);
+    let message = refusal("Pod", spec);
+    for wanted in ["hostAliases[0].ip: ", "hostAliases[0].hostnames[0]: "] {
+        assert!(message.contains(wanted), "{message}");
+    }
+}

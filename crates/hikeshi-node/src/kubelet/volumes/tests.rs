@@ -127,3 +127,36 @@ fn two_containers_cannot_see_different_things_in_one_place() {
         "{refused}"
     );
 }
+
+#[test]
+fn a_part_of_a_volume_may_be_named_by_a_variable() {
+    let root = tempfile::tempdir().unwrap();
+    let prepared = |expression: &str| {
+        let pod: Pod = serde_json::from_value(
+            serde_json::json!({"metadata": {"namespace": "ns", "name": "p-1"}, "spec": {
+            "automountServiceAccountToken": false,
+            "volumes": [{"name": "logs", "emptyDir": {}}],
+            "containers": [{"name": "a",
+                "env": [{"name": "POD", "valueFrom": {"fieldRef": {"fieldPath": "metadata.name"}}}, {"name": "UP", "value": ".."}],
+                "volumeMounts": [{"name": "logs", "mountPath": "/logs", "subPathExpr": expression}]}]}}),
+        )
+        .unwrap();
+        let sources = Sources {
+            config: &NoConfig,
+            claims: root.path(),
+            ca_pem: "",
+            token_for: &|_| String::new(),
+        };
+        prepare(&pod, &root.path().join("pod"), &sources)
+    };
+    let binds = prepared("of/$(POD)").unwrap();
+    assert_eq!(binds[0].sub_path.as_deref(), Some(Path::new("of/p-1")));
+    assert!(binds[0].source.join("of/p-1").is_dir());
+    for (expression, wanted) in [
+        ("$(NODE)", "names a variable"),
+        ("$(UP)/x", "must not leave the volume"),
+    ] {
+        let refused = prepared(expression).unwrap_err().to_string();
+        assert!(refused.contains(wanted), "{refused}");
+    }
+}

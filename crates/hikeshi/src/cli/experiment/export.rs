@@ -44,7 +44,7 @@ pub fn run(args: &ExportArgs) -> Result<(), Failure> {
     let export = fis::export(&manifest, &target).map_err(|refusals| {
         let lines: Vec<String> = refusals
             .iter()
-            .map(|refusal| format!("{file}: {refusal}"))
+            .map(|refusal| format!("{file}: {}", lang.of(refusal)))
             .collect();
         Failure::usage(lines.join("\n"))
     })?;
@@ -78,10 +78,10 @@ pub fn run(args: &ExportArgs) -> Result<(), Failure> {
     }
     output::line(lang.pick("FIS では運べないもの:", "what FIS does not carry:"));
     for note in &export.notes {
-        output::line(format!("  - {note}"));
+        output::line(format!("  - {}", lang.of(note)));
     }
     output::line(match lang {
-        Lang::Ja => format!("手順は {} にあります。", out.join("README.md").display()),
+        Lang::Ja => format!("手順は {} にあります。", out.join("README.ja.md").display()),
         Lang::En => format!("what to do next: {}", out.join("README.md").display()),
     });
     Ok(())

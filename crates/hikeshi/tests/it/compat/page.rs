@@ -33,6 +33,18 @@ pub struct Kind {
     pub api_version: String,
     /// `deployments.apps`
     pub key: String,
+    /// `deploy`
+    short: Vec<String>,
+}
+
+impl Kind {
+    /// What a command may call it: in the plural, in the singular, in short.
+    pub fn words(&self) -> Vec<String> {
+        let plural = self.key.split('.').next().unwrap_or_default().to_owned();
+        let mut words = vec![plural, self.kind.to_lowercase()];
+        words.extend(self.short.iter().cloned());
+        words
+    }
 }
 
 /// Reads `kubectl api-resources --no-headers`.
@@ -41,7 +53,7 @@ pub fn kinds(listing: &str) -> Vec<Kind> {
         .lines()
         .filter_map(|line| {
             let words: Vec<&str> = line.split_whitespace().collect();
-            let [name, .., api_version, _namespaced, kind] = words.as_slice() else {
+            let [name, short @ .., api_version, _namespaced, kind] = words.as_slice() else {
                 return None;
             };
             let group = api_version.rsplit_once('/').map_or("", |(group, _)| group);
@@ -50,6 +62,11 @@ pub fn kinds(listing: &str) -> Vec<Kind> {
                 kind: (*kind).to_owned(),
                 api_version: (*api_version).to_owned(),
                 key: format!("{name}{dot}{group}"),
+                short: short
+                    .iter()
+                    .flat_map(|short| short.split(','))
+                    .map(str::to_owned)
+                    .collect(),
             })
         })
         .collect();
@@ -65,16 +82,16 @@ pub fn render(groups: &[Group], kinds: &[Kind], lang: Lang) -> String {
 This page is generated: every command below is run by `cargo xtask test` on a real cluster of Hikeshi, with two versions of
 the real kubectl, and the page is compared with what was run. A line that stops being true fails the tests.
 
-Supported: kubectl 1.30 and newer; the tests run 1.37 and an older one. What is not supported says so in a Kubernetes `Status`:
-it neither hangs nor succeeds emptily.
+Supported: kubectl 1.30 and newer; the tests run 1.37 and 1.30. What is not supported says so in a Kubernetes `Status`:
+it neither hangs nor succeeds emptily. A field that is taken without being acted on comes back with a warning that names it.
 ",
         "# kubectl との互換性
 
 このページは自動生成です。以下のコマンドはすべて、`cargo xtask test` が本物の kubectl 2 バージョンを使って Hikeshi の実クラスター上で実行し、
 その結果とこのページを突き合わせています。事実でなくなった行があればテストが失敗します。
 
-対応バージョン: kubectl 1.30 以降（テストは 1.37 と、それより古い 1 つで実行）。未対応のものは Kubernetes の `Status` で理由を返します（固まったり、
-何もせずに成功したりはしません）。
+対応バージョン: kubectl 1.30 以降（テストは 1.37 と 1.30 で実行）。未対応のものは Kubernetes の `Status` で理由を返します（固まったり、
+何もせずに成功したりはしません）。受け取るだけで効き目のないフィールドには、その名前を挙げた警告を返します。
 ",
     );
     page.push_str(head);

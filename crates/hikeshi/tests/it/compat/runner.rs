@@ -4,6 +4,8 @@ use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD as BASE64;
 use hikeshi_scenario::argv::CommandLine;
 use regex::Regex;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -48,6 +50,7 @@ impl Runner {
         std::fs::create_dir_all(&folder).expect("a folder");
         let kubeconfig = folder.join("kubeconfig");
         std::fs::copy(&self.kubeconfig, &kubeconfig).expect("a copy of the kubeconfig");
+        key_pair(&kubeconfig, &folder);
         let stage = Stage {
             runner: self.clone(),
             namespace: namespace.to_owned(),
@@ -283,6 +286,21 @@ impl Stage {
             }
         }
         Ok(())
+    }
+}
+
+/// Writes the certificate and the key of the kubeconfig's user as files: a pair that fits, for cases that need one.
+fn key_pair(kubeconfig: &Path, folder: &Path) {
+    let text = std::fs::read_to_string(kubeconfig).expect("the kubeconfig");
+    let config: serde_json::Value = serde_saphyr::from_str(&text).expect("YAML");
+    let user = &config["users"][0]["user"];
+    for (field, file) in [
+        ("client-certificate-data", "tls.crt"),
+        ("client-key-data", "tls.key"),
+    ] {
+        let data = user[field].as_str().expect("the user's pair");
+        let pem = BASE64.decode(data).expect("base64");
+        std::fs::write(folder.join(file), pem).expect("a file");
     }
 }
 
