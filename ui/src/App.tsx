@@ -4,6 +4,7 @@ import { ExperimentsPage } from "./experiments/Page";
 import { usePath } from "./experiments/route";
 import { initialLang, LocaleContext, makeLocale } from "./i18n";
 import { Join } from "./Join";
+import { LabPage } from "./lab/Page";
 import { Notice, ToastProvider } from "./parts";
 import type { Lang, Session } from "./types";
 import { WarRoom } from "./WarRoom";
@@ -14,7 +15,9 @@ export function App() {
   const [lang, setLang] = useState<Lang>(() => initialLang("en"));
   const [token, setToken] = useState(() => /^\/join\/([^/]+)$/.exec(location.pathname)?.[1] ?? null);
   const locale = useMemo(() => makeLocale(lang), [lang]);
-  const experiments = /^\/experiments(\/|$)/.test(usePath());
+  const path = usePath();
+  const experiments = /^\/experiments(\/|$)/.test(path);
+  const lab = /^\/lab(\/|$)/.test(path);
 
   const load = async () => {
     const before = Date.now();
@@ -43,6 +46,7 @@ export function App() {
   let page = <Notice title={locale.t("loading")} />;
   if (session && token) page = <Join token={token} before={session.viewer} onJoined={joined} lang={lang} onLang={chooseLang} />;
   else if (session?.viewer && experiments) page = <ExperimentsPage viewer={session.viewer} skew={skew} lang={lang} onLang={chooseLang} />;
+  else if (session?.viewer && lab) page = <LabPage viewer={session.viewer} lang={lang} onLang={chooseLang} />;
   else if (session?.viewer)
     page = (
       <WarRoom

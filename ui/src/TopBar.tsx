@@ -74,6 +74,9 @@ export function TopBar({ viewer, view, folded, now, lang, onLang, refresh }: Pro
         <button type="button" onClick={() => void invite()}>
           {t("invite")}
         </button>
+        <a className="button" href="/lab">
+          {t("l_title")}
+        </a>
         {mayExperiment(viewer) && (
           <a className="button" href="/experiments">
             {t("x_title")}

@@ -1,5 +1,6 @@
 import { createContext, useContext } from "react";
 import { experimentWords } from "./experiments/words";
+import { labWords } from "./lab/words";
 import { mapWords } from "./map/words";
 import type { Lang, Text } from "./types";
 
@@ -208,6 +209,7 @@ const words = {
   copy: { ja: "コピー", en: "Copy" },
   close: { ja: "閉じる", en: "Close" },
   ...mapWords,
+  ...labWords,
   ...experimentWords,
 } satisfies Record<string, Text>;
 

@@ -14,6 +14,7 @@ use tokio_util::sync::CancellationToken;
 use crate::console::Shell;
 use crate::experiments::{Creator, Experiments, HistoryError};
 use crate::faults::Faults;
+use crate::lab::{LabConfig, Labs};
 use crate::library::{Library, LibraryError};
 use crate::oracle::Oracle;
 use crate::prometheus::Prometheus;
@@ -46,6 +47,8 @@ pub struct HostConfig {
     pub slo_clock: f64,
     /// Where an experiment goes that names no namespace.
     pub namespace: String,
+    /// None: the system has no lab.
+    pub lab: Option<LabConfig>,
 }
 
 /// Why a drill was not started.
@@ -63,6 +66,8 @@ pub enum HostError {
     NoDrill,
     #[error("the experiments' history: {0}")]
     History(#[from] HistoryError),
+    #[error("the labs of before: {0}")]
+    Labs(#[from] std::io::Error),
 }
 
 /// Runs one drill at a time.
@@ -77,6 +82,7 @@ pub struct Host {
     pub(crate) flows: Flows,
     pub(crate) faults: Faults,
     pub(crate) experiments: Arc<Experiments>,
+    pub(crate) labs: Option<Arc<Labs>>,
     pub(crate) oracle: Oracle,
     pub(crate) heard: broadcast::Sender<Arc<Event>>,
     pub(crate) progress: RwLock<String>,
@@ -108,6 +114,7 @@ impl Host {
             upstream,
             slo_clock,
             namespace,
+            lab,
         } = config;
         let base = upstream.clone();
         let prometheus = Prometheus::new(Arc::new(move || {
@@ -123,6 +130,17 @@ impl Host {
             &experiments,
         )?;
         let experiments = Arc::new(experiments);
+        let labs = lab.map(|lab| {
+            Labs::open(
+                lab,
+                client.clone(),
+                cujs.clone(),
+                prometheus.clone(),
+                upstream.clone(),
+            )
+            .map(Arc::new)
+        });
+        let labs = labs.transpose()?;
         let host = Arc::new(Self {
             drills,
             scenarios: library,
@@ -134,6 +152,7 @@ impl Host {
             flows: Flows::default(),
             faults: Faults::new(client),
             experiments: experiments.clone(),
+            labs: labs.clone(),
             oracle,
             heard: broadcast::channel(BACKLOG).0,
             progress: RwLock::default(),
@@ -150,7 +169,10 @@ impl Host {
             Box::pin(async move { heard.hear(creators).await }),
             Box::pin(async move { experiments.run().await }),
         ];
-        for task in tasks {
+        let keeper = labs.map(|labs| {
+            Box::pin(crate::lab::keep(labs)) as std::pin::Pin<Box<dyn Future<Output = ()> + Send>>
+        });
+        for task in tasks.into_iter().chain(keeper) {
             let shutdown = shutdown.clone();
             tokio::spawn(async move {
                 tokio::select! { () = task => {}, () = shutdown.cancelled() => {} }

@@ -131,6 +131,16 @@ impl Normal {
         })
     }
 
+    /// Mean seconds of a distribution that is straight between the points and flat outside; none where nothing is given.
+    pub fn mean(&self) -> Option<f64> {
+        let (first, last) = (self.points.first()?, self.points.last()?);
+        let between = self.points.windows(2).map(|pair| {
+            let ((p0, v0), (p1, v1)) = (pair[0], pair[1]);
+            (p1 - p0) * (secs(v0) + secs(v1)) / 2.0
+        });
+        Some(first.0 * secs(first.1) + between.sum::<f64>() + (1.0 - last.0) * secs(last.1))
+    }
+
     /// `p50=80ms,p99=1s`, as the annotation of a delay has it.
     pub fn spelt(&self) -> String {
         let point = |(share, micros): &(f64, u64)| format!("p{}={}us", number_of(share * 100.0), micros);
@@ -176,6 +186,8 @@ mod tests {
         let normal = Normal::parse("p50=80ms, p99.9=1s").unwrap();
         assert_eq!(normal.points, [(0.5, 80_000), (0.999, 1_000_000)]);
         assert_eq!(normal.spelt(), "p50=80000us,p99.9=1000000us");
+        assert!((Normal::constant(200_000).mean().unwrap() - 0.2).abs() < 1e-9);
+        assert!((normal.mean().unwrap() - (0.04 + 0.499 * 0.54 + 0.001)).abs() < 1e-9);
         assert_eq!(normal.said().en, "p50 80 ms, p99.9 1 s");
         for word in ["", "fast", "p99=1s,p50=2s", "p50=2s,p99=1s", "p0=1s", "q=1s"] {
             assert!(Normal::parse(word).is_err(), "{word}");

@@ -11,11 +11,11 @@ use serde::Serialize;
 
 pub use advice::{Change, Recommendation, advise};
 
-use crate::lab::{Answer, Lab, Slot, Trial, known};
+use crate::lab::{Answer, Lab, Shown, Slot, Trial, known};
 use crate::level::{Kind, Level};
 use crate::psi::{Estimate, Found, Question};
 use crate::stats::{by_guessing, wilson};
-use crate::verify::Judged;
+use crate::verify::{Judged, judge};
 use crate::words::text;
 
 /// All of a lab, when it is over.
@@ -29,6 +29,16 @@ pub struct Outcome {
     pub normal: Text,
     pub people: Vec<String>,
     pub journeys: Vec<OfJourney>,
+    /// What was felt with its figures beside it, where nothing was blind.
+    pub felt: Vec<Felt>,
+}
+
+/// A level that was felt.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Felt {
+    pub journey: String,
+    pub said: Text,
+    pub judged: Judged,
 }
 
 /// One journey, everybody's trials pooled.
@@ -141,6 +151,15 @@ pub fn outcome<'a>(
         normal: lab.wish.normal.said(),
         people: people.into_iter().cloned().collect(),
         journeys: lab.wish.journeys.iter().map(of).collect(),
+        felt: lab.felt.iter().map(|shown| felt(lab, shown)).collect(),
+    }
+}
+
+fn felt(lab: &Lab, shown: &Shown) -> Felt {
+    Felt {
+        journey: shown.journey.clone(),
+        said: shown.level.said(),
+        judged: judge(shown.level, lab.wish.normal.mean(), shown.delivered),
     }
 }
 

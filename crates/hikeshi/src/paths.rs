@@ -86,6 +86,11 @@ impl Paths {
         self.home.join("experiments")
     }
 
+    /// The labs, a file for each.
+    pub fn labs(&self) -> PathBuf {
+        self.home.join("labs")
+    }
+
     /// Who changed which objective, and why.
     pub fn slo_history(&self) -> PathBuf {
         self.home.join("slo").join("history.jsonl")
@@ -103,6 +108,7 @@ impl Paths {
             (self.dataplane(), 0o700),
             (self.drills(), 0o700),
             (self.experiments(), 0o700),
+            (self.labs(), 0o700),
             (self.home.join("pods"), 0o755),
             (self.volumes(), 0o755),
         ] {

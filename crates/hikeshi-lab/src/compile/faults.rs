@@ -90,6 +90,19 @@ pub fn faults(level: Level, put: &Put<'_>) -> Vec<Value> {
         Level::Added { micros } => {
             let mut object = object("");
             object["spec"]["delay"] = json!(format!("{micros}us"));
+            if put.normal.is_given() {
+                // The normal state is padded to, so what is added must be added to that.
+                let later = put
+                    .normal
+                    .points
+                    .iter()
+                    .map(|(share, usual)| (*share, usual + micros));
+                slow(
+                    &mut object,
+                    &quantiles(later),
+                    put.normal.at(0.5).map(|usual| usual + secs(micros)),
+                );
+            }
             vec![object]
         }
         Level::Errors { ppm } => {
