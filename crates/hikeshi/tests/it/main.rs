@@ -9,6 +9,7 @@ mod experiment;
 mod harness;
 mod ingress;
 mod kubectl;
+mod lab;
 mod leftovers;
 mod load;
 mod room;
