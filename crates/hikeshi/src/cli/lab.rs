@@ -261,7 +261,7 @@ fn stop(how: &How) -> Result<(), Failure> {
     Ok(())
 }
 
-/// A file that is named, or standard input.
+/// The text of a file that is named.
 fn read(path: &PathBuf) -> Result<String, Failure> {
     std::fs::read_to_string(path).map_err(|error| Failure::usage(format!("{}: {error}", path.display())))
 }

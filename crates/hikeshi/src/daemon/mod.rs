@@ -3,7 +3,7 @@
 mod certificate;
 pub mod client;
 mod experiments;
-mod lab;
+pub mod lab;
 pub mod protocol;
 mod secrets;
 mod serve;
