@@ -58,7 +58,9 @@ impl Normal {
             let share = share
                 .filter(|share| *share > 0.0 && *share < 100.0)
                 .ok_or_else(refuse)?;
-            points.push((share / 100.0, quantity::micros(length).map_err(|_| refuse())?));
+            // Without the noise of binary fractions: p99.9 is 0.999.
+            let share = (share * 1e6).round() / 1e8;
+            points.push((share, quantity::micros(length).map_err(|_| refuse())?));
         }
         let rising = points
             .windows(2)

@@ -26,10 +26,10 @@ pub(super) struct Cluster {
 pub(super) enum ClusterError {
     #[error("{0}")]
     Api(#[from] kube::Error),
-    #[error("{0} was not in force within {} s", SOON.as_secs())]
-    NotInForce(String),
-    #[error("{0} is not ready after {} s", GROUP.as_secs())]
-    NotReady(String),
+    #[error("{name} was not in force within {} s", SOON.as_secs())]
+    NotInForce { name: String },
+    #[error("{name} is not ready after {} s", GROUP.as_secs())]
+    NotReady { name: String },
 }
 
 impl Cluster {
@@ -95,9 +95,9 @@ impl Cluster {
                 tokio::time::sleep(LOOK).await;
             }
         });
-        waited
-            .await
-            .map_err(|_| ClusterError::NotReady(name.to_owned()))?
+        waited.await.map_err(|_| ClusterError::NotReady {
+            name: name.to_owned(),
+        })?
     }
 
     /// Puts a fault in and waits until it is in force.
@@ -121,9 +121,9 @@ impl Cluster {
                 tokio::time::sleep(LOOK).await;
             }
         });
-        waited
-            .await
-            .map_err(|_| ClusterError::NotInForce(name.to_owned()))?
+        waited.await.map_err(|_| ClusterError::NotInForce {
+            name: name.to_owned(),
+        })?
     }
 
     /// Takes faults out whose name fits, and waits until they are gone.
@@ -143,7 +143,9 @@ impl Cluster {
             unless_gone(api.delete(&name, &DeleteParams::default()).await.map(drop))?;
             let gone = wait::await_condition(api.clone(), &name, wait::conditions::is_deleted(&uid));
             if tokio::time::timeout(SOON, gone).await.is_err() {
-                return Err(ClusterError::NotInForce(format!("the end of {name}")));
+                return Err(ClusterError::NotInForce {
+                    name: format!("the end of {name}"),
+                });
             }
         }
         Ok(())

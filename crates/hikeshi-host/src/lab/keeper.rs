@@ -11,29 +11,32 @@ use super::stage::lease;
 use super::{GONE, Labs, State};
 
 const EVERY: Duration = Duration::from_secs(3);
+/// While what an earlier control left has not been looked for: nothing of it may come back.
+const SOON: Duration = Duration::from_millis(200);
 
 pub(crate) async fn run(labs: Arc<Labs>) {
-    let mut swept = false;
+    let mut pause = SOON;
     loop {
-        tokio::time::sleep(EVERY).await;
+        tokio::time::sleep(pause).await;
         // Somebody is in the midst of something, which renews what it puts in by itself.
         let Ok(mut state) = labs.state.try_lock() else {
             continue;
         };
         if state.lab.is_none() {
-            if !swept {
-                // What a control before this one has left.
-                swept = match labs.cluster.sweep(&labs.file.entrance.namespace).await {
+            if !state.clean {
+                // What a control before this one has left, or what could not be taken out at once.
+                state.clean = match labs.cluster.sweep(&labs.file.entrance.namespace).await {
                     Ok(()) => true,
                     Err(error) => {
-                        tracing::debug!(%error, "what a lab of before left could not be looked for; again soon");
+                        tracing::debug!(%error, "what a lab left could not be taken out; again soon");
                         false
                     }
                 };
             }
+            pause = if state.clean { EVERY } else { SOON };
             continue;
         }
-        swept = false;
+        pause = EVERY;
         let anybody = state
             .lab
             .as_ref()
@@ -68,9 +71,13 @@ impl Labs {
         }
         state.token.clear();
         state.routed = None;
-        if let Err(error) = self.cluster.sweep(&self.file.entrance.namespace).await {
-            tracing::error!(%error, "a lab could not be taken out at once; its faults end by their lease, the rest is tried again");
-        }
+        state.clean = match self.cluster.sweep(&self.file.entrance.namespace).await {
+            Ok(()) => true,
+            Err(error) => {
+                tracing::error!(%error, "a lab could not be taken out at once; its faults end by their lease, the rest is tried again");
+                false
+            }
+        };
     }
 }
 

@@ -70,6 +70,8 @@ struct State {
     begun: measure::Counters,
     /// Mean seconds of the requests on trial at the normal state.
     normal: Option<f64>,
+    /// Nothing of any lab is left in the cluster, as far as is known.
+    clean: bool,
     /// The journey and the token that the ingress leads by.
     routed: Option<(String, Option<String>)>,
 }
@@ -108,6 +110,7 @@ impl Labs {
                 number: 0,
                 begun: measure::Counters::default(),
                 normal: None,
+                clean: false,
                 routed: None,
             }),
         })
