@@ -357,12 +357,10 @@ async fn from_the_page(home: &Home, admin: &Kubectl, user: &User, room: &Room) {
     assert_eq!(state["on"]["felt"]["said"]["en"], "1 s in all");
     let edits = user.edits(Some(&cookie), 10).await;
     let mean = edits.iter().map(|(_, seconds)| seconds).sum::<f64>() / 10.0;
-    assert!(mean >= 1.0 && mean < 1.1, "as the person waits: {edits:?}");
+    assert!((1.0..1.1).contains(&mean), "as the person waits: {edits:?}");
     let others = user.edits(None, 5).await;
     assert!(
-        others
-            .iter()
-            .all(|(_, seconds)| *seconds >= 0.2 && *seconds < 0.9),
+        others.iter().all(|(_, seconds)| (0.2..0.9).contains(seconds)),
         "others: {others:?}"
     );
     let told = eventually("the ingress has counted", SOON, async || {
