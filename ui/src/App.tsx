@@ -5,6 +5,7 @@ import { ExperimentsPage } from "./experiments/Page";
 import { usePath } from "./experiments/route";
 import { initialLang, LocaleContext, makeLocale } from "./i18n";
 import { Join } from "./Join";
+import { LabPage } from "./lab/Page";
 import { Notice, ToastProvider } from "./parts";
 import type { Lang, Session } from "./types";
 import { WarRoom } from "./WarRoom";
@@ -18,6 +19,7 @@ export function App() {
   const path = usePath();
   const experiments = /^\/experiments(\/|$)/.test(path);
   const budgets = /^\/budgets(\/|$)/.test(path);
+  const lab = /^\/lab(\/|$)/.test(path);
 
   const load = async () => {
     const before = Date.now();
@@ -47,6 +49,7 @@ export function App() {
   if (session && token) page = <Join token={token} before={session.viewer} onJoined={joined} lang={lang} onLang={chooseLang} />;
   else if (session?.viewer && experiments) page = <ExperimentsPage viewer={session.viewer} skew={skew} lang={lang} onLang={chooseLang} />;
   else if (session?.viewer && budgets) page = <BudgetPage viewer={session.viewer} lang={lang} onLang={chooseLang} />;
+  else if (session?.viewer && lab) page = <LabPage viewer={session.viewer} lang={lang} onLang={chooseLang} />;
   else if (session?.viewer)
     page = (
       <WarRoom

@@ -77,6 +77,9 @@ export function TopBar({ viewer, view, folded, now, lang, onLang, refresh }: Pro
         <a className="button" href="/budgets">
           {t("b_title")}
         </a>
+        <a className="button" href="/lab">
+          {t("l_title")}
+        </a>
         {mayExperiment(viewer) && (
           <a className="button" href="/experiments">
             {t("x_title")}

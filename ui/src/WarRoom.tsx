@@ -41,7 +41,7 @@ export function WarRoom({ viewer, skew, lang, onLang, onExpired }: Props) {
   if (!drill.view)
     return (
       <Notice title={t("no_drill")}>
-        {t("no_drill_help")} {mayExperiment(viewer) && <a href="/experiments">{t("x_title")}</a>} <a href="/budgets">{t("b_title")}</a>
+        {t("no_drill_help")} {mayExperiment(viewer) && <a href="/experiments">{t("x_title")}</a>} <a href="/budgets">{t("b_title")}</a> <a href="/lab">{t("l_title")}</a>
       </Notice>
     );
   const view = drill.view;

@@ -1,6 +1,7 @@
 import { createContext, useContext } from "react";
 import { budgetWords } from "./budget/words";
 import { experimentWords } from "./experiments/words";
+import { labWords } from "./lab/words";
 import { mapWords } from "./map/words";
 import type { Lang, Text } from "./types";
 
@@ -209,6 +210,7 @@ const words = {
   copy: { ja: "コピー", en: "Copy" },
   close: { ja: "閉じる", en: "Close" },
   ...mapWords,
+  ...labWords,
   ...experimentWords,
   ...budgetWords,
 } satisfies Record<string, Text>;

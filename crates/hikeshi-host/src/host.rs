@@ -15,6 +15,7 @@ use crate::budgets::Budgets;
 use crate::console::Shell;
 use crate::experiments::{Creator, Experiments, HistoryError};
 use crate::faults::Faults;
+use crate::lab::{LabConfig, Labs};
 use crate::library::{Library, LibraryError};
 use crate::oracle::Oracle;
 use crate::prometheus::Prometheus;
@@ -49,6 +50,8 @@ pub struct HostConfig {
     pub slo_clock: f64,
     /// Where an experiment goes that names no namespace.
     pub namespace: String,
+    /// None: the system has no lab.
+    pub lab: Option<LabConfig>,
 }
 
 /// Why a drill was not started.
@@ -66,6 +69,8 @@ pub enum HostError {
     NoDrill,
     #[error("the experiments' history: {0}")]
     History(#[from] HistoryError),
+    #[error("the labs of before: {0}")]
+    Labs(#[from] std::io::Error),
 }
 
 /// Runs one drill at a time.
@@ -80,6 +85,7 @@ pub struct Host {
     pub(crate) flows: Flows,
     pub(crate) faults: Faults,
     pub(crate) experiments: Arc<Experiments>,
+    pub(crate) labs: Option<Arc<Labs>>,
     pub(crate) oracle: Oracle,
     pub(crate) budgets: Budgets,
     pub(crate) heard: broadcast::Sender<Arc<Event>>,
@@ -113,6 +119,7 @@ impl Host {
             upstream,
             slo_clock,
             namespace,
+            lab,
         } = config;
         let base = upstream.clone();
         let prometheus = Prometheus::new(Arc::new(move || {
@@ -128,6 +135,17 @@ impl Host {
             &experiments,
         )?;
         let experiments = Arc::new(experiments);
+        let labs = lab.map(|lab| {
+            Labs::open(
+                lab,
+                client.clone(),
+                cujs.clone(),
+                prometheus.clone(),
+                upstream.clone(),
+            )
+            .map(Arc::new)
+        });
+        let labs = labs.transpose()?;
         let host = Arc::new(Self {
             drills,
             scenarios: library,
@@ -139,6 +157,7 @@ impl Host {
             flows: Flows::default(),
             faults: Faults::new(client),
             experiments: experiments.clone(),
+            labs: labs.clone(),
             oracle,
             budgets: Budgets::new(slo),
             heard: broadcast::channel(BACKLOG).0,
@@ -156,7 +175,10 @@ impl Host {
             Box::pin(async move { heard.hear(creators).await }),
             Box::pin(async move { experiments.run().await }),
         ];
-        for task in tasks {
+        let keeper = labs.map(|labs| {
+            Box::pin(crate::lab::keep(labs)) as std::pin::Pin<Box<dyn Future<Output = ()> + Send>>
+        });
+        for task in tasks.into_iter().chain(keeper) {
             let shutdown = shutdown.clone();
             tokio::spawn(async move {
                 tokio::select! { () = task => {}, () = shutdown.cancelled() => {} }

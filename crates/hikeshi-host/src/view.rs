@@ -125,6 +125,12 @@ impl DrillHost for Host {
         Some(self)
     }
 
+    fn lab(&self) -> Option<&dyn hikeshi_server::api::lab::LabHost> {
+        self.labs
+            .as_deref()
+            .map(|labs| labs as &dyn hikeshi_server::api::lab::LabHost)
+    }
+
     async fn drills(&self) -> Vec<DrillSummary> {
         let entries = store::list(&self.drills).unwrap_or_default();
         entries
@@ -205,7 +211,10 @@ impl DrillHost for Host {
     }
 
     async fn take_seat(&self, viewer: &Viewer) -> Result<(), ApiError> {
-        let session = self.on()?;
+        // Without a drill there are no seats to be taken: people come in for the lab, or to look.
+        let Some(session) = self.running() else {
+            return Ok(());
+        };
         let command = Command::TakeSeat {
             name: viewer.name.clone(),
             seat: viewer.seat.clone(),
@@ -403,7 +412,7 @@ impl DrillHost for Host {
     }
 
     fn upstream(&self, name: &str) -> Option<String> {
-        (self.upstream)(name)
+        self.way_to(name)
     }
 }
 

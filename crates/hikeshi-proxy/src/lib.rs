@@ -36,8 +36,8 @@ mod workers;
 
 pub use client::{ClientError, DataplaneClient};
 pub use model::{
-    AppProtocol, Applied, Backend, HostListener, IngressBackend, IngressRule, PathKind, PodLink, PodPort,
-    Problem, Service, Snapshot,
+    AppProtocol, Applied, Backend, Condition, HostListener, IngressBackend, IngressRule, PathKind, PodLink,
+    PodPort, Problem, Service, Snapshot,
 };
 pub use process::raise_descriptor_limit;
 pub use server::{DataplaneError, dataplane_main};

@@ -101,7 +101,8 @@ pub struct HostListener {
 }
 
 /// Where requests for a host and path go. Of several that match, the more exact host wins (a name before `*.` before
-/// none), then the longer path, then `Exact` before `Prefix`, then the one that stands first.
+/// none), then the longer path, then `Exact` before `Pattern` before `Prefix`, then one with conditions, then the one that
+/// stands first.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct IngressRule {
     /// A name, compared without its case and without the request's port, or `*.example.com` (exactly one label in the
@@ -110,6 +111,9 @@ pub struct IngressRule {
     /// Begins with `/`.
     pub path: String,
     pub kind: PathKind,
+    /// All must hold.
+    #[serde(default)]
+    pub conditions: Vec<Condition>,
     /// A request goes to one of them by weight. Without any weight above 0 it is answered with 503.
     pub backends: Vec<IngressBackend>,
 }
@@ -122,6 +126,18 @@ pub enum PathKind {
     Exact,
     /// Element by element: `/a` covers `/a`, `/a/` and `/a/b`, not `/ab`.
     Prefix,
+    /// The whole path, where `*` is any number of characters (slashes too) and `?` exactly one.
+    Pattern,
+}
+
+/// What else a request must be for a rule to be about it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Condition {
+    /// One of these, in upper case.
+    Method(Vec<String>),
+    /// A header (its name in any case) with a value that fits one of these patterns (`*`, `?`).
+    Header { name: String, values: Vec<String> },
 }
 
 /// A Service's port and its share.

@@ -2,7 +2,11 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use crate::model::{HostListener, IngressBackend, IngressRule, PathKind};
+use http::HeaderMap;
+
+use crate::faults::http_match::wildcard;
+use crate::http1::head;
+use crate::model::{Condition, HostListener, IngressBackend, IngressRule, PathKind};
 
 /// The heaviest weight a backend may have.
 pub(crate) const MOST_WEIGHT: u16 = 1000;
@@ -20,6 +24,39 @@ struct Lane {
     rule: IngressRule,
     /// Requests so far.
     requests: AtomicU64,
+}
+
+/// What a request is about; asked for only where rules look at it.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Asked<'a> {
+    /// The Host header's value, else empty; with or without a port.
+    pub host: &'a str,
+    /// Without the query.
+    pub path: &'a str,
+    pub method: &'a str,
+    pub headers: Headers<'a>,
+}
+
+/// A request's headers, as they came.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Headers<'a> {
+    /// HTTP/1.1's head.
+    Lines(&'a [u8]),
+    Map(&'a HeaderMap),
+}
+
+impl Headers<'_> {
+    /// Whether a value of this header fits one of the patterns.
+    fn fit(self, name: &str, patterns: &[String]) -> bool {
+        let fits = |value: &[u8]| {
+            let text = std::str::from_utf8(value);
+            text.is_ok_and(|text| patterns.iter().any(|pattern| wildcard(pattern, text)))
+        };
+        match self {
+            Self::Lines(bytes) => head::headers(bytes, name).any(fits),
+            Self::Map(map) => map.get_all(name).iter().any(|value| fits(value.as_bytes())),
+        }
+    }
 }
 
 /// What becomes of a request.
@@ -56,10 +93,13 @@ impl Router {
         self.lanes.is_empty()
     }
 
-    /// Chooses, and counts the request. `host` is the Host header's value, with or without a port; `path` has no query.
-    pub fn route(&self, host: &str, path: &str) -> Routed<'_> {
-        let host = without_port(host);
-        let found = self.lanes.iter().find(|lane| is_about(&lane.rule, host, path));
+    /// Chooses, and counts the request.
+    pub fn route(&self, asked: Asked<'_>) -> Routed<'_> {
+        let asked = Asked {
+            host: without_port(asked.host),
+            ..asked
+        };
+        let found = self.lanes.iter().find(|lane| is_about(&lane.rule, asked));
         let Some(lane) = found else {
             return Routed::Unmatched;
         };
@@ -100,7 +140,7 @@ pub(crate) fn problems(listener: &HostListener) -> Vec<String> {
 }
 
 /// Smaller is tried first.
-fn precedence(rule: &IngressRule) -> (u8, std::cmp::Reverse<usize>, u8) {
+fn precedence(rule: &IngressRule) -> (u8, std::cmp::Reverse<usize>, u8, bool) {
     let host = match rule.host.as_deref() {
         Some(host) if host.starts_with("*.") => 1,
         Some(_) => 0,
@@ -108,12 +148,20 @@ fn precedence(rule: &IngressRule) -> (u8, std::cmp::Reverse<usize>, u8) {
     };
     let kind = match rule.kind {
         PathKind::Exact => 0,
-        PathKind::Prefix => 1,
+        PathKind::Pattern => 1,
+        PathKind::Prefix => 2,
     };
-    (host, std::cmp::Reverse(rule.path.len()), kind)
+    let length = std::cmp::Reverse(rule.path.len());
+    (host, length, kind, rule.conditions.is_empty())
 }
 
-fn is_about(rule: &IngressRule, host: &str, path: &str) -> bool {
+fn is_about(rule: &IngressRule, asked: Asked<'_>) -> bool {
+    let Asked {
+        host,
+        path,
+        method,
+        headers,
+    } = asked;
     let host_fits = match rule.host.as_deref() {
         None => true,
         Some(wanted) => match wanted.strip_prefix("*.") {
@@ -127,7 +175,12 @@ fn is_about(rule: &IngressRule, host: &str, path: &str) -> bool {
         && match rule.kind {
             PathKind::Exact => path == rule.path,
             PathKind::Prefix => covers(rule.path.trim_end_matches('/'), path),
+            PathKind::Pattern => wildcard(&rule.path, path),
         }
+        && rule.conditions.iter().all(|condition| match condition {
+            Condition::Method(methods) => methods.iter().any(|one| one == method),
+            Condition::Header { name, values } => headers.fit(name, values),
+        })
 }
 
 /// `prefix` has no slash at its end.
@@ -191,12 +244,23 @@ mod tests {
             host: host.map(str::to_string),
             path: path.into(),
             kind,
+            conditions: Vec::new(),
             backends: backends.iter().map(backend).collect(),
         }
     }
 
     fn to<'a>(router: &'a Router, host: &str, path: &str) -> &'a str {
-        match router.route(host, path) {
+        asked(router, host, "GET", path, b"GET / HTTP/1.1\r\n\r\n")
+    }
+
+    fn asked<'a>(router: &'a Router, host: &str, method: &str, path: &str, head: &[u8]) -> &'a str {
+        let asked = Asked {
+            host,
+            path,
+            method,
+            headers: Headers::Lines(head),
+        };
+        match router.route(asked) {
             Routed::To(backend) => &backend.service,
             Routed::Nowhere => "nowhere",
             Routed::Unmatched => "unmatched",
@@ -234,6 +298,42 @@ mod tests {
         assert_eq!(to(&narrow, "[::1]:80", "/x"), "x");
         assert_eq!(to(&narrow, "[::1]", "/x"), "x");
         assert_eq!(to(&narrow, "[::1]", "/y"), "unmatched");
+    }
+
+    #[test]
+    fn one_persons_requests_on_one_journey_go_their_own_way() {
+        use PathKind::{Pattern, Prefix};
+        let mut own = rule(None, "/api/posts/*/update", Pattern, &[("trial", 1)]);
+        own.conditions = vec![
+            Condition::Method(vec!["POST".into()]),
+            Condition::Header {
+                name: "Cookie".into(),
+                values: vec!["*lab=ann*".into()],
+            },
+        ];
+        let router = Router::new(&[
+            rule(None, "/api/posts/*/update", Pattern, &[("others", 1)]),
+            rule(None, "/", Prefix, &[("usual", 1)]),
+            own,
+        ]);
+        let ann = b"POST / HTTP/1.1\r\nHost: x\r\ncookie: a=1; lab=ann; b=2\r\n\r\n";
+        let bob = b"POST / HTTP/1.1\r\nHost: x\r\nCookie: lab=bob\r\n\r\n";
+        let update = "/api/posts/7/update";
+        assert_eq!(asked(&router, "", "POST", update, ann), "trial");
+        assert_eq!(asked(&router, "", "GET", update, ann), "others");
+        assert_eq!(asked(&router, "", "POST", update, bob), "others");
+        assert_eq!(asked(&router, "", "POST", "/api/posts", ann), "usual");
+        let mut map = HeaderMap::new();
+        map.append("cookie", "a=1".parse().unwrap());
+        map.append("cookie", "lab=ann".parse().unwrap());
+        let headers = Headers::Map(&map);
+        let request = Asked {
+            host: "",
+            path: update,
+            method: "POST",
+            headers,
+        };
+        assert!(matches!(router.route(request), Routed::To(backend) if backend.service == "trial"));
     }
 
     #[test]

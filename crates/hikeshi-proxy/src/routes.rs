@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use crate::bell::Bell;
 use crate::link::Link;
 use crate::model::{AppProtocol, Backend, HostListener, PodLink, Service};
-use crate::router::{Routed, Router};
+use crate::router::{Asked, Routed, Router};
 
 /// One end of a connection.
 #[derive(Debug)]
@@ -197,15 +197,6 @@ pub(crate) struct Way {
     closed: bool,
 }
 
-/// What a request is about; asked for only where rules look at it.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Asked<'a> {
-    /// The Host header's value, else empty.
-    pub host: &'a str,
-    /// Without the query.
-    pub path: &'a str,
-}
-
 /// Where a request goes.
 #[derive(Debug)]
 pub(crate) enum Resolved {
@@ -314,8 +305,9 @@ impl Routes {
     /// Where one request goes. At an entrance with rules it counts in the shares of the rule that is about it.
     pub fn resolve_request<'a>(&self, way: &Way, asked: impl FnOnce() -> Asked<'a>) -> Resolved {
         if let Some(router) = &way.router {
-            let Asked { host, path } = asked();
-            match router.route(host, path) {
+            let asked = asked();
+            let Asked { host, path, .. } = asked;
+            match router.route(asked) {
                 Routed::To(backend) => {
                     let named = Destination::Named {
                         namespace: backend.namespace.clone(),

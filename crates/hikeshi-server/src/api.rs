@@ -17,6 +17,8 @@ use tokio::sync::{broadcast, mpsc};
 
 use crate::command_line::Programs;
 
+pub mod lab;
+
 /// Words in both languages.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Text {
@@ -289,7 +291,7 @@ pub trait DrillHost: Send + Sync + 'static {
     /// A person sits down. Sitting down again with the same name and seat is not an error.
     ///
     /// # Errors
-    /// `Conflict` when the name or the last such seat is taken by another, or no drill is on.
+    /// `Conflict` when the name or the last such seat is taken by another. Without a drill anybody may come in.
     async fn take_seat(&self, viewer: &Viewer) -> Result<(), ApiError>;
 
     /// A person gets up. Unknown people are ignored.
@@ -363,6 +365,11 @@ pub trait DrillHost: Send + Sync + 'static {
 
     /// Experiments; none where nobody runs them.
     fn experiments(&self) -> Option<&dyn ExperimentHost> {
+        None
+    }
+
+    /// The lab; none where the system has none.
+    fn lab(&self) -> Option<&dyn lab::LabHost> {
         None
     }
 }

@@ -8,6 +8,7 @@ mod console;
 mod error;
 mod experiments;
 mod hooks;
+mod lab;
 mod page;
 mod proxy;
 mod routes;
@@ -187,6 +188,8 @@ fn router(app: Arc<App>) -> Router {
         .route("/journeys", get(routes::journeys))
         .route("/budgets", get(budgets::budgets))
         .route("/map", get(routes::map))
+        .route("/lab", get(lab::state).post(lab::act))
+        .route("/lab/{id}", get(lab::outcome))
         .route("/experiments", get(experiments::list).post(experiments::start))
         .route("/experiments/preview", post(experiments::preview))
         .route("/experiments/targets", get(experiments::targets))

@@ -20,6 +20,7 @@ pub mod rules;
 pub mod spec;
 pub mod status;
 pub mod windows;
+pub mod within;
 
 pub use budget::{budget_left, budget_words, burn_rate, detection_seconds};
 pub use cujs::{BUCKETS, Cuj, Cujs, Sli, Slo, schema};

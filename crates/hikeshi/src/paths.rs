@@ -91,6 +91,11 @@ impl Paths {
         self.home.join("slo")
     }
 
+    /// The labs, a file for each.
+    pub fn labs(&self) -> PathBuf {
+        self.home.join("labs")
+    }
+
     /// Creates the folders; says which one could not be made and why (full disk, permissions).
     pub fn create(&self) -> Result<(), Failure> {
         use std::os::unix::fs::PermissionsExt;
@@ -103,6 +108,7 @@ impl Paths {
             (self.dataplane(), 0o700),
             (self.drills(), 0o700),
             (self.experiments(), 0o700),
+            (self.labs(), 0o700),
             (self.home.join("pods"), 0o755),
             (self.volumes(), 0o755),
         ] {

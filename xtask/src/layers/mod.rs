@@ -21,6 +21,10 @@ const LAYERS: &[(&str, &[&str])] = &[
         "hikeshi-experiment",
         &["hikeshi-chaos", "hikeshi-scenario", "hikeshi-slo"],
     ),
+    (
+        "hikeshi-lab",
+        &["hikeshi-chaos", "hikeshi-scenario", "hikeshi-slo"],
+    ),
     // below the engines: what both servers that people reach are made with
     ("hikeshi-door", &[]),
     // engines
@@ -52,6 +56,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     (
         "hikeshi-server",
         &[
+            "hikeshi-lab",
             "hikeshi-door",
             "hikeshi-chaos",
             "hikeshi-scenario",
@@ -63,6 +68,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     (
         "hikeshi-host",
         &[
+            "hikeshi-lab",
             "hikeshi-server",
             "hikeshi-chaos",
             "hikeshi-scenario",
@@ -74,6 +80,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     (
         "hikeshi",
         &[
+            "hikeshi-lab",
             "hikeshi-host",
             "hikeshi-server",
             "hikeshi-apiserver",
@@ -101,6 +108,7 @@ const PURE: &[&str] = &[
     "hikeshi-slo",
     "hikeshi-drill",
     "hikeshi-experiment",
+    "hikeshi-lab",
 ];
 
 /// What would give a pure crate the outside world.

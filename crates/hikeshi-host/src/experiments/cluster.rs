@@ -83,11 +83,15 @@ impl Chaos {
         })
     }
 
-    /// Every object, as JSON.
+    /// Every object, as JSON. A lab's are no experiments: in a list they would tell its people what they are to find out.
     pub fn objects(&self) -> Vec<Value> {
+        let of_a_lab = |object: &Arc<DynamicObject>| {
+            object.metadata.namespace.as_deref() == Some(hikeshi_lab::compile::NAMESPACE)
+        };
         self.stores
             .iter()
             .flat_map(|(_, store)| store.state())
+            .filter(|object| !of_a_lab(object))
             .filter_map(|object| serde_json::to_value(object.as_ref()).ok())
             .collect()
     }

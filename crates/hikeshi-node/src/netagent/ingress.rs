@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 
-use hikeshi_proxy::{IngressBackend, IngressRule, PathKind};
+use hikeshi_proxy::{Condition, IngressBackend, IngressRule, PathKind};
 use k8s_openapi::api::core::v1::Service;
 use k8s_openapi::api::networking::v1::{
     HTTPIngressPath, Ingress, IngressBackend as Named, ServiceBackendPort,
@@ -19,6 +19,8 @@ const CLASSES: [&str; 3] = ["hikeshi", "alb", "nginx"];
 /// Where a class stood before it became a field.
 const CLASS_ANNOTATION: &str = "kubernetes.io/ingress.class";
 const ACTIONS: &str = "alb.ingress.kubernetes.io/actions.";
+/// And what else a request to that backend must be.
+const CONDITIONS: &str = "alb.ingress.kubernetes.io/conditions.";
 /// The port's name that sends the reader to an action.
 const BY_ACTION: &str = "use-annotation";
 const MOST_WEIGHT: u16 = 1_000;
@@ -87,6 +89,32 @@ struct Group {
     weight: Option<u16>,
 }
 
+/// One of the AWS load balancer controller's conditions. Paths and hosts are said by the rule itself.
+#[derive(Debug, Deserialize)]
+#[serde(
+    tag = "field",
+    rename_all = "kebab-case",
+    rename_all_fields = "camelCase",
+    deny_unknown_fields
+)]
+enum ConditionSaid {
+    HttpRequestMethod { http_request_method_config: Values },
+    HttpHeader { http_header_config: HeaderValues },
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Values {
+    values: Vec<String>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct HeaderValues {
+    http_header_name: String,
+    values: Vec<String>,
+}
+
 struct Translator<'a> {
     namespace: String,
     class: &'a str,
@@ -126,7 +154,10 @@ pub(super) fn translate(ingress: &Ingress, services: &[&Service]) -> Translation
         };
     }
     for name in ingress.annotations().keys() {
-        let known = MACHINERY.contains(&name.as_str()) || name.starts_with(ACTIONS);
+        let of_a_backend = [ACTIONS, CONDITIONS]
+            .iter()
+            .any(|prefix| name.starts_with(prefix));
+        let known = MACHINERY.contains(&name.as_str()) || of_a_backend;
         if !known && PREFIXES.iter().any(|prefix| name.starts_with(prefix)) {
             refusals.push(format!(
                 "metadata.annotations[{name}]: not supported here, so none of this Ingress' rules is served: remove it"
@@ -172,6 +203,7 @@ pub(super) fn translate(ingress: &Ingress, services: &[&Service]) -> Translation
             host: None,
             path: "/".to_owned(),
             kind: PathKind::Prefix,
+            conditions: Vec::new(),
             backends,
         });
     }
@@ -204,7 +236,7 @@ impl Translator<'_> {
                 Some(read) => read,
                 None => {
                     let why = format!(
-                        "{text:?}: only a `*` after the last / is supported: use Exact or Prefix paths"
+                        "{text:?}: only a `*` after the last / is supported, and with the class alb `*` and `?` anywhere"
                     );
                     return self.refuse(&format!("{field}.path"), &why);
                 }
@@ -214,11 +246,16 @@ impl Translator<'_> {
                 return self.refuse(&format!("{field}.pathType"), &why);
             }
         };
+        let Some(conditions) = self.conditions(&path.backend) else {
+            // Without its conditions the rule would be about requests that nobody meant.
+            return;
+        };
         let backends = self.backends(&path.backend, &format!("{field}.backend"));
         self.made.rules.push(IngressRule {
             host: host.map(str::to_owned),
             path: text,
             kind,
+            conditions,
             backends,
         });
     }
@@ -227,6 +264,9 @@ impl Translator<'_> {
     fn specific(&self, text: &str) -> Option<(String, PathKind)> {
         let below = text.strip_suffix("/*");
         let plain = below.unwrap_or(text);
+        if self.class == "alb" && plain.contains(['*', '?']) {
+            return Some((text.to_owned(), PathKind::Pattern));
+        }
         if plain.contains(['*', '?', '(', '[', '^', '$']) {
             return None;
         }
@@ -238,6 +278,27 @@ impl Translator<'_> {
             None if self.class == "alb" => (text.to_owned(), PathKind::Exact),
             None => (text.to_owned(), PathKind::Prefix),
         })
+    }
+
+    /// What else a request to this backend must be; none when that cannot be honoured, which is said.
+    fn conditions(&mut self, backend: &Named) -> Option<Vec<Condition>> {
+        let name = backend
+            .service
+            .as_ref()
+            .map(|service| service.name.as_str())
+            .unwrap_or_default();
+        let annotation = format!("{CONDITIONS}{name}");
+        let Some(text) = self.annotations.get(&annotation) else {
+            return Some(Vec::new());
+        };
+        match serde_json::from_str::<Vec<ConditionSaid>>(text) {
+            Ok(said) => Some(said.into_iter().map(condition).collect()),
+            Err(error) => {
+                let why = format!("{error}; supported are http-header and http-request-method");
+                self.refuse(&format!("metadata.annotations[{annotation}]"), &why);
+                None
+            }
+        }
     }
 
     /// A rule's backends; none when it leads nowhere: such requests are answered with 503, and the field is named.
@@ -349,6 +410,20 @@ impl Translator<'_> {
             }
         }
         backends
+    }
+}
+
+fn condition(said: ConditionSaid) -> Condition {
+    match said {
+        ConditionSaid::HttpRequestMethod {
+            http_request_method_config: methods,
+        } => Condition::Method(methods.values),
+        ConditionSaid::HttpHeader {
+            http_header_config: header,
+        } => Condition::Header {
+            name: header.http_header_name,
+            values: header.values,
+        },
     }
 }
 

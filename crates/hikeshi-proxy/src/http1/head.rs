@@ -87,9 +87,13 @@ pub fn lines(head: &[u8]) -> impl Iterator<Item = (&[u8], &[u8])> {
 
 /// The value of the first header with this name.
 pub fn header<'a>(head: &'a [u8], wanted: &str) -> Option<&'a [u8]> {
-    lines(head)
-        .find(|(name, _)| name.eq_ignore_ascii_case(wanted.as_bytes()))
-        .map(|(_, value)| value)
+    headers(head, wanted).next()
+}
+
+/// Every value of a header.
+pub fn headers<'a>(head: &'a [u8], wanted: &str) -> impl Iterator<Item = &'a [u8]> {
+    let found = lines(head).filter(move |(name, _)| name.eq_ignore_ascii_case(wanted.as_bytes()));
+    found.map(|(_, value)| value)
 }
 
 #[cfg(test)]

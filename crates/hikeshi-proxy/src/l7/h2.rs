@@ -33,7 +33,8 @@ use crate::faults::Aborted;
 use crate::l4::relay::{choose, destination_name};
 use crate::metrics::CODE_NONE;
 use crate::plane::Shared;
-use crate::routes::{Asked, Destination, Peer, Resolved, Target};
+use crate::router::{Asked, Headers};
+use crate::routes::{Destination, Peer, Resolved, Target};
 
 /// A client that says nothing for so long is pinged; a gRPC client may be silent for hours, but it answers.
 const SILENCE: Duration = Duration::from_secs(60);
@@ -94,6 +95,8 @@ async fn exchange(caller: &Caller, request: Request<Incoming>) -> Result<Respons
             .authority()
             .map_or_else(|| header_host(&request), |authority| authority.as_str()),
         path: request.uri().path(),
+        method: request.method().as_str(),
+        headers: Headers::Map(request.headers()),
     });
     let route = if source.is_host() {
         shared

@@ -13,7 +13,8 @@ use crate::faults::ActiveFault;
 use crate::http1::response::Asked as Question;
 use crate::http1::{RequestHead, head};
 use crate::l4::relay::{choose, destination_name};
-use crate::routes::{Asked, Resolved, Target};
+use crate::router::{Asked, Headers};
+use crate::routes::{Resolved, Target};
 
 /// A request that has a backend.
 pub(super) struct Request {
@@ -54,6 +55,8 @@ pub(super) fn route(
     let resolved = routes.resolve_request(way, || Asked {
         host: host(bytes, &head),
         path,
+        method,
+        headers: Headers::Lines(&bytes[..head.len]),
     });
     let label = if session.source.is_host() {
         (method, path)

@@ -37,6 +37,7 @@ fn rule(path: &str, backends: &[(&str, u16)]) -> IngressRule {
         host: Some("chirpy.test".into()),
         path: path.into(),
         kind: PathKind::Prefix,
+        conditions: Vec::new(),
         backends: backends.iter().map(backend).collect(),
     }
 }

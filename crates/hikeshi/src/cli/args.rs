@@ -31,6 +31,9 @@ pub enum Command {
     /// Run, list, show, stop or export experiments: Chaos Mesh objects with a hypothesis and guards
     #[command(subcommand)]
     Experiment(ExperimentCommand),
+    /// Feel a level of latency or errors in the running app, blind, and agree on an SLO
+    #[command(subcommand)]
+    Lab(super::lab::LabCommand),
     /// Send load to the running system and tell what users would have seen
     #[command(subcommand)]
     Load(super::load::LoadCommand),

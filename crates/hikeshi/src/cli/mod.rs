@@ -7,6 +7,7 @@ mod down;
 mod drill;
 mod experiment;
 mod kubeconfig;
+mod lab;
 mod load;
 mod output;
 mod postmortem;
@@ -19,6 +20,7 @@ mod up;
 
 use args::{Command, Internal};
 use hikeshi_node::stress::{Load, stress_main};
+pub use slo::keep_objectives;
 
 use crate::failure::Failure;
 use crate::paths::Paths;
@@ -33,6 +35,7 @@ pub fn run(command: Command) -> Result<(), Failure> {
         Command::Kubeconfig(args) => kubeconfig::run(&args),
         Command::Drill(command) => drill::run(command),
         Command::Experiment(command) => experiment::run(command),
+        Command::Lab(command) => lab::run(command),
         Command::Load(command) => load::run(command),
         Command::Rehearse(args) => rehearse::run(&args),
         Command::Scenario(command) => scenario::run(command),

@@ -16,6 +16,12 @@ use super::args::Lang;
 use super::output;
 use crate::failure::{Context, Failure};
 
+/// Writes another text of a `cujs.yaml`, with who changed what and why in the history.
+pub fn keep_objectives(path: &std::path::Path, text: &str, who: &str, why: &str) -> Result<(), Failure> {
+    let before = file::read(Some(path.to_path_buf()))?;
+    change::keep(&before, text, who, why).map(drop)
+}
+
 pub fn run(command: SloCommand) -> Result<(), Failure> {
     match command {
         SloCommand::Lint { file, how } => lint(file, &how),

@@ -3,6 +3,7 @@
 mod certificate;
 pub mod client;
 mod experiments;
+pub mod lab;
 pub mod protocol;
 mod secrets;
 mod serve;

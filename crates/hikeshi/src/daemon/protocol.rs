@@ -21,6 +21,16 @@ pub enum Request {
     DrillEnd,
     /// About experiments.
     Experiment(AboutExperiment),
+    /// About the lab: what there is (nothing done), or something that is done in it.
+    Lab {
+        by: String,
+        #[serde(default)]
+        act: Option<hikeshi_server::api::lab::Act>,
+    },
+    /// What came out of a lab that is over.
+    LabOutcome {
+        id: String,
+    },
     /// The kubeconfig of a person in a seat.
     SeatKubeconfig {
         name: String,

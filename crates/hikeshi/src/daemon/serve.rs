@@ -180,6 +180,8 @@ async fn answer(
         }
         Request::Stop => Ok(json!({"stopping": true})),
         Request::Experiment(asked) => super::experiments::answer(running.host.as_ref(), asked).await,
+        Request::Lab { by, act } => super::lab::answer(running.host.as_ref(), &by, act).await,
+        Request::LabOutcome { id } => super::lab::outcome(running.host.as_ref(), &id).await,
     }
 }
 

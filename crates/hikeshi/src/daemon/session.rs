@@ -91,6 +91,7 @@ impl Running {
                 upstream: upstream(&control),
                 slo_clock: SLO_CLOCK,
                 namespace: SYSTEM_NAMESPACE.to_owned(),
+                lab: super::lab::config(&paths, &share, &system)?,
             },
             alerts,
             audit,

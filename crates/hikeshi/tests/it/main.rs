@@ -11,6 +11,7 @@ mod export;
 mod harness;
 mod ingress;
 mod kubectl;
+mod lab;
 mod leftovers;
 mod load;
 mod room;

@@ -49,7 +49,7 @@ impl Room {
         room
     }
 
-    async fn post(&self, path: &str, body: &Value) -> reqwest::Response {
+    pub async fn post(&self, path: &str, body: &Value) -> reqwest::Response {
         self.http
             .post(format!("{}{path}", self.origin))
             .header("origin", &self.origin)

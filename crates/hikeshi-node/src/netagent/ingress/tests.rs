@@ -83,12 +83,53 @@ fn weights_come_from_the_load_balancers_annotation() {
     assert_eq!(
         shown(&made),
         [
+            "any Pattern /update* shop/a:80=1 shop/b:80=999 shop/b:8080=0",
             "any Exact /update shop/a:80=1 shop/b:80=999 shop/b:8080=0",
             "any Prefix / shop/b:80=1",
         ]
     );
-    assert_eq!(made.refusals.len(), 1, "a `*` within a name is no folder");
-    assert!(made.refusals[0].starts_with("spec.rules[0].http.paths[0].path:"));
+    assert!(made.refusals.is_empty(), "{:?}", made.refusals);
+}
+
+#[test]
+fn conditions_narrow_a_rule_to_some_requests() {
+    let spec = || {
+        json!({"ingressClassName": "alb", "rules": [{"http": {"paths": [
+            {"path": "/api/posts/*/update", "pathType": "ImplementationSpecific", "backend": to("a", json!({"number": 80}))},
+            {"path": "/*", "pathType": "ImplementationSpecific", "backend": to("b", json!({"number": 80}))}]}}]})
+    };
+    let said = |conditions: Value| json!({"alb.ingress.kubernetes.io/conditions.a": conditions.to_string()});
+    let made = read(
+        said(json!([
+            {"field": "http-request-method", "httpRequestMethodConfig": {"values": ["POST"]}},
+            {"field": "http-header", "httpHeaderConfig": {"httpHeaderName": "Cookie", "values": ["*lab=x*"]}}])),
+        spec(),
+    );
+    assert_eq!(
+        made.rules[0].conditions,
+        [
+            Condition::Method(vec!["POST".into()]),
+            Condition::Header {
+                name: "Cookie".into(),
+                values: vec!["*lab=x*".into()]
+            }
+        ]
+    );
+    assert!(made.rules[1].conditions.is_empty() && made.refusals.is_empty());
+    let made = read(
+        said(json!([{"field": "source-ip", "sourceIpConfig": {"values": ["10.0.0.0/8"]}}])),
+        spec(),
+    );
+    assert_eq!(
+        shown(&made),
+        ["any Prefix / shop/b:80=1"],
+        "the rule without its condition is not served"
+    );
+    assert!(
+        made.refusals[0].contains("conditions.a]") && made.refusals[0].contains("http-header"),
+        "{:?}",
+        made.refusals
+    );
 }
 
 #[test]
@@ -200,9 +241,9 @@ fn what_cannot_be_honoured_is_named() {
             "metadata.annotations[nginx.ingress.kubernetes.io/rewrite-target]:",
         ),
         (
-            json!({"alb.ingress.kubernetes.io/conditions.x": "[]"}),
+            json!({"alb.ingress.kubernetes.io/conditions.a": "{}"}),
             plain(),
-            "metadata.annotations[alb.ingress.kubernetes.io/conditions.x]:",
+            "metadata.annotations[alb.ingress.kubernetes.io/conditions.a]:",
         ),
     ] {
         let made = read(annotations, spec);

@@ -50,25 +50,13 @@ pub fn set(wish: &Wish<'_>, file: Option<PathBuf>, how: &How) -> Result<(), Fail
                 None => failure,
             }
         })?;
-    let changed = hikeshi_slo::parse(&file.name, &text).map_err(|problems| file::refusal(&problems))?;
-    let mut history = History::open()?;
-    let past = history.changes.clone();
-    let now = Timestamp::now().to_string();
-    // What was edited by hand before is not this person's doing.
-    let first = !past.iter().any(|change| change.system == file.cujs.system);
-    let before = unrecorded(&past, &file.cujs, &now, "?", unknown(first));
-    let so_far: Vec<Change> = past.into_iter().chain(before.iter().cloned()).collect();
-    let after = unrecorded(&so_far, &changed, &now, &who(), wish.why.trim());
+    let after = keep(&file, &text, &who(), wish.why.trim())?;
     if after.is_empty() {
         return Err(Failure::not_so(format!(
             "{} {} is {} % already",
             wish.cuj, wish.sli, wish.objective
         )));
     }
-    // The line first: a change without its reason is what this is here to prevent.
-    history.add(&before)?;
-    history.add(&after)?;
-    std::fs::write(&file.path, &text).component(format!("writing {}", file.name))?;
     if how.json {
         output::json(&serde_json::to_value(&after).component("telling a change")?);
     } else {
@@ -77,6 +65,27 @@ pub fn set(wish: &Wish<'_>, file: Option<PathBuf>, how: &How) -> Result<(), Fail
         }
     }
     Ok(())
+}
+
+/// Writes another text of a file, and in the history who changed what and why. Answers the changes.
+pub fn keep(file: &file::File, text: &str, who: &str, why: &str) -> Result<Vec<Change>, Failure> {
+    let changed = hikeshi_slo::parse(&file.name, text).map_err(|problems| file::refusal(&problems))?;
+    let mut history = History::open()?;
+    let past = history.changes.clone();
+    let now = Timestamp::now().to_string();
+    // What was edited by hand before is not this person's doing.
+    let first = !past.iter().any(|change| change.system == file.cujs.system);
+    let before = unrecorded(&past, &file.cujs, &now, "?", unknown(first));
+    let so_far: Vec<Change> = past.into_iter().chain(before.iter().cloned()).collect();
+    let after = unrecorded(&so_far, &changed, &now, who, why);
+    if after.is_empty() {
+        return Ok(after);
+    }
+    // The line first: a change without its reason is what this is here to prevent.
+    history.add(&before)?;
+    history.add(&after)?;
+    std::fs::write(&file.path, text).component(format!("writing {}", file.name))?;
+    Ok(after)
 }
 
 /// Why of changes that were found rather than made here.
