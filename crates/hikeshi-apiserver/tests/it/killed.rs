@@ -52,7 +52,7 @@ fn server() {
     // It ends with the test that runs it, however that ends.
     std::thread::spawn(|| {
         let _ = std::io::stdin().read_to_end(&mut Vec::new());
-        std::process::exit(0);
+        std::process::abort();
     });
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)

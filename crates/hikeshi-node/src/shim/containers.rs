@@ -18,7 +18,7 @@ use super::protocol::{
     ContainerExit, ContainerStatus, ContainerUsage, ExecRequest, Limits, StartRequest, Started, StatusReply,
     Stdin, UsageReply,
 };
-use super::spawn::{Command, Process, SpawnError, open_terminal};
+use super::spawn::{Command, Process, SpawnError, With, open_terminal};
 use super::streams::Streams;
 use super::throttle::{Action, Throttle};
 use super::tree::{OWNER_VARIABLE, Tree};
@@ -109,8 +109,11 @@ impl Containers {
         let log = LogFile::open(self.pod_folder.as_fd(), name, request.restart)?;
         let log = Rc::new(RefCell::new(log));
         let streams = Streams::open(request, self.null.as_fd(), &log)?;
-        let stdio = streams.inner.each_ref().map(AsRawFd::as_raw_fd);
-        let process = command.spawn(stdio, request.tty, request.dropped_capabilities)?;
+        let process = command.spawn(With {
+            stdio: streams.inner.each_ref().map(AsRawFd::as_raw_fd),
+            tty: request.tty,
+            dropped: request.dropped_capabilities,
+        })?;
         let pid = self.keep(process);
         let index = index.unwrap_or(self.list.len());
         self.tree.name(index, name);
@@ -162,17 +165,23 @@ impl Containers {
         );
         let command = Command::new(&request.argv, &env, &request.cwd)?;
         let owner = request.container.as_ref().and_then(|name| self.index(name));
-        let dropped = request.dropped_capabilities;
+        let spawn = |stdio| {
+            command.spawn(With {
+                stdio,
+                tty: request.tty,
+                dropped: request.dropped_capabilities,
+            })
+        };
         let (process, master) = if request.tty {
             let (master, slave) = open_terminal()?;
             let raw = slave.as_raw_fd();
-            (command.spawn([raw, raw, raw], true, dropped)?, Some(master))
+            (spawn([raw, raw, raw])?, Some(master))
         } else {
             let [stdin, stdout, stderr] = descriptors else {
                 return Err(std::io::Error::other("exec needs three descriptors").into());
             };
             let stdio = [stdin.as_raw_fd(), stdout.as_raw_fd(), stderr.as_raw_fd()];
-            (command.spawn(stdio, false, dropped)?, None)
+            (spawn(stdio)?, None)
         };
         let pid = self.keep(process);
         if let Some(owner) = owner {

@@ -21,6 +21,17 @@ pub struct Command {
     cwd: CString,
 }
 
+/// What a process is started with, and without.
+#[derive(Debug, Clone, Copy)]
+pub struct With {
+    /// They become descriptors 0, 1, 2.
+    pub stdio: [RawFd; 3],
+    /// The first of them is made its controlling terminal.
+    pub tty: bool,
+    /// The capabilities it does without, a bit each.
+    pub dropped: u64,
+}
+
 /// A started process.
 pub struct Process {
     pub pid: Pid,
@@ -100,9 +111,8 @@ impl Command {
         })
     }
 
-    /// Starts it in a session of its own. `stdio` become descriptors 0, 1, 2; with `tty`, the first is also
-    /// made its controlling terminal. `dropped`: the capabilities it does without. The caller must be single-threaded.
-    pub fn spawn(&self, stdio: [RawFd; 3], tty: bool, dropped: u64) -> Result<Process, SpawnError> {
+    /// Starts it in a session of its own. The caller must be single-threaded.
+    pub fn spawn(&self, with: With) -> Result<Process, SpawnError> {
         let pointers = |list: &[CString]| -> Vec<*const libc::c_char> {
             list.iter()
                 .map(|item| item.as_ptr())
@@ -119,16 +129,7 @@ impl Command {
         )?;
         // SAFETY: the init has one thread, so the child may use everything that the parent may.
         match unsafe { fork()? } {
-            ForkResult::Child => child(
-                &self.program,
-                &self.cwd,
-                &argv,
-                &env,
-                stdio,
-                tty,
-                dropped,
-                theirs.as_raw_fd(),
-            ),
+            ForkResult::Child => child(&self.program, &self.cwd, &argv, &env, with, theirs.as_raw_fd()),
             ForkResult::Parent { child } => {
                 drop(theirs);
                 self.watch_exec(child, &ours)
@@ -191,11 +192,10 @@ fn child(
     cwd: &CStr,
     argv: &[*const libc::c_char],
     env: &[*const libc::c_char],
-    stdio: [RawFd; 3],
-    tty: bool,
-    dropped: u64,
+    with: With,
     link: RawFd,
 ) -> ! {
+    let With { stdio, tty, dropped } = with;
     // SAFETY: plain system calls on values that live until exec or exit; this process has one thread.
     unsafe {
         libc::setsid();

@@ -23,11 +23,10 @@ const IMPLIED: [(&str, &str); 8] = [
 /// The kinds a group claims and does not touch.
 pub fn empty<'a>(group: &'a Group, kinds: &[Kind]) -> Vec<&'a str> {
     let named = |key: &&String| {
-        let commands = group.cases.iter().flat_map(|case| {
+        let mut commands = group.cases.iter().flat_map(|case| {
             let meanwhile = case.meanwhile.iter().map(String::as_str);
             [case.run.as_str()].into_iter().chain(meanwhile)
         });
-        let mut commands = commands.collect::<Vec<_>>().into_iter();
         if let Some((_, command)) = IMPLIED.iter().find(|(kind, _)| kind == key) {
             return commands.any(|line| line.contains(command));
         }
