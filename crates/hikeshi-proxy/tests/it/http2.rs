@@ -160,7 +160,7 @@ async fn a_fault_hits_the_streams_it_is_about_and_their_neighbours_go_on() {
         fault(&world, HttpTarget::Response, on("/some"), share, broken),
     ];
     for (n, fault) in faults.iter_mut().enumerate() {
-        fault.id = format!("fault-{n}").into();
+        fault.id = format!("fault-{n}");
     }
     world.with_faults(faults).await;
 

@@ -49,7 +49,7 @@ pub fn run(args: &ExportArgs) -> Result<(), Failure> {
     };
     let cujs = session::cujs(&share, &args.system)?;
     let described = journey.described(&cujs).map_err(Failure::usage)?;
-    let mut only = cujs.clone();
+    let mut only = cujs;
     only.cujs = vec![described];
     let availability = hikeshi_slo::specs(&only)
         .into_iter()
