@@ -254,7 +254,7 @@ async fn two_databases_hold_four_shards_each_and_one_alone_still_serves_its_own(
 
     // A database that is away takes its own shards with it and no other.
     chirpy.kill_postgres(&second);
-    let stored = std::sync::Mutex::new(vec![]);
+    let stored = std::sync::Mutex::new(Vec::<i64>::new());
     chirpy
         .until("only the other's shards take posts", || async {
             let outcomes = post_all(&chirpy, &tokens, "half a service").await;
