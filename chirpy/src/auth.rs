@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 use tokio_postgres::error::SqlState;
 
 use crate::cluster::Cluster;
-use crate::database;
+use crate::database::{self, Reads};
 use crate::follower::Person;
 use crate::service::{ApiError, Service, parse_env};
 use crate::sessions::{Rotated, Sessions};
@@ -55,7 +55,7 @@ pub struct Account {
 }
 
 struct Auth {
-    database: deadpool_postgres::Pool,
+    database: Reads,
     sessions: Sessions,
     hasher: Argon2<'static>,
     signer: Arc<Signer>,
@@ -101,10 +101,10 @@ pub fn hash(hasher: &Argon2<'_>, password: &str) -> anyhow::Result<String> {
 pub async fn run() -> anyhow::Result<()> {
     let mut service = Service::new("auth-service");
     let cluster = Cluster::from_env(&mut service)?;
-    let database = database::pool()?;
+    let database = Reads::from_env(&mut service)?;
     let hasher = hasher()?;
     let auth = Arc::new(Auth {
-        signer: Arc::new(Signer::from_env(database.clone())?),
+        signer: Arc::new(Signer::from_env(database.primary.clone())?),
         database,
         sessions: Sessions::from_env(cluster.clone())?,
         decoy: hash(&hasher, "nobody's password")?,
@@ -114,7 +114,7 @@ pub async fn run() -> anyhow::Result<()> {
     service.ready_when("PostgreSQL and Redis Cluster", move || {
         let (auth, cluster) = (check.clone(), cluster.clone());
         async move {
-            database::migrated(&auth.database).await?;
+            database::migrated(&auth.database.primary).await?;
             auth.signer.load().await?;
             anyhow::ensure!(
                 cluster.map().await.covered() == 16384,
@@ -171,7 +171,7 @@ async fn register(
     }
     let (hasher, password) = (auth.hasher.clone(), new.password);
     let hash = off_thread(move || hash(&hasher, &password)).await?;
-    let client = auth.database.get().await?;
+    let client = auth.database.primary.get().await?;
     let insert = "INSERT INTO users (name, password_hash) VALUES ($1, $2) RETURNING id";
     match client.query_one(insert, &[&new.name, &hash]).await {
         Ok(row) => Ok((
@@ -205,7 +205,7 @@ async fn login(
         return Err(wrong());
     }
     let row = {
-        let client = auth.database.get().await?;
+        let client = auth.database.primary.get().await?;
         let statement = client
             .prepare_cached("SELECT id, password_hash FROM users WHERE name = $1")
             .await?;
@@ -272,11 +272,9 @@ fn account(row: &tokio_postgres::Row) -> Result<Account, tokio_postgres::Error> 
 }
 
 async fn user(State(auth): State<Arc<Auth>>, Path(name): Path<String>) -> Result<Json<Account>, ApiError> {
-    let client = auth.database.get().await?;
-    let statement = client
-        .prepare_cached(&format!("SELECT {ACCOUNT} FROM users WHERE name = $1"))
-        .await?;
-    let row = client.query_opt(&statement, &[&name]).await?;
+    // Accounts do not change, so the replica's is as good as any.
+    let select = format!("SELECT {ACCOUNT} FROM users WHERE name = $1");
+    let row = auth.database.stale_or_new(&select, &[&name]).await?;
     let row = row.ok_or_else(|| ApiError::not_found(format!("nobody is called {name}")))?;
     Ok(Json(account(&row)?))
 }
@@ -291,13 +289,8 @@ async fn users(
     State(auth): State<Arc<Auth>>,
     Query(page): Query<After>,
 ) -> Result<Json<Vec<Account>>, ApiError> {
-    let client = auth.database.get().await?;
-    let statement = client
-        .prepare_cached(&format!(
-            "SELECT {ACCOUNT} FROM users WHERE id > $1 ORDER BY id LIMIT 500"
-        ))
-        .await?;
-    let rows = client.query(&statement, &[&page.after]).await?;
+    let select = format!("SELECT {ACCOUNT} FROM users WHERE id > $1 ORDER BY id LIMIT 500");
+    let rows = auth.database.stale(&select, &[&page.after]).await?;
     Ok(Json(rows.iter().map(account).collect::<Result<_, _>>()?))
 }
 

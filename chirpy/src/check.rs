@@ -1,5 +1,6 @@
 //! `chirpy check`: is every acknowledged post stored, and in its followers' timelines?
 
+use std::collections::HashMap;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -9,7 +10,8 @@ use futures::{StreamExt as _, stream};
 use serde::{Deserialize, Serialize};
 
 use crate::cluster::{Cluster, Reply, Store, slots};
-use crate::database;
+use crate::database::Shards;
+use crate::database::shards::table;
 use crate::service::Service;
 use crate::timeline::{KEPT, author_key, key};
 
@@ -113,19 +115,26 @@ async fn acknowledged(source: &str) -> anyhow::Result<Vec<Acknowledged>> {
 async fn verdict(options: &Options) -> anyhow::Result<Verdict> {
     let posts = acknowledged(&options.acknowledged).await?;
     let ids: Vec<i64> = posts.iter().map(|post| post.id).collect();
-    let database = database::pool()?;
-    let client = database.get().await.context("PostgreSQL")?;
-    let mut stored = std::collections::HashSet::new();
+    let mut service = Service::new("check");
+    let shards = Shards::from_env(&mut service)?;
+    // Of each stored post its author, and whether they deleted it: that is not lost.
+    let mut stored = HashMap::<i64, (i64, bool)>::new();
     for ids in ids.chunks(10_000) {
-        // A post its author deleted was not lost.
-        for row in client
-            .query("SELECT id FROM posts WHERE id = ANY($1)", &[&ids])
-            .await?
-        {
-            stored.insert(row.try_get::<_, i64>(0)?);
+        for (shard, ids) in shards.by_shard(ids).await? {
+            let select = format!(
+                "SELECT id, author_id, deleted FROM {} WHERE id = ANY($1)",
+                table(shard)
+            );
+            for row in shards.database(shard).fresh(&select, &[&ids]).await? {
+                stored.insert(row.try_get(0)?, (row.try_get(1)?, row.try_get(2)?));
+            }
         }
     }
-    let missing: Vec<i64> = ids.iter().copied().filter(|id| !stored.contains(id)).collect();
+    let missing: Vec<i64> = ids
+        .iter()
+        .copied()
+        .filter(|id| !stored.contains_key(id))
+        .collect();
     let mut verdict = Verdict {
         acknowledged: ids.len(),
         in_database: ids.len() - missing.len(),
@@ -133,7 +142,7 @@ async fn verdict(options: &Options) -> anyhow::Result<Verdict> {
         ..Verdict::default()
     };
 
-    let store = Store::new(Cluster::from_env(&mut Service::new("check"))?, 0, Duration::MAX);
+    let store = Store::new(Cluster::from_env(&mut service)?, 0, Duration::MAX);
     let due = jiff::Timestamp::now() - jiff::SignedDuration::from_secs(options.fan_out_s);
     let newest: Vec<i64> = posts
         .iter()
@@ -142,13 +151,19 @@ async fn verdict(options: &Options) -> anyhow::Result<Verdict> {
         .take(options.newest)
         .map(|post| post.id)
         .collect();
-    let pairs = client
-        .query(
-            "SELECT posts.id, posts.author_id, reader.follower_id FROM posts
-             CROSS JOIN LATERAL (SELECT follower_id FROM follows WHERE followee_id = posts.author_id
-                                 ORDER BY md5(follower_id::text || posts.id::text) LIMIT $2) AS reader
-             WHERE posts.id = ANY($1) AND NOT posts.deleted",
-            &[&newest, &options.followers],
+    let (looked_for, authors): (Vec<i64>, Vec<i64>) = newest
+        .iter()
+        .filter_map(|id| Some((*id, *stored.get(id)?)))
+        .filter(|(_, (_, deleted))| !deleted)
+        .map(|(id, (author, _))| (id, author))
+        .unzip();
+    let pairs = shards
+        .home
+        .fresh(
+            "SELECT post.id, post.author_id, reader.follower_id FROM unnest($1::bigint[], $2::bigint[]) AS post (id, author_id)
+             CROSS JOIN LATERAL (SELECT follower_id FROM follows WHERE followee_id = post.author_id
+                                 ORDER BY md5(follower_id::text || post.id::text) LIMIT $3) AS reader",
+            &[&looked_for, &authors, &options.followers],
         )
         .await?;
     let looks = pairs.iter().map(|row| {

@@ -1,39 +1,45 @@
-//! PostgreSQL: the pool and the schema.
+//! PostgreSQL: where it is, the pools and the schema.
 
+mod lag;
 mod migrations;
+mod pool;
+mod reads;
+pub mod shards;
 
 use std::time::Duration;
 
 use anyhow::Context as _;
-use deadpool_postgres::{Manager, ManagerConfig, Pool, RecyclingMethod, Runtime};
-use tokio_postgres::NoTls;
+use deadpool_postgres::Pool;
 
-use crate::service::{parse_env, text_env};
+use crate::service::text_env;
+pub use pool::{learn_from, of_no_primary};
+pub use reads::{Age, Reads};
+pub use shards::Shards;
 
-/// A lazy pool to `DATABASE_URL` with at most `DATABASE_POOL_MAX` connections.
+/// `DATABASE_URL`: the primary of accounts and follows, and of posts unless `POST_SHARD_MAP` says otherwise.
+fn primary_url() -> String {
+    text_env(
+        "DATABASE_URL",
+        "postgres://chirpy:chirpy@postgres.chirpy.svc.cluster.local:5432/chirpy",
+    )
+}
+
+/// A lazy pool to `DATABASE_URL`.
 ///
 /// # Errors
 /// When the URL does not parse.
 pub fn pool() -> anyhow::Result<Pool> {
-    let url = text_env(
-        "DATABASE_URL",
-        "postgres://chirpy:chirpy@postgres.chirpy.svc.cluster.local:5432/chirpy",
-    );
-    let mut config: tokio_postgres::Config = url.parse().context("DATABASE_URL")?;
-    config.connect_timeout(Duration::from_secs(3));
-    let manager = Manager::from_config(
-        config,
-        NoTls,
-        ManagerConfig {
-            recycling_method: RecyclingMethod::Fast,
-        },
-    );
-    Ok(Pool::builder(manager)
-        .max_size(parse_env("DATABASE_POOL_MAX", 8)?)
-        .wait_timeout(Some(Duration::from_secs(2)))
-        .create_timeout(Some(Duration::from_secs(3)))
-        .runtime(Runtime::Tokio1)
-        .build()?)
+    pool::pool("DATABASE_URL", &primary_url(), pool::To::Primary)
+}
+
+/// A pool past the pooler: what changes the schema, or much at once, is nobody else's business. `DATABASE_DIRECT_URL`, or
+/// `DATABASE_URL` where nothing is in between.
+///
+/// # Errors
+/// When the URL does not parse.
+pub fn direct() -> anyhow::Result<Pool> {
+    let url = text_env("DATABASE_DIRECT_URL", &primary_url());
+    pool::pool("DATABASE_DIRECT_URL", &url, pool::To::Primary)
 }
 
 /// Succeeds once the schema is this program's: what a role waits for before it is ready.
@@ -88,14 +94,25 @@ CREATE TABLE IF NOT EXISTS fanout_jobs (
 );
 ";
 
-/// Brings the schema up to date, waiting for PostgreSQL for up to two minutes.
+/// Brings the schema of every database up to date, waiting for PostgreSQL for up to two minutes.
 ///
 /// # Errors
-/// When PostgreSQL does not answer in time or refuses a statement.
+/// When PostgreSQL does not answer in time or refuses a statement, or the shard map is wrong.
 pub async fn migrate() -> anyhow::Result<()> {
-    let pool = pool()?;
-    let mut client = wait_for(&pool).await?;
-    migrations::run(&mut client).await
+    let (map, home) = (shards::map()?, primary_url());
+    let mut pools = vec![direct()?];
+    for database in map.databases.iter().filter(|database| database.primary != home) {
+        pools.push(pool::pool(
+            "POST_SHARD_MAP",
+            &database.primary,
+            pool::To::Primary,
+        )?);
+    }
+    for pool in pools {
+        let mut client = wait_for(&pool).await?;
+        migrations::run(&mut client, map.shards).await?;
+    }
+    Ok(())
 }
 
 /// A connection, waiting for PostgreSQL for up to two minutes.

@@ -1,18 +1,21 @@
-//! What people do with posts: reply and like. Kept beside the posts by post-service, in tables of their own.
+//! What people do with posts: reply and like. Kept beside the posts by post-service, in tables of their own: a reply in the
+//! database of its author's shard, likes and counts in that of the post they belong to.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 
 use axum::extract::{Path, Query, State};
 use axum::routing::{get, put};
 use axum::{Json, Router};
-use deadpool_postgres::Pool;
-use deadpool_postgres::Transaction;
+use deadpool_postgres::{GenericClient, Transaction};
+use futures::future::try_join_all;
 use serde::{Deserialize, Serialize};
 
+use crate::database::Age;
+use crate::database::shards::{Shard, table};
 use crate::follower::Person;
 use crate::idempotency::{self, Seen};
-use crate::post::{self, NewPost, Post};
+use crate::post::{self, NewPost, Post, Posts};
 use crate::service::ApiError;
 
 /// What belongs to a post beside its text, as one reader sees it.
@@ -38,30 +41,59 @@ pub struct Likes {
     pub liked: bool,
 }
 
-/// Deletes post $1 of author $2, and takes a reply off its parent's count. One row with how many posts were deleted.
-pub const DELETE_POST: &str = "
-    WITH gone AS (
-        UPDATE posts SET deleted = true, changed_in = pg_current_xact_id()::text::bigint
-        WHERE id = $1 AND author_id = $2 AND NOT deleted RETURNING id),
-    fewer AS (
-        UPDATE post_counts SET replies = greatest(0, post_counts.replies - 1)
-        FROM gone JOIN replies AS reply ON reply.post_id = gone.id
-        WHERE post_counts.post_id = reply.reply_to)
-    SELECT count(*) FROM gone";
-
-pub fn routes(pool: Pool) -> Router {
+pub fn routes(posts: Posts) -> Router {
     Router::new()
         .route("/engagement", get(engagement))
         .route("/posts/{id}/likes", get(likers))
         .route("/posts/{id}/likes/{user}", put(like).delete(unlike))
         .route("/posts/{id}/conversation", get(conversation))
         .route("/authors/{author}/count", get(count))
-        .with_state(pool)
+        .with_state(posts)
+}
+
+fn no_such_post() -> ApiError {
+    ApiError::not_found("no such post")
+}
+
+/// Deletes an author's post, and takes a reply off its parent's count.
+///
+/// # Errors
+/// 404 when there is no such post of theirs.
+pub async fn delete(posts: &Posts, id: i64, author: i64) -> Result<(), ApiError> {
+    let missing = || ApiError::not_found("no such post of yours");
+    let shard = posts.of_post(id).await?.ok_or_else(missing)?;
+    let mut client = posts.pool(shard).get().await?;
+    let transaction = client.build_transaction().start().await?;
+    let delete = format!(
+        "WITH gone AS (
+             UPDATE {} SET deleted = true, changed_in = pg_current_xact_id()::text::bigint
+             WHERE id = $1 AND author_id = $2 AND NOT deleted RETURNING id)
+         SELECT reply.reply_to FROM gone LEFT JOIN replies AS reply ON reply.post_id = gone.id",
+        table(shard)
+    );
+    let gone = transaction.query_opt(&delete, &[&id, &author]).await?;
+    let parent: Option<i64> = gone.ok_or_else(missing)?.try_get(0)?;
+    let elsewhere = match parent {
+        Some(parent) => count_reply(posts, &transaction, shard, parent, -1).await?,
+        None => None,
+    };
+    transaction.commit().await?;
+    if let Some(elsewhere) = elsewhere {
+        elsewhere.count(posts).await;
+    }
+    Ok(())
 }
 
 /// A post that answers another or carries a key: in one transaction with both.
-pub async fn create(pool: &Pool, new: &NewPost, lifetime: Duration) -> Result<Post, ApiError> {
-    let mut client = pool.get().await?;
+pub async fn create(posts: &Posts, new: &NewPost, lifetime: Duration) -> Result<Post, ApiError> {
+    let shard = posts.of_author(new.author_id);
+    // The parent may be in another database, so it is looked at before the transaction; it may go meanwhile as it may go a
+    // moment later.
+    let parent = match new.reply_to {
+        Some(parent) => Some((parent, conversation_of(posts, parent).await)),
+        None => None,
+    };
+    let mut client = posts.pool(shard).get().await?;
     let transaction = client.build_transaction().start().await?;
     if let Some(key) = &new.idempotency_key {
         let seen = idempotency::take(&transaction, new.author_id, key, &fingerprint(new), lifetime).await?;
@@ -70,37 +102,90 @@ pub async fn create(pool: &Pool, new: &NewPost, lifetime: Duration) -> Result<Po
             return Ok(serde_json::from_str(&answer).map_err(unreadable)?);
         }
     }
-    let post = post::insert_one(&transaction, new).await?;
-    if let Some(parent) = new.reply_to {
-        reply(&transaction, post.id, parent).await?;
+    let post = post::insert_one(&transaction, shard, new).await?;
+    let mut elsewhere = None;
+    if let Some((parent, conversation)) = parent {
+        let insert = "INSERT INTO replies (post_id, reply_to, conversation) VALUES ($1, $2, $3)";
+        transaction
+            .execute(insert, &[&post.id, &parent, &conversation?])
+            .await?;
+        elsewhere = count_reply(posts, &transaction, shard, parent, 1).await?;
     }
     if let Some(key) = &new.idempotency_key {
         let answer = serde_json::to_string(&post).map_err(anyhow::Error::from)?;
         idempotency::answered(&transaction, new.author_id, key, &answer).await?;
     }
     transaction.commit().await?;
+    if let Some(elsewhere) = elsewhere {
+        elsewhere.count(posts).await;
+    }
     Ok(post)
+}
+
+/// The conversation that a reply to `parent` belongs to: the parent's own, or it starts with the parent.
+async fn conversation_of(posts: &Posts, parent: i64) -> Result<i64, ApiError> {
+    let gone = || ApiError::not_found("the post you reply to is not there any more");
+    let shard = posts.of_post(parent).await?.ok_or_else(gone)?;
+    let select = format!(
+        "SELECT coalesce(replies.conversation, posts.id)
+         FROM {} AS posts LEFT JOIN replies ON replies.post_id = posts.id
+         WHERE posts.id = $1 AND NOT posts.deleted",
+        table(shard)
+    );
+    let rows = posts.database(shard).fresh(&select, &[&parent]).await?;
+    Ok(rows.first().ok_or_else(gone)?.try_get(0)?)
+}
+
+/// A reply more or less of a post in another database, to be counted when the reply's own transaction is through.
+struct Elsewhere {
+    shard: Shard,
+    parent: i64,
+    by: i64,
+}
+
+impl Elsewhere {
+    /// The count is for show and may miss one when this fails; the conversation itself is read from the replies.
+    async fn count(self, posts: &Posts) {
+        let counted = async {
+            let client = posts.pool(self.shard).get().await?;
+            count_replies(&client, self.parent, self.by).await
+        };
+        if let Err(error) = counted.await {
+            tracing::warn!(post = self.parent, %error, "A reply is not in its parent's count");
+        }
+    }
+}
+
+/// Counts a reply to `parent` with the transaction on `shard`, or says that its count is in another database.
+async fn count_reply(
+    posts: &Posts,
+    transaction: &Transaction<'_>,
+    shard: Shard,
+    parent: i64,
+    by: i64,
+) -> Result<Option<Elsewhere>, ApiError> {
+    let Some(parents) = posts.of_post(parent).await? else {
+        return Ok(None);
+    };
+    if posts.place(parents) != posts.place(shard) {
+        let shard = parents;
+        return Ok(Some(Elsewhere { shard, parent, by }));
+    }
+    count_replies(transaction, parent, by).await?;
+    Ok(None)
+}
+
+async fn count_replies(client: &impl GenericClient, parent: i64, by: i64) -> Result<(), ApiError> {
+    let count = "INSERT INTO post_counts AS counts (post_id, replies) VALUES ($1, greatest(0, $2::bigint))
+                 ON CONFLICT (post_id) DO UPDATE SET replies = greatest(0, counts.replies + $2::bigint)";
+    client.execute(count, &[&parent, &by]).await?;
+    Ok(())
 }
 
 /// Tells a retry from another post.
 pub fn fingerprint(new: &NewPost) -> String {
     let reply_to = new.reply_to.map(|id| id.to_string()).unwrap_or_default();
     idempotency::fingerprint(&["POST /posts", &new.text, &reply_to])
-}
-
-async fn reply(transaction: &Transaction<'_>, id: i64, parent: i64) -> Result<(), ApiError> {
-    // The parent must be there; its conversation is its own parent's, or starts with it.
-    let insert = "INSERT INTO replies (post_id, reply_to, conversation)
-                  SELECT $1, posts.id, coalesce(replies.conversation, posts.id)
-                  FROM posts LEFT JOIN replies ON replies.post_id = posts.id
-                  WHERE posts.id = $2 AND NOT posts.deleted";
-    if transaction.execute(insert, &[&id, &parent]).await? == 0 {
-        return Err(ApiError::not_found("the post you reply to is not there any more"));
-    }
-    let count = "INSERT INTO post_counts AS counts (post_id, replies) VALUES ($1, 1)
-                 ON CONFLICT (post_id) DO UPDATE SET replies = counts.replies + 1";
-    transaction.execute(count, &[&parent]).await?;
-    Ok(())
 }
 
 #[derive(Deserialize)]
@@ -110,47 +195,73 @@ struct Asked {
 }
 
 async fn engagement(
-    State(pool): State<Pool>,
+    State(posts): State<Posts>,
     Query(asked): Query<Asked>,
 ) -> Result<Json<Vec<Engagement>>, ApiError> {
     let ids = post::parse_ids(&asked.ids)?;
-    let client = pool.get().await?;
-    let statement = client
-        .prepare_cached(
-            "SELECT asked.id, replies.reply_to, parent.author_name, coalesce(counts.likes, 0),
-                    coalesce(counts.replies, 0), likes.user_id IS NOT NULL
-             FROM unnest($1::bigint[]) AS asked (id)
-             LEFT JOIN post_counts AS counts ON counts.post_id = asked.id
-             LEFT JOIN likes ON likes.post_id = asked.id AND likes.user_id = $2
-             LEFT JOIN replies ON replies.post_id = asked.id
-             LEFT JOIN posts AS parent ON parent.id = replies.reply_to",
-        )
-        .await?;
-    let rows = client.query(&statement, &[&ids, &asked.user]).await?;
-    let found = rows.iter().map(|row| {
-        Ok(Engagement {
-            id: row.try_get(0)?,
-            reply_to: row.try_get(1)?,
-            reply_to_author: row.try_get(2)?,
-            likes: row.try_get(3)?,
-            replies: row.try_get(4)?,
-            liked: row.try_get(5)?,
-        })
+    let by_database = posts.by_database(posts.by_shard(&ids).await?);
+    let select = "SELECT asked.id, replies.reply_to, coalesce(counts.likes, 0), coalesce(counts.replies, 0), likes.user_id IS NOT NULL
+                  FROM unnest($1::bigint[]) AS asked (id)
+                  LEFT JOIN post_counts AS counts ON counts.post_id = asked.id
+                  LEFT JOIN likes ON likes.post_id = asked.id AND likes.user_id = $2
+                  LEFT JOIN replies ON replies.post_id = asked.id";
+    let read = by_database.into_iter().map(async |(place, by_shard)| {
+        let ids: Vec<i64> = by_shard.into_values().flatten().collect();
+        let database = posts.databases.get(place).unwrap_or(&posts.home);
+        // Whoever likes a post sees it at once.
+        database.fresh(select, &[&ids, &asked.user]).await
     });
-    Ok(Json(found.collect::<Result<_, tokio_postgres::Error>>()?))
+    let rows = try_join_all(read).await?.into_iter().flatten();
+    let mut found = rows
+        .map(|row| {
+            Ok(Engagement {
+                id: row.try_get(0)?,
+                reply_to: row.try_get(1)?,
+                reply_to_author: None,
+                likes: row.try_get(2)?,
+                replies: row.try_get(3)?,
+                liked: row.try_get(4)?,
+            })
+        })
+        .collect::<Result<Vec<_>, tokio_postgres::Error>>()?;
+    let parents: Vec<i64> = found.iter().filter_map(|one| one.reply_to).collect();
+    if !parents.is_empty() {
+        let authors = authors(&posts, &parents).await?;
+        for one in &mut found {
+            one.reply_to_author = one.reply_to.and_then(|parent| authors.get(&parent).cloned());
+        }
+    }
+    Ok(Json(found))
 }
 
-async fn like(State(pool): State<Pool>, Path((id, user)): Path<(i64, i64)>) -> Result<Json<Likes>, ApiError> {
-    let client = pool.get().await?;
+/// Who wrote these posts, deleted ones too.
+async fn authors(posts: &Posts, ids: &[i64]) -> Result<HashMap<i64, String>, ApiError> {
+    let by_shard = posts.by_shard(ids).await?;
+    let read = by_shard.into_iter().map(async |(shard, ids)| {
+        let select = format!("SELECT id, author_name FROM {} WHERE id = ANY($1)", table(shard));
+        posts.database(shard).stale(&select, &[&ids]).await
+    });
+    let rows = try_join_all(read).await?.into_iter().flatten();
+    let authors = rows.map(|row| Ok((row.try_get(0)?, row.try_get(1)?)));
+    Ok(authors.collect::<Result<_, tokio_postgres::Error>>()?)
+}
+
+async fn like(
+    State(posts): State<Posts>,
+    Path((id, user)): Path<(i64, i64)>,
+) -> Result<Json<Likes>, ApiError> {
+    let shard = posts.of_post(id).await?.ok_or_else(no_such_post)?;
+    let client = posts.pool(shard).get().await?;
     // Liking twice is liking once: only a new row adds to the count.
     let statement = client
-        .prepare_cached(
+        .prepare_cached(&format!(
             "WITH added AS (
-                 INSERT INTO likes (post_id, user_id) SELECT id, $2 FROM posts WHERE id = $1 AND NOT deleted
+                 INSERT INTO likes (post_id, user_id) SELECT id, $2 FROM {} WHERE id = $1 AND NOT deleted
                  ON CONFLICT DO NOTHING RETURNING post_id)
              INSERT INTO post_counts AS counts (post_id, likes) SELECT post_id, 1 FROM added
              ON CONFLICT (post_id) DO UPDATE SET likes = counts.likes + 1 RETURNING likes",
-        )
+            table(shard)
+        ))
         .await?;
     if let Some(row) = client.query_opt(&statement, &[&id, &user]).await? {
         return Ok(Json(Likes {
@@ -158,14 +269,15 @@ async fn like(State(pool): State<Pool>, Path((id, user)): Path<(i64, i64)>) -> R
             liked: true,
         }));
     }
-    likes(&client, id, true).await
+    likes(&client, shard, id, true).await
 }
 
 async fn unlike(
-    State(pool): State<Pool>,
+    State(posts): State<Posts>,
     Path((id, user)): Path<(i64, i64)>,
 ) -> Result<Json<Likes>, ApiError> {
-    let client = pool.get().await?;
+    let shard = posts.of_post(id).await?.ok_or_else(no_such_post)?;
+    let client = posts.pool(shard).get().await?;
     let statement = client
         .prepare_cached(
             "WITH removed AS (DELETE FROM likes WHERE post_id = $1 AND user_id = $2 RETURNING post_id)
@@ -179,17 +291,25 @@ async fn unlike(
             liked: false,
         }));
     }
-    likes(&client, id, false).await
+    likes(&client, shard, id, false).await
 }
 
 /// The count when nothing changed: the post was liked (or not) before, or is not there.
-async fn likes(client: &deadpool_postgres::Client, id: i64, liked: bool) -> Result<Json<Likes>, ApiError> {
-    let select = "SELECT coalesce(counts.likes, 0) FROM posts LEFT JOIN post_counts AS counts ON post_id = id
-                  WHERE id = $1 AND NOT deleted";
+async fn likes(
+    client: &deadpool_postgres::Client,
+    shard: Shard,
+    id: i64,
+    liked: bool,
+) -> Result<Json<Likes>, ApiError> {
+    let select = format!(
+        "SELECT coalesce(counts.likes, 0) FROM {} LEFT JOIN post_counts AS counts ON post_id = id
+         WHERE id = $1 AND NOT deleted",
+        table(shard)
+    );
     let row = client
-        .query_opt(select, &[&id])
+        .query_opt(&select, &[&id])
         .await?
-        .ok_or_else(|| ApiError::not_found("no such post"))?;
+        .ok_or_else(no_such_post)?;
     Ok(Json(Likes {
         likes: row.try_get(0)?,
         liked,
@@ -208,16 +328,21 @@ impl Page {
     }
 }
 
-/// Who likes a post, the latest first.
+/// Who likes a post, the latest first: ids from the post's database, names from that of accounts.
 async fn likers(
-    State(pool): State<Pool>,
+    State(posts): State<Posts>,
     Path(id): Path<i64>,
     Query(page): Query<Page>,
 ) -> Result<Json<Vec<Person>>, ApiError> {
-    let client = pool.get().await?;
-    let select = "SELECT users.id, users.name FROM likes JOIN users ON users.id = likes.user_id
-                  WHERE likes.post_id = $1 ORDER BY likes.created_at DESC, users.id LIMIT $2";
-    let rows = client.query(select, &[&id, &page.limit()]).await?;
+    let Some(shard) = posts.of_post(id).await? else {
+        return Ok(Json(vec![]));
+    };
+    let select = "SELECT user_id FROM likes WHERE post_id = $1 ORDER BY created_at DESC, user_id LIMIT $2";
+    let rows = posts.database(shard).fresh(select, &[&id, &page.limit()]).await?;
+    let users: Vec<i64> = rows.iter().map(|row| row.try_get(0)).collect::<Result<_, _>>()?;
+    let select = "SELECT users.id, users.name FROM unnest($1::bigint[]) WITH ORDINALITY AS liked (id, place)
+                  JOIN users ON users.id = liked.id ORDER BY place";
+    let rows = posts.home.fresh(select, &[&users]).await?;
     let people = rows.iter().map(|row| {
         Ok(Person {
             id: row.try_get(0)?,
@@ -229,36 +354,70 @@ async fn likers(
 
 /// The conversation a post belongs to, oldest first, after a cursor. A deleted post is left out, its answers are not.
 async fn conversation(
-    State(pool): State<Pool>,
+    State(posts): State<Posts>,
     Path(id): Path<i64>,
     Query(page): Query<Page>,
 ) -> Result<Json<Vec<Post>>, ApiError> {
-    let client = pool.get().await?;
-    let select = format!(
-        "WITH root AS (SELECT coalesce((SELECT conversation FROM replies WHERE post_id = $1), $1) AS id)
-         SELECT {} FROM posts
-         WHERE NOT deleted AND id > $2 AND id IN (
-             SELECT id FROM root
-             UNION ALL
-             SELECT post_id FROM replies WHERE conversation = (SELECT id FROM root))
-         ORDER BY id LIMIT $3",
-        post::COLUMNS
-    );
-    let rows = client
-        .query(&select, &[&id, &page.after.unwrap_or(0), &page.limit()])
-        .await?;
-    if rows.is_empty() && page.after.is_none() {
-        return Err(ApiError::not_found("no such post"));
+    let shard = posts.of_post(id).await?.ok_or_else(no_such_post)?;
+    let root = "SELECT conversation FROM replies WHERE post_id = $1";
+    let root = posts.database(shard).fresh(root, &[&id]).await?;
+    let root: i64 = root.first().map(|row| row.try_get(0)).transpose()?.unwrap_or(id);
+    let after = page.after.unwrap_or(0);
+    // Answers are with their authors, so every database may have some.
+    let select = "SELECT reply.post_id FROM replies AS reply JOIN posts ON posts.id = reply.post_id
+                  WHERE reply.conversation = $1 AND reply.post_id > $2 AND NOT posts.deleted
+                  ORDER BY reply.post_id LIMIT $3";
+    let limit = page.limit();
+    let answers = posts
+        .databases
+        .iter()
+        .map(async |database| database.fresh(select, &[&root, &after, &limit]).await);
+    let answers = try_join_all(answers).await?;
+    let mut ids = answers
+        .iter()
+        .flatten()
+        .map(|row| row.try_get(0))
+        .collect::<Result<Vec<i64>, _>>()?;
+    if root > after {
+        ids.push(root);
     }
-    post::read_all(&rows)
+    let mut found: BTreeMap<i64, Post> = post::find(&posts, &ids, Age::Fresh)
+        .await?
+        .into_iter()
+        .map(|post| (post.id, post))
+        .collect();
+    if found.is_empty() && page.after.is_none() {
+        return Err(no_such_post());
+    }
+    let limit = usize::try_from(limit).unwrap_or_default();
+    let page = std::iter::from_fn(|| found.pop_first())
+        .map(|(_, post)| post)
+        .take(limit);
+    Ok(Json(page.collect()))
 }
 
-async fn count(State(pool): State<Pool>, Path(author): Path<i64>) -> Result<Json<i64>, ApiError> {
-    let client = pool.get().await?;
-    let statement = client
-        .prepare_cached("SELECT count(*) FROM posts WHERE author_id = $1 AND NOT deleted")
-        .await?;
-    Ok(Json(client.query_one(&statement, &[&author]).await?.try_get(0)?))
+#[derive(Deserialize)]
+struct Counted {
+    /// Whether it may be a moment old.
+    #[serde(default)]
+    stale: bool,
+}
+
+async fn count(
+    State(posts): State<Posts>,
+    Path(author): Path<i64>,
+    Query(counted): Query<Counted>,
+) -> Result<Json<i64>, ApiError> {
+    let (shard, database) = posts.author(author);
+    let select = format!(
+        "SELECT count(*) FROM {} WHERE author_id = $1 AND NOT deleted",
+        table(shard)
+    );
+    let rows = database.read(Age::of(counted.stale), &select, &[&author]).await?;
+    let row = rows
+        .first()
+        .ok_or_else(|| anyhow::anyhow!("PostgreSQL answered no count"))?;
+    Ok(Json(row.try_get(0)?))
 }
 
 /// A post with what belongs to it: what clients get where they ask for it.

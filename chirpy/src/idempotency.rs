@@ -175,7 +175,7 @@ pub async fn answered(
     Ok(())
 }
 
-/// Removes expired keys now and then, for as long as the process lives.
+/// Removes a database's expired keys now and then, for as long as the process lives.
 pub async fn prune(pool: Pool, lifetime: Duration) {
     let mut tick = tokio::time::interval(PRUNE_EVERY);
     tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);

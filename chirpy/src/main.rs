@@ -1,6 +1,7 @@
 //! Chirpy, a small short-message service: one binary, one role per subcommand.
 
 mod auth;
+mod budget;
 mod check;
 mod cluster;
 mod database;

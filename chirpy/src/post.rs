@@ -2,25 +2,29 @@
 
 mod commit;
 mod outbox;
+mod reading;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::extract::{Path, Query, State};
 use axum::http::StatusCode;
 use axum::routing::{get, post};
 use axum::{Json, Router};
-use deadpool_postgres::Pool;
 use serde::{Deserialize, Serialize};
 use tokio_postgres::Row;
 
+use crate::database::Shards;
+use crate::database::shards::table;
 use crate::service::{ApiError, Service, parse_env};
-use crate::timeline::Wanted;
-use crate::{database, engagement, idempotency};
+use crate::{engagement, idempotency};
 use commit::Committer;
 pub use commit::insert_one;
+pub use reading::{Change, Changes, Cursor, find, parse_ids};
 
-/// Most changes in one answer.
-pub const PAGE_OF_CHANGES: usize = 500;
+/// Where posts are.
+pub type Posts = Arc<Shards>;
+
 /// Longest text of a post, in characters.
 pub const MAX_TEXT: usize = 280;
 
@@ -56,15 +60,6 @@ pub struct NewPost {
 pub struct Edit {
     pub author_id: i64,
     pub text: String,
-}
-
-/// A change the search index follows: the post, or none when it was deleted.
-#[derive(Debug, Serialize, Deserialize)]
-pub struct Change {
-    /// Where to go on: the transaction and the post's id.
-    pub cursor: (i64, i64),
-    pub id: i64,
-    pub post: Option<Post>,
 }
 
 /// What [`read`] reads, of `posts`.
@@ -105,27 +100,29 @@ fn text(text: &str) -> Result<&str, ApiError> {
 /// # Errors
 /// Wrong configuration, or a port that is taken.
 pub async fn run() -> anyhow::Result<()> {
-    let service = Service::new("post-service");
-    let pool = database::pool()?;
-    let check = pool.clone();
+    let mut service = Service::new("post-service");
+    let posts = Arc::new(Shards::from_env(&mut service)?);
+    let check = posts.clone();
     service.ready_when("PostgreSQL", move || {
-        let pool = check.clone();
-        async move { database::migrated(&pool).await }
+        let posts = check.clone();
+        async move { posts.migrated().await }
     });
     let routes = Router::new()
-        .route("/posts", get(by_ids))
-        .route("/posts/read", post(read_wanted))
-        .route("/posts/{id}", get(one).delete(delete))
+        .route("/posts", get(reading::by_ids))
+        .route("/posts/read", post(reading::read_wanted))
+        .route("/posts/{id}", get(reading::one).delete(delete))
         .route("/posts/{id}/update", post(update))
-        .route("/authors/{author}/posts", get(by_author))
-        .route("/changes", get(changes))
-        .route("/changes/now", get(changes_now))
-        .with_state(pool.clone());
+        .route("/authors/{author}/posts", get(reading::by_author))
+        .route("/changes", get(reading::changes))
+        .route("/changes/now", get(reading::changes_now))
+        .with_state(posts.clone());
     let lifetime = Duration::from_secs(parse_env("IDEMPOTENCY_KEY_TTL_S", 24 * 3600)?);
-    tokio::spawn(idempotency::prune(pool.clone(), lifetime));
+    for database in &posts.databases {
+        tokio::spawn(idempotency::prune(database.primary.clone(), lifetime));
+    }
     let writer = Writer {
-        committer: Committer::from_env(&pool, lifetime)?,
-        pool: pool.clone(),
+        committer: Committer::from_env(&posts, lifetime)?,
+        posts: posts.clone(),
         lifetime,
     };
     let routes = routes
@@ -135,8 +132,8 @@ pub async fn run() -> anyhow::Result<()> {
                 .route("/posts/batch", post(create_all))
                 .with_state(writer),
         )
-        .merge(engagement::routes(pool.clone()))
-        .merge(outbox::routes(pool)?);
+        .merge(engagement::routes(posts.clone()))
+        .merge(outbox::routes(posts)?);
     service.serve(routes).await
 }
 
@@ -144,7 +141,7 @@ pub async fn run() -> anyhow::Result<()> {
 #[derive(Clone)]
 struct Writer {
     committer: Committer,
-    pool: Pool,
+    posts: Posts,
     /// Of idempotency keys.
     lifetime: Duration,
 }
@@ -155,7 +152,7 @@ impl Writer {
         let text = text(&new.text)?.to_owned();
         let new = NewPost { text, ..new };
         if new.reply_to.is_some() {
-            engagement::create(&self.pool, &new, self.lifetime).await
+            engagement::create(&self.posts, &new, self.lifetime).await
         } else {
             self.committer.commit(new).await
         }
@@ -191,38 +188,22 @@ async fn create_all(State(writer): State<Writer>, Json(news): Json<Vec<NewPost>>
     )
 }
 
-async fn one(State(pool): State<Pool>, Path(id): Path<i64>) -> Result<Json<Post>, ApiError> {
-    let client = pool.get().await?;
-    let statement = client
-        .prepare_cached(&format!(
-            "SELECT {COLUMNS} FROM posts WHERE id = $1 AND NOT deleted"
-        ))
-        .await?;
-    let row = client
-        .query_opt(&statement, &[&id])
-        .await?
-        .ok_or_else(|| ApiError::not_found("no such post"))?;
-    Ok(Json(read(&row)?))
-}
-
 async fn update(
-    State(pool): State<Pool>,
+    State(posts): State<Posts>,
     Path(id): Path<i64>,
     Json(edit): Json<Edit>,
 ) -> Result<Json<Post>, ApiError> {
     let body = text(&edit.text)?;
-    let client = pool.get().await?;
-    let row = client
-        .query_opt(
-            &format!(
-                "UPDATE posts SET body = $3, edited_at = now(), changed_in = pg_current_xact_id()::text::bigint
-                 WHERE id = $1 AND author_id = $2 AND NOT deleted RETURNING {COLUMNS}"
-            ),
-            &[&id, &edit.author_id, &body],
-        )
-        .await?
-        .ok_or_else(|| ApiError::not_found("no such post of yours"))?;
-    Ok(Json(read(&row)?))
+    let missing = || ApiError::not_found("no such post of yours");
+    let shard = posts.of_post(id).await?.ok_or_else(missing)?;
+    let update = format!(
+        "UPDATE {} SET body = $3, edited_at = now(), changed_in = pg_current_xact_id()::text::bigint
+         WHERE id = $1 AND author_id = $2 AND NOT deleted RETURNING {COLUMNS}",
+        table(shard)
+    );
+    let client = posts.pool(shard).get().await?;
+    let row = client.query_opt(&update, &[&id, &edit.author_id, &body]).await?;
+    Ok(Json(read(&row.ok_or_else(missing)?)?))
 }
 
 #[derive(Deserialize)]
@@ -231,132 +212,12 @@ struct By {
 }
 
 async fn delete(
-    State(pool): State<Pool>,
+    State(posts): State<Posts>,
     Path(id): Path<i64>,
     Query(by): Query<By>,
 ) -> Result<Json<serde_json::Value>, ApiError> {
-    let client = pool.get().await?;
-    let deleted = client
-        .query_one(engagement::DELETE_POST, &[&id, &by.author_id])
-        .await?;
-    if deleted.try_get::<_, i64>(0)? == 0 {
-        return Err(ApiError::not_found("no such post of yours"));
-    }
+    engagement::delete(&posts, id, by.author_id).await?;
     Ok(Json(serde_json::json!({ "deleted": id })))
-}
-
-#[derive(Deserialize)]
-struct Ids {
-    ids: String,
-}
-
-async fn by_ids(State(pool): State<Pool>, Query(query): Query<Ids>) -> Result<Json<Vec<Post>>, ApiError> {
-    find(&pool, &parse_ids(&query.ids)?).await
-}
-
-/// The same for more ids than fit a URL.
-async fn read_wanted(
-    State(pool): State<Pool>,
-    Json(wanted): Json<Wanted>,
-) -> Result<Json<Vec<Post>>, ApiError> {
-    find(&pool, &wanted.ids).await
-}
-
-async fn find(pool: &Pool, ids: &[i64]) -> Result<Json<Vec<Post>>, ApiError> {
-    let client = pool.get().await?;
-    let statement = client
-        .prepare_cached(&format!(
-            "SELECT {COLUMNS} FROM posts WHERE id = ANY($1) AND NOT deleted"
-        ))
-        .await?;
-    read_all(&client.query(&statement, &[&ids]).await?)
-}
-
-/// Ids from a URL: `1,2,3`.
-///
-/// # Errors
-/// 400 when one is no number.
-pub fn parse_ids(text: &str) -> Result<Vec<i64>, ApiError> {
-    let ids: Result<Vec<i64>, _> = text
-        .split(',')
-        .filter(|id| !id.is_empty())
-        .map(str::parse)
-        .collect();
-    ids.map_err(|_| ApiError::bad_request("ids are numbers, comma separated"))
-}
-
-#[derive(Deserialize)]
-struct Page {
-    limit: Option<i64>,
-    /// Only posts older than this one.
-    before: Option<i64>,
-}
-
-async fn by_author(
-    State(pool): State<Pool>,
-    Path(author): Path<i64>,
-    Query(page): Query<Page>,
-) -> Result<Json<Vec<Post>>, ApiError> {
-    let client = pool.get().await?;
-    let rows = client
-        .query(
-            &format!(
-                "SELECT {COLUMNS} FROM posts WHERE author_id = $1 AND id < $3 AND NOT deleted ORDER BY id DESC LIMIT $2"
-            ),
-            &[&author, &page.limit.unwrap_or(20).clamp(1, 200), &page.before.unwrap_or(i64::MAX)],
-        )
-        .await?;
-    read_all(&rows)
-}
-
-#[derive(Deserialize)]
-struct After {
-    transaction: i64,
-    id: i64,
-}
-
-/// A cursor that everything changed from now on comes after.
-async fn changes_now(State(pool): State<Pool>) -> Result<Json<(i64, i64)>, ApiError> {
-    let client = pool.get().await?;
-    let row = client
-        .query_one(
-            "SELECT pg_snapshot_xmin(pg_current_snapshot())::text::bigint",
-            &[],
-        )
-        .await?;
-    Ok(Json((row.try_get(0)?, 0)))
-}
-
-/// Changes after a cursor, oldest first. Rows of transactions that might still be overtaken by an older one are held
-/// back, so a reader who goes on from the last cursor misses nothing.
-async fn changes(
-    State(pool): State<Pool>,
-    Query(after): Query<After>,
-) -> Result<Json<Vec<Change>>, ApiError> {
-    let client = pool.get().await?;
-    let statement = client
-        .prepare_cached(&format!(
-            "SELECT {COLUMNS}, changed_in, deleted FROM posts
-             WHERE (changed_in, id) > ($1, $2)
-               AND changed_in < pg_snapshot_xmin(pg_current_snapshot())::text::bigint
-             ORDER BY changed_in, id LIMIT {PAGE_OF_CHANGES}"
-        ))
-        .await?;
-    let rows = client.query(&statement, &[&after.transaction, &after.id]).await?;
-    let changes = rows.iter().map(|row| {
-        let id = row.try_get("id")?;
-        let post = if row.try_get("deleted")? {
-            None
-        } else {
-            Some(read(row)?)
-        };
-        Ok(Change {
-            cursor: (row.try_get("changed_in")?, id),
-            id,
-            post,
-        })
-    });
-    Ok(Json(changes.collect::<Result<_, tokio_postgres::Error>>()?))
 }
 
 #[cfg(test)]

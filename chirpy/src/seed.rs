@@ -50,7 +50,7 @@ fn graph(people: u32, follows: u32, seed: u64) -> Vec<(i64, i64)> {
 /// When PostgreSQL does not answer or refuses.
 pub async fn run(options: Options) -> anyhow::Result<()> {
     database::migrate().await?;
-    let pool = database::pool()?;
+    let pool = database::direct()?;
     let mut client = database::wait_for(&pool).await?;
     // One hash for all: a login costs the same, and seeding takes no minutes.
     let hash = auth::hash(&auth::hasher()?, &options.password)?;

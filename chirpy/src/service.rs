@@ -6,7 +6,7 @@ mod route;
 use std::future::Future;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
@@ -24,11 +24,14 @@ use prometheus_client::registry::Registry;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 
+use crate::database;
 pub use listener::Hot;
 pub use route::Route;
 
 /// Metric labels: a few pairs, the names known at compile time.
 pub type Labels = Vec<(&'static str, String)>;
+/// A figure that is no whole number, as times are.
+pub type Seconds = Gauge<f64, AtomicU64>;
 
 /// Seconds; the upper end tells a slow answer from one that hit a deadline.
 const BUCKETS: [f64; 14] = [
@@ -78,6 +81,14 @@ impl Service {
     pub fn gauge(&mut self, name: &str, help: &str) -> Family<Labels, Gauge> {
         let family = Family::default();
         self.registry.register(self.metric(name), help, family.clone());
+        family
+    }
+
+    /// A gauge family `<service>_<name>_seconds`.
+    pub fn seconds(&mut self, name: &str, help: &str) -> Family<Labels, Seconds> {
+        let family = Family::default();
+        let name = format!("{}_seconds", self.metric(name));
+        self.registry.register(name, help, family.clone());
         family
     }
 
@@ -313,6 +324,14 @@ impl From<anyhow::Error> for ApiError {
 
 impl From<tokio_postgres::Error> for ApiError {
     fn from(error: tokio_postgres::Error) -> Self {
+        database::learn_from(&error);
+        if database::of_no_primary(&error) {
+            tracing::error!(%error, "PostgreSQL takes no writes");
+            return Self::new(
+                StatusCode::SERVICE_UNAVAILABLE,
+                "the database takes no writes at the moment",
+            );
+        }
         anyhow::Error::from(error).context("PostgreSQL").into()
     }
 }

@@ -9,8 +9,28 @@ use bytes::Bytes;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use crate::budget::Budget;
+use crate::retry::Pauses;
 use crate::service::{ApiError, parse_env, text_env};
 use crate::wire::{Answer, Wire, WireError};
+
+/// Further attempts of one request.
+const RETRIES: u32 = 4;
+const PAUSES: Pauses = Pauses {
+    base: Duration::from_millis(40),
+    max: Duration::from_millis(400),
+};
+
+/// What is read by POST, because it would not fit a URL.
+const READS: [&str; 5] = [
+    "/posts/read",
+    "/followers/of",
+    "/timelines/read",
+    "/search",
+    "/people",
+];
+/// Answers that may be others in a moment.
+const AGAIN: [StatusCode; 2] = [StatusCode::BAD_GATEWAY, StatusCode::SERVICE_UNAVAILABLE];
 
 /// One service we call: where it is and how long we wait for it.
 #[derive(Clone)]
@@ -19,6 +39,7 @@ pub struct Upstream {
     title: &'static str,
     deadline: Duration,
     wire: Arc<Wire>,
+    budget: Arc<Budget>,
 }
 
 impl Upstream {
@@ -37,6 +58,7 @@ impl Upstream {
             title,
             deadline: Duration::from_millis(parse_env(&format!("{variable}_TIMEOUT_MS"), deadline_ms)?),
             wire: Arc::new(Wire::new(&base).with_context(|| format!("{variable}_URL"))?),
+            budget: Arc::default(),
         })
     }
 
@@ -139,11 +161,40 @@ impl Upstream {
         headers: &[(&str, &[u8])],
         body: Option<&[u8]>,
     ) -> Result<Answer, ApiError> {
-        let exchange = self.wire.exchange(method, path, headers, body);
-        match tokio::time::timeout(self.deadline, exchange).await {
+        let attempts = self.attempts(method, path, headers, body);
+        match tokio::time::timeout(self.deadline, attempts).await {
             Ok(Ok(answer)) => Ok(answer),
             Ok(Err(error)) => Err(self.failed(&self.url(path), &error)),
             Err(_) => Err(self.timed_out(&self.url(path))),
+        }
+    }
+
+    /// A service whose pod has just gone is there again in a moment, on another pod: what could not be sent, or may be asked
+    /// twice, is asked again after a pause, as long as the budget lasts.
+    async fn attempts(
+        &self,
+        method: &Method,
+        path: &str,
+        headers: &[(&str, &[u8])],
+        body: Option<&[u8]>,
+    ) -> Result<Answer, WireError> {
+        let repeatable = *method == Method::GET || READS.contains(&path);
+        self.budget.attempt();
+        let mut attempt = 1;
+        loop {
+            let outcome = self.wire.exchange(method, path, headers, body).await;
+            let again = match &outcome {
+                // Of what is between us and the service, or of the service without its database.
+                Ok(answer) => repeatable && AGAIN.contains(&answer.status),
+                Err(WireError::Connect { .. }) => true,
+                Err(WireError::Closed | WireError::Io(_)) => repeatable,
+                Err(WireError::Malformed(_)) => false,
+            };
+            if !again || attempt > RETRIES || !self.budget.retry() {
+                return outcome;
+            }
+            tokio::time::sleep(PAUSES.after(attempt, fastrand::f64())).await;
+            attempt += 1;
         }
     }
 
@@ -165,5 +216,73 @@ impl Upstream {
             StatusCode::BAD_GATEWAY,
             format!("{} cannot be reached", self.title),
         )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    use tokio::net::TcpListener;
+
+    use super::*;
+
+    fn to(address: &str) -> Upstream {
+        Upstream {
+            title: "Post Service",
+            deadline: Duration::from_secs(10),
+            wire: Arc::new(Wire::new(address).expect("an address")),
+            budget: Arc::default(),
+        }
+    }
+
+    /// Answers 503 so many times, then 200; how often it was asked.
+    async fn unwell(times: usize) -> (String, Arc<AtomicUsize>) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let address = format!("http://{}", listener.local_addr().expect("an address"));
+        let asked = Arc::new(AtomicUsize::new(0));
+        let count = asked.clone();
+        tokio::spawn(async move {
+            while let Ok((mut client, _)) = listener.accept().await {
+                let _ = client.read(&mut [0; 4096]).await;
+                let status = if count.fetch_add(1, Ordering::Relaxed) < times {
+                    "503 Not Now"
+                } else {
+                    "200 OK"
+                };
+                let answer = format!("HTTP/1.1 {status}\r\ncontent-length: 2\r\nconnection: close\r\n\r\n[]");
+                let _ = client.write_all(answer.as_bytes()).await;
+            }
+        });
+        (address, asked)
+    }
+
+    #[tokio::test]
+    async fn what_only_reads_is_asked_again_and_what_writes_is_not() {
+        for (method, path) in [(Method::GET, "/posts/1"), (Method::POST, "/posts/read")] {
+            let (address, asked) = unwell(2).await;
+            let answer = to(&address)
+                .pass(&method, path, &[], None)
+                .await
+                .expect("an answer");
+            assert_eq!(
+                (answer.status, asked.load(Ordering::Relaxed)),
+                (StatusCode::OK, 3),
+                "{path}"
+            );
+        }
+        let (address, asked) = unwell(2).await;
+        let answer = to(&address).pass(&Method::POST, "/posts", &[], None).await;
+        assert_eq!(answer.expect("an answer").status, StatusCode::SERVICE_UNAVAILABLE);
+        assert_eq!(asked.load(Ordering::Relaxed), 1);
+    }
+
+    #[tokio::test]
+    async fn attempts_have_an_end() {
+        let (address, asked) = unwell(100).await;
+        let answer = to(&address).pass(&Method::GET, "/posts/1", &[], None).await;
+        assert_eq!(answer.expect("an answer").status, StatusCode::SERVICE_UNAVAILABLE);
+        assert_eq!(asked.load(Ordering::Relaxed), 1 + RETRIES as usize);
     }
 }

@@ -48,16 +48,21 @@ const MIGRATIONS: &[Migration] = &[
         name: "replies, likes, idempotency keys and signing keys",
         sql: include_str!("../schema/features.sql"),
     },
+    Migration {
+        version: 5,
+        name: "posts in shards by author",
+        sql: include_str!("../schema/shards.sql"),
+    },
 ];
 
 /// Two migrations at once wait for each other on this advisory lock.
 const LOCK: i64 = 81;
 
-/// Runs what is missing, in order, all in one transaction.
+/// Runs what is missing, in order, all in one transaction. `shards`: into how many posts are divided.
 ///
 /// # Errors
 /// When PostgreSQL refuses a statement; nothing is changed then.
-pub async fn run(client: &mut Object) -> anyhow::Result<()> {
+pub async fn run(client: &mut Object, shards: u16) -> anyhow::Result<()> {
     let transaction = client.transaction().await?;
     transaction
         .execute("SELECT pg_advisory_xact_lock($1)", &[&LOCK])
@@ -80,7 +85,7 @@ pub async fn run(client: &mut Object) -> anyhow::Result<()> {
     for migration in MIGRATIONS.iter().filter(|one| !applied.contains(&one.version)) {
         let Migration { version, name, sql } = migration;
         transaction
-            .batch_execute(sql)
+            .batch_execute(&sql.replace("{SHARDS}", &shards.to_string()))
             .await
             .with_context(|| format!("migration {version} ({name})"))?;
         transaction

@@ -1,5 +1,6 @@
 //! Group commit: posts that arrive while another transaction is under way are stored together in the next one, with
-//! their fan-out jobs. Each is acknowledged when its transaction is on disk, never before.
+//! their fan-out jobs. Each is acknowledged when its transaction is on disk, never before. Each database has a queue of its own:
+//! one that does not answer holds back its own shards' posts only, and a group is one transaction per database.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,24 +9,29 @@ use axum::http::StatusCode;
 use deadpool_postgres::{GenericClient, Pool};
 use tokio::sync::{Mutex, mpsc, oneshot};
 
-use super::{COLUMNS, NewPost, Post, read};
+use super::{COLUMNS, NewPost, Post, Posts, read};
 use crate::cluster::slots;
+use crate::database::shards::{MAX_SHARDS, Shard};
 use crate::service::{ApiError, parse_env};
 use crate::{engagement, idempotency};
 
 /// Takes posts and stores them.
 #[derive(Clone)]
 pub struct Committer {
-    queue: mpsc::Sender<Waiting>,
+    posts: Posts,
+    /// Of each database.
+    queues: Arc<[mpsc::Sender<Waiting>]>,
 }
 
 struct Waiting {
+    shard: Shard,
     new: NewPost,
     answer: oneshot::Sender<Result<Post, ApiError>>,
 }
 
 /// What a writer does.
 struct Writer {
+    posts: Posts,
     pool: Pool,
     /// Of idempotency keys.
     lifetime: Duration,
@@ -36,27 +42,40 @@ struct Writer {
 }
 
 impl Committer {
-    /// From `POST_COMMIT_WRITERS` (transactions at the same time), `POST_COMMIT_BATCH` (posts in one, at most),
-    /// `POST_COMMIT_LINGER_MS` (how long the first of a batch waits for company) and `POST_QUEUE` (posts that may wait;
-    /// further ones are refused). `lifetime`: how long idempotency keys are remembered.
+    /// From `POST_COMMIT_WRITERS` (transactions of one database at the same time), `POST_COMMIT_BATCH` (posts in one, at most),
+    /// `POST_COMMIT_LINGER_MS` (how long the first of a batch waits for company) and `POST_QUEUE` (posts that may wait
+    /// for one; further ones are refused). `lifetime`: how long idempotency keys are remembered.
     ///
     /// # Errors
     /// When a variable does not parse.
-    pub fn from_env(pool: &Pool, lifetime: Duration) -> anyhow::Result<Self> {
-        let (sender, queue) = mpsc::channel(parse_env("POST_QUEUE", 1000_usize)?.max(1));
-        let queue = Arc::new(Mutex::new(queue));
-        for _ in 0..parse_env("POST_COMMIT_WRITERS", 2)?.max(1) {
-            let writer = Writer {
-                pool: pool.clone(),
-                lifetime,
-                queue: queue.clone(),
-                batch: parse_env("POST_COMMIT_BATCH", 64_usize)?.max(1),
-                linger: Duration::from_millis(parse_env("POST_COMMIT_LINGER_MS", 0)?),
-                statement: statement(),
-            };
-            tokio::spawn(writer.write());
-        }
-        Ok(Self { queue: sender })
+    pub fn from_env(posts: &Posts, lifetime: Duration) -> anyhow::Result<Self> {
+        let places = parse_env("POST_QUEUE", 1000_usize)?.max(1);
+        let (writers, batch) = (
+            parse_env("POST_COMMIT_WRITERS", 2)?.max(1),
+            parse_env("POST_COMMIT_BATCH", 64_usize)?.max(1),
+        );
+        let linger = Duration::from_millis(parse_env("POST_COMMIT_LINGER_MS", 0)?);
+        let queues = posts.databases.iter().map(|database| {
+            let (sender, queue) = mpsc::channel(places);
+            let queue = Arc::new(Mutex::new(queue));
+            for _ in 0..writers {
+                let writer = Writer {
+                    posts: posts.clone(),
+                    pool: database.primary.clone(),
+                    lifetime,
+                    queue: queue.clone(),
+                    batch,
+                    linger,
+                    statement: statement(),
+                };
+                tokio::spawn(writer.write());
+            }
+            sender
+        });
+        Ok(Self {
+            posts: posts.clone(),
+            queues: queues.collect(),
+        })
     }
 
     /// Stores a post; when this returns it, it is on disk with its fan-out jobs.
@@ -65,25 +84,31 @@ impl Committer {
     /// 503 when too many posts wait, or when PostgreSQL does not answer.
     pub async fn commit(&self, new: NewPost) -> Result<Post, ApiError> {
         let (answer, answered) = oneshot::channel();
+        let shard = self.posts.of_author(new.author_id);
+        let queue = self.queues.get(self.posts.place(shard));
+        let queue = queue.ok_or_else(|| anyhow::anyhow!("shard {shard} has no database"))?;
         let full = |_| {
             ApiError::new(
                 StatusCode::SERVICE_UNAVAILABLE,
                 "too many posts are waiting to be stored",
             )
         };
-        self.queue.try_send(Waiting { new, answer }).map_err(full)?;
+        queue.try_send(Waiting { shard, new, answer }).map_err(full)?;
         let ended = |_| ApiError::new(StatusCode::SERVICE_UNAVAILABLE, "the service is ending");
         answered.await.map_err(ended)?
     }
 }
 
 /// One statement is one transaction: the posts and their jobs are there together or not at all. Ids are given in the order
-/// of the batch, since the rows are inserted in that order.
+/// of the batch.
 fn statement() -> String {
     format!(
-        "WITH new AS (SELECT * FROM unnest($1::bigint[], $2::text[], $3::text[]) WITH ORDINALITY AS new (author_id, author_name, body, place)),
-              post AS (INSERT INTO posts (author_id, author_name, body)
-                       SELECT author_id, author_name, body FROM new ORDER BY place RETURNING *),
+        "WITH first AS MATERIALIZED (SELECT take_post_numbers(cardinality($1::smallint[])) AS number),
+              post AS (INSERT INTO posts (shard, id, author_id, author_name, body)
+                       SELECT shard, (number + place - 1) * {MAX_SHARDS} + shard, author_id, author_name, body
+                       FROM first, unnest($1, $2::bigint[], $3::text[], $4::text[])
+                           WITH ORDINALITY AS new (shard, author_id, author_name, body, place)
+                       ORDER BY place RETURNING *),
               jobs AS (INSERT INTO fanout_jobs (shard, post_ids, author_ids)
                        SELECT shard, post_ids, author_ids
                        FROM (SELECT array_agg(id ORDER BY id) AS post_ids, array_agg(author_id ORDER BY id) AS author_ids FROM post) AS all_posts,
@@ -117,9 +142,9 @@ impl Writer {
     }
 
     async fn store(&self, batch: Vec<Waiting>) {
-        let (news, answers): (Vec<NewPost>, Vec<_>) = batch
+        let (news, answers): (Vec<(Shard, NewPost)>, Vec<_>) = batch
             .into_iter()
-            .map(|waiting| (waiting.new, waiting.answer))
+            .map(|waiting| ((waiting.shard, waiting.new), waiting.answer))
             .unzip();
         let posts = match self.insert(&news).await {
             Ok(posts) => posts,
@@ -130,11 +155,11 @@ impl Writer {
                 return;
             }
         };
-        for ((post, new), answer) in posts.into_iter().zip(news).zip(answers) {
+        for ((post, (_, new)), answer) in posts.into_iter().zip(news).zip(answers) {
             let Some(post) = post else {
-                let (pool, lifetime) = (self.pool.clone(), self.lifetime);
+                let (posts, lifetime) = (self.posts.clone(), self.lifetime);
                 tokio::spawn(async move {
-                    let _ = answer.send(engagement::create(&pool, &new, lifetime).await);
+                    let _ = answer.send(engagement::create(&posts, &new, lifetime).await);
                 });
                 continue;
             };
@@ -144,10 +169,10 @@ impl Writer {
     }
 
     /// None: its key was used before, and it is to be looked at by itself.
-    async fn insert(&self, news: &[NewPost]) -> Result<Vec<Option<Post>>, ApiError> {
+    async fn insert(&self, news: &[(Shard, NewPost)]) -> Result<Vec<Option<Post>>, ApiError> {
         let mut client = self.pool.get().await?;
-        let keyed = |new: &NewPost| new.idempotency_key.is_some();
-        let all: Vec<&NewPost> = news.iter().collect();
+        let keyed = |(_, new): &(Shard, NewPost)| new.idempotency_key.is_some();
+        let all: Vec<(Shard, &NewPost)> = news.iter().map(|(shard, new)| (*shard, new)).collect();
         if !news.iter().any(keyed) {
             let posts = insert(&client, &self.statement, &all).await?;
             return Ok(posts.into_iter().map(Some).collect());
@@ -155,7 +180,7 @@ impl Writer {
         let transaction = client.build_transaction().start().await?;
         let with_key = || {
             all.iter()
-                .filter_map(|new| Some((new.author_id, new.idempotency_key.as_deref()?, *new)))
+                .filter_map(|(_, new)| Some((new.author_id, new.idempotency_key.as_deref()?, *new)))
         };
         let wanted: Vec<_> = with_key()
             .map(|(author, key, new)| (author, key, engagement::fingerprint(new)))
@@ -165,7 +190,7 @@ impl Writer {
             .iter()
             .map(|new| !keyed(new) || taken.next() == Some(true))
             .collect();
-        let chosen: Vec<&NewPost> = all
+        let chosen: Vec<(Shard, &NewPost)> = all
             .iter()
             .zip(&fresh)
             .filter(|(_, fresh)| **fresh)
@@ -173,7 +198,7 @@ impl Writer {
             .collect();
         let posts = insert(&transaction, &self.statement, &chosen).await?;
         let mut answers = vec![];
-        for (new, post) in chosen.iter().zip(&posts) {
+        for ((_, new), post) in chosen.iter().zip(&posts) {
             if let Some(key) = &new.idempotency_key {
                 let answer = serde_json::to_string(post).map_err(anyhow::Error::from)?;
                 answers.push((new.author_id, key.as_str(), answer));
@@ -193,30 +218,33 @@ impl Writer {
 ///
 /// # Errors
 /// When PostgreSQL refuses.
-pub async fn insert_one(client: &impl GenericClient, new: &NewPost) -> Result<Post, ApiError> {
-    let post = insert(client, &statement(), &[new]).await?.pop();
+pub async fn insert_one(client: &impl GenericClient, shard: Shard, new: &NewPost) -> Result<Post, ApiError> {
+    let post = insert(client, &statement(), &[(shard, new)]).await?.pop();
     Ok(post.ok_or_else(|| anyhow::anyhow!("PostgreSQL answered no post"))?)
 }
 
 async fn insert(
     client: &impl GenericClient,
     statement: &str,
-    news: &[&NewPost],
+    news: &[(Shard, &NewPost)],
 ) -> Result<Vec<Post>, ApiError> {
     if news.is_empty() {
         return Ok(vec![]);
     }
     let statement = client.prepare_cached(statement).await?;
-    let authors: Vec<i64> = news.iter().map(|new| new.author_id).collect();
-    let names: Vec<&str> = news.iter().map(|new| new.author.as_str()).collect();
-    let texts: Vec<&str> = news.iter().map(|new| new.text.as_str()).collect();
-    let rows = client.query(&statement, &[&authors, &names, &texts]).await?;
+    let shards: Vec<Shard> = news.iter().map(|(shard, _)| *shard).collect();
+    let authors: Vec<i64> = news.iter().map(|(_, new)| new.author_id).collect();
+    let names: Vec<&str> = news.iter().map(|(_, new)| new.author.as_str()).collect();
+    let texts: Vec<&str> = news.iter().map(|(_, new)| new.text.as_str()).collect();
+    let rows = client
+        .query(&statement, &[&shards, &authors, &names, &texts])
+        .await?;
     let posts: Vec<Post> = rows.iter().map(read).collect::<Result<_, _>>()?;
     let matches = posts.len() == news.len()
         && posts
             .iter()
             .zip(news)
-            .all(|(post, new)| post.author_id == new.author_id && post.text == new.text);
+            .all(|(post, (_, new))| post.author_id == new.author_id && post.text == new.text);
     if !matches {
         return Err(anyhow::anyhow!("PostgreSQL answered other posts than were sent").into());
     }

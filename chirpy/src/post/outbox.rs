@@ -5,13 +5,15 @@ use axum::routing::post;
 use axum::{Json, Router};
 use deadpool_postgres::Pool;
 
+use super::Posts;
+use crate::database::shards::MAX_SHARDS;
 use crate::service::{ApiError, parse_env};
 use crate::timeline::{Job, Poll};
 
 #[derive(Clone)]
 struct Outbox {
-    pool: Pool,
-    /// Jobs of one shard that may be with workers at the same time, however many workers there are.
+    posts: Posts,
+    /// Jobs of one shard and database that may be with workers at the same time, however many workers there are.
     max_leased: i64,
 }
 
@@ -19,17 +21,58 @@ struct Outbox {
 ///
 /// # Errors
 /// When the variable does not parse.
-pub fn routes(pool: Pool) -> anyhow::Result<Router> {
+pub fn routes(posts: Posts) -> anyhow::Result<Router> {
     let outbox = Outbox {
-        pool,
+        posts,
         max_leased: parse_env("FANOUT_MAX_LEASED", 60)?,
     };
     Ok(Router::new().route("/fanout/poll", post(poll)).with_state(outbox))
 }
 
-/// Takes a fan-out worker's report, extends its leases, and leases it more jobs, oldest first.
-async fn poll(State(outbox): State<Outbox>, Json(poll): Json<Poll>) -> Result<Json<Vec<Job>>, ApiError> {
-    let client = outbox.pool.get().await?;
+/// There is a database for every shard at most, so a job's number and its database's place make one number.
+const DATABASES: i64 = MAX_SHARDS as i64;
+
+/// Takes a fan-out worker's report, extends its leases, and leases it more jobs, oldest first in each database. A database that
+/// does not answer holds back its own jobs only: its part of the report is not lost on the worker, whose leases end.
+async fn poll(State(outbox): State<Outbox>, Json(mut poll): Json<Poll>) -> Result<Json<Vec<Job>>, ApiError> {
+    let (mut jobs, mut failed) = (vec![], None);
+    for (place, database) in (0..).zip(&outbox.posts.databases) {
+        let of_database = |ids: &[i64]| -> Vec<i64> {
+            let own = ids.iter().filter(|id| **id % DATABASES == place);
+            own.map(|id| id / DATABASES).collect()
+        };
+        let part = Poll {
+            completed: of_database(&poll.completed),
+            returned: of_database(&poll.returned),
+            held: of_database(&poll.held),
+            limits: poll.limits.clone(),
+            worker: poll.worker.clone(),
+            ..poll
+        };
+        match poll_one(&database.primary, outbox.max_leased, &part).await {
+            Ok(found) => {
+                for job in found {
+                    let limit = usize::try_from(job.shard)
+                        .ok()
+                        .and_then(|shard| poll.limits.get_mut(shard));
+                    if let Some(limit) = limit {
+                        *limit -= 1;
+                    }
+                    let id = job.id * DATABASES + place;
+                    jobs.push(Job { id, ..job });
+                }
+            }
+            Err(error) => failed = Some(error),
+        }
+    }
+    match failed {
+        Some(error) if jobs.is_empty() => Err(error),
+        _ => Ok(Json(jobs)),
+    }
+}
+
+async fn poll_one(pool: &Pool, max_leased: i64, poll: &Poll) -> Result<Vec<Job>, ApiError> {
+    let client = pool.get().await?;
     if !poll.completed.is_empty() {
         let statement = client
             .prepare_cached("DELETE FROM fanout_jobs WHERE id = ANY($1)")
@@ -55,7 +98,7 @@ async fn poll(State(outbox): State<Outbox>, Json(poll): Json<Poll>) -> Result<Js
                 &[&poll.worker],
             )
             .await?;
-        return Ok(Json(vec![]));
+        return Ok(vec![]);
     }
     // Leases are extended when a third of them is gone, not at every poll.
     let renew = client
@@ -68,7 +111,7 @@ async fn poll(State(outbox): State<Outbox>, Json(poll): Json<Poll>) -> Result<Js
         .execute(&renew, &[&poll.worker, &poll.lease_seconds, &poll.held])
         .await?;
     if poll.limits.iter().all(|limit| *limit <= 0) {
-        return Ok(Json(vec![]));
+        return Ok(vec![]);
     }
     let claim = client
         .prepare_cached(
@@ -87,12 +130,7 @@ async fn poll(State(outbox): State<Outbox>, Json(poll): Json<Poll>) -> Result<Js
     let rows = client
         .query(
             &claim,
-            &[
-                &poll.worker,
-                &poll.lease_seconds,
-                &poll.limits,
-                &outbox.max_leased,
-            ],
+            &[&poll.worker, &poll.lease_seconds, &poll.limits, &max_leased],
         )
         .await?;
     let jobs = rows.iter().map(|row| {
@@ -103,5 +141,5 @@ async fn poll(State(outbox): State<Outbox>, Json(poll): Json<Poll>) -> Result<Js
             posts: posts.into_iter().zip(authors).collect(),
         })
     });
-    Ok(Json(jobs.collect::<Result<_, tokio_postgres::Error>>()?))
+    Ok(jobs.collect::<Result<_, tokio_postgres::Error>>()?)
 }

@@ -14,15 +14,15 @@ use tokio::sync::watch;
 use super::engine::{Bulk, Engine, PEOPLE, POSTS, STATE};
 use super::terms::{fold, terms};
 use crate::auth::Account;
-use crate::post::Change;
+use crate::post::{Change, Changes, Cursor};
 use crate::upstream::Upstream;
 
 /// Accounts are numbered before they are committed: one may appear so many numbers behind the newest.
 const OVERLAP: i64 = 50;
 
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 struct State {
-    posts: (i64, i64),
+    posts: Cursor,
     people: i64,
 }
 
@@ -61,6 +61,7 @@ impl Indexer {
     async fn step(&self, recent: &mut HashSet<i64>) -> anyhow::Result<bool> {
         // Asked each time: the engine may have come back empty.
         let held = self.held().await?;
+        let first = held.is_none();
         let mut state = match held {
             Some(held) => held,
             None => {
@@ -69,18 +70,18 @@ impl Indexer {
                 State::default()
             }
         };
-        let before = state;
+        let before = state.people;
         let mut bulk = Bulk::default();
-        let (transaction, id) = state.posts;
-        let changes: Vec<Change> = self
+        let found: Changes = self
             .posts
-            .get(&format!("/changes?transaction={transaction}&id={id}"))
+            .get(&format!("/changes?after={}", state.posts.in_url()))
             .await
             .context("post-service's changes")?;
-        for change in &changes {
+        for change in &found.changes {
             add_post(&mut bulk, change)?;
-            state.posts = change.cursor;
         }
+        let more_posts = found.more || !found.changes.is_empty();
+        state.posts = found.after;
         let people: Vec<Account> = self
             .accounts
             .get(&format!("/users?after={}", state.people - OVERLAP))
@@ -95,14 +96,14 @@ impl Indexer {
         }
         let seen: Vec<i64> = people.iter().map(|person| person.id).collect();
         state.people = newest;
-        if held.is_none() || !bulk.is_empty() {
+        if first || !bulk.is_empty() {
             bulk.index(STATE, "cursor", &json!({ "state": state }));
             self.engine.bulk(&bulk).await?;
         }
         // Only once they are indexed.
         recent.extend(seen);
         recent.retain(|id| *id > newest - 2 * OVERLAP);
-        Ok(state != before)
+        Ok(more_posts || newest != before)
     }
 
     /// The engine's cursor; none when it has no index or lost it.

@@ -38,7 +38,7 @@ pub async fn profile(
 ) -> Answer<Profile> {
     let account = person(&services, &name).await?;
     let (count, relation) = (
-        format!("/authors/{}/count", account.id),
+        format!("/authors/{}/count?stale={}", account.id, reader != account.id),
         format!("/people/{}/relation?reader={reader}", account.id),
     );
     let (posts, relation) = tokio::try_join!(services.posts.get(&count), services.followers.get(&relation))?;

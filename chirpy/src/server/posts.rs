@@ -118,7 +118,9 @@ pub async fn of_user(
     Query(page): Query<Page>,
 ) -> Result<Response, ApiError> {
     let author = person(&services, &name).await?;
-    let path = format!("/authors/{}/posts?{}", author.id, page.query());
+    // Whoever looks at their own posts sees what they have just written.
+    let stale = reader != author.id;
+    let path = format!("/authors/{}/posts?{}&stale={stale}", author.id, page.query());
     let posts = services.posts.get(&path).await?;
     listed(&services, posts, reader, &page).await
 }

@@ -395,7 +395,7 @@ fn commands(writes: &[Write]) -> (Vec<u8>, usize) {
         }
         add.write_packed_command(&mut packed);
         replies += 1;
-        if write.posts.iter().any(|post| post % 50 == 0) {
+        if write.posts.iter().any(|post| (post >> 6) % 50 == 0) {
             redis::cmd("ZREMRANGEBYRANK")
                 .arg(&write.key)
                 .arg(0)

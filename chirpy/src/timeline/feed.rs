@@ -6,14 +6,14 @@ use std::time::Duration;
 use tokio::sync::watch;
 
 use super::bodies::Bodies;
-use crate::post::{Change, PAGE_OF_CHANGES};
+use crate::post::{Changes, Cursor};
 use crate::upstream::Upstream;
 
 /// Follows until the process is asked to end. A failure only means that changes show later.
 pub async fn follow(posts: Upstream, bodies: Arc<Bodies>, every: Duration, mut stop: watch::Receiver<bool>) {
-    let mut cursor: Option<(i64, i64)> = None;
+    let mut cursor: Option<Cursor> = None;
     loop {
-        let full = match step(&posts, &bodies, cursor).await {
+        let full = match step(&posts, &bodies, cursor.as_ref()).await {
             Ok((after, full)) => {
                 cursor = Some(after);
                 full
@@ -37,17 +37,14 @@ pub async fn follow(posts: Upstream, bodies: Arc<Bodies>, every: Duration, mut s
 async fn step(
     posts: &Upstream,
     bodies: &Bodies,
-    cursor: Option<(i64, i64)>,
-) -> Result<((i64, i64), bool), crate::service::ApiError> {
-    let Some((transaction, id)) = cursor else {
+    cursor: Option<&Cursor>,
+) -> Result<(Cursor, bool), crate::service::ApiError> {
+    let Some(cursor) = cursor else {
         return Ok((posts.get("/changes/now").await?, true));
     };
-    let changes: Vec<Change> = posts
-        .get(&format!("/changes?transaction={transaction}&id={id}"))
-        .await?;
-    for change in &changes {
+    let found: Changes = posts.get(&format!("/changes?after={}", cursor.in_url())).await?;
+    for change in &found.changes {
         bodies.put(change.id, change.post.as_ref());
     }
-    let after = changes.last().map_or((transaction, id), |last| last.cursor);
-    Ok((after, changes.len() >= PAGE_OF_CHANGES))
+    Ok((found.after, found.more))
 }

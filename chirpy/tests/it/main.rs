@@ -3,10 +3,13 @@
 #![expect(clippy::expect_used, reason = "a test says what it expected")]
 
 mod at_scale;
+mod failover;
 mod live;
+mod postgres;
 mod posts;
 mod search;
 mod sessions;
+mod shards;
 mod stand;
 
 use serde_json::{Value, json};

@@ -25,7 +25,7 @@ pub struct Stand {
 
 /// A port nobody listens on and no other call of this process was given, its bus port (plus 10,000, for Redis) free too. Both
 /// are below the range from which the kernel takes ports for outgoing connections, so none of those can take it meanwhile.
-fn free_port() -> u16 {
+pub fn free_port() -> u16 {
     static NEXT: AtomicU16 = AtomicU16::new(0);
     let start = u16::try_from(std::process::id() % 10_000).expect("below 10,000");
     loop {
@@ -40,7 +40,7 @@ fn free_port() -> u16 {
     }
 }
 
-fn postgres_bin() -> PathBuf {
+pub fn postgres_bin() -> PathBuf {
     let mut versions: Vec<_> = std::fs::read_dir("/usr/lib/postgresql")
         .expect("PostgreSQL is installed (package postgresql)")
         .filter_map(|entry| Some(entry.ok()?.path().join("bin")))
@@ -51,7 +51,7 @@ fn postgres_bin() -> PathBuf {
 }
 
 /// PostgreSQL refuses to run as root: as root, it runs as nobody.
-fn unprivileged(command: &mut Command) -> &mut Command {
+pub fn unprivileged(command: &mut Command) -> &mut Command {
     if is_root() {
         command.uid(65534).gid(65534)
     } else {
@@ -59,7 +59,7 @@ fn unprivileged(command: &mut Command) -> &mut Command {
     }
 }
 
-fn is_root() -> bool {
+pub fn is_root() -> bool {
     std::fs::metadata("/proc/self").is_ok_and(|own| std::os::unix::fs::MetadataExt::uid(&own) == 0)
 }
 
@@ -70,16 +70,26 @@ impl Stand {
 
     /// A stand whose roles have these environment variables too.
     pub async fn with(variables: &[(&str, &str)]) -> Self {
+        let mut stand = Self::empty();
+        let database = stand.postgres("postgres").await;
+        stand.start(&database.url, variables).await;
+        stand
+    }
+
+    /// Nothing runs yet.
+    pub fn empty() -> Self {
         let folder = tempfile::Builder::new()
             .prefix("chirpy")
             .tempdir()
             .expect("a temporary folder");
+        let open = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+        std::fs::set_permissions(folder.path(), open).expect("chmod");
         let http = reqwest::Client::builder()
             .no_proxy()
             .timeout(Duration::from_secs(10))
             .build()
             .expect("a client");
-        let mut stand = Self {
+        Self {
             children: vec![],
             folder,
             environment: vec![],
@@ -87,11 +97,15 @@ impl Stand {
             first_role: 0,
             gateway: String::new(),
             http,
-        };
-        let database = stand.postgres();
+        }
+    }
+
+    /// Redis, and every role on a database that runs.
+    pub async fn start(&mut self, database: &str, variables: &[(&str, &str)]) {
+        let stand = self;
         let nodes = stand.redis().await;
         stand.environment = vec![
-            ("DATABASE_URL".into(), database),
+            ("DATABASE_URL".into(), database.into()),
             ("REDIS_NODES".into(), nodes),
             // Cheap: what is tested is not the cost of guessing.
             ("ARGON2_MEMORY_KIB".into(), "64".into()),
@@ -141,7 +155,6 @@ impl Stand {
                 .await;
         }
         stand.gateway = format!("http://127.0.0.1:{}", ports[0]);
-        stand
     }
 
     async fn ready(&self, port: u16) -> bool {
@@ -153,7 +166,8 @@ impl Stand {
         answer.is_ok_and(|answer| answer.status().is_success())
     }
 
-    fn spawn(&mut self, command: &mut Command, log: &str) {
+    /// Starts a process that ends with the stand; its place among the children.
+    pub fn spawn(&mut self, command: &mut Command, log: &str) -> usize {
         let file = std::fs::File::create(self.folder.path().join(format!("{log}.log"))).expect("a log");
         let child = command
             .stdin(Stdio::null())
@@ -162,46 +176,19 @@ impl Stand {
             .spawn()
             .unwrap_or_else(|error| panic!("{command:?}: {error}"));
         self.children.push(child);
+        self.children.len() - 1
     }
 
-    fn postgres(&mut self) -> String {
-        let (bin, port) = (postgres_bin(), free_port());
-        let data = self.folder.path().join("postgres");
-        std::fs::create_dir(&data).expect("a folder");
-        if is_root() {
-            std::os::unix::fs::chown(&data, Some(65534), Some(65534)).expect("chown");
-            let open = std::os::unix::fs::PermissionsExt::from_mode(0o755);
-            std::fs::set_permissions(self.folder.path(), open).expect("chmod");
-        }
-        let mut initdb = Command::new(bin.join("initdb"));
-        initdb
-            .args([
-                "-U",
-                "chirpy",
-                "-A",
-                "trust",
-                "-E",
-                "UTF8",
-                "--no-locale",
-                "--no-sync",
-                "-D",
-            ])
-            .arg(&data);
-        let made = unprivileged(initdb.current_dir("/")).output().expect("initdb");
-        assert!(
-            made.status.success(),
-            "initdb: {}",
-            String::from_utf8_lossy(&made.stderr)
-        );
-        let mut postgres = Command::new(bin.join("postgres"));
-        postgres
-            .arg("-D")
-            .arg(&data)
-            .arg("-k")
-            .arg(&data)
-            .args(["-p", &port.to_string(), "-c", "fsync=off"]);
-        self.spawn(unprivileged(postgres.current_dir("/")), "postgres");
-        format!("postgres://chirpy@127.0.0.1:{port}/postgres")
+    /// Whether a process has not ended.
+    pub fn runs(&mut self, child: usize) -> bool {
+        let child = self.children.get_mut(child).expect("a process");
+        child.try_wait().expect("a process of ours").is_none()
+    }
+
+    /// Ends a process as `kill -9` does.
+    pub fn kill(&mut self, child: usize) {
+        let child = self.children.get_mut(child).expect("a process");
+        child.kill().and_then(|()| child.wait()).expect("it ends");
     }
 
     async fn redis(&mut self) -> String {
@@ -295,10 +282,16 @@ impl Stand {
 
     /// Runs a command role to its end: whether it succeeded, and its output.
     pub fn chirpy(&self, arguments: &[&str]) -> (bool, String) {
+        self.chirpy_with(arguments, &[])
+    }
+
+    /// The same, with further environment variables.
+    pub fn chirpy_with(&self, arguments: &[&str], variables: &[(&str, &str)]) -> (bool, String) {
         let mut command = Command::new(env!("CARGO_BIN_EXE_chirpy"));
         let output = command
             .args(arguments)
             .envs(self.environment.clone())
+            .envs(variables.iter().copied())
             .output()
             .expect("chirpy runs");
         (

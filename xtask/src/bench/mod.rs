@@ -31,6 +31,8 @@ pub enum Bench {
     Slo,
     /// Chirpy under 1,000 posts and 10,000 timeline reads a second: latency, errors, lost posts, CPU by process
     Chirpy,
+    /// Chirpy under a fifth of that while services are rolled out anew and pods of each kind are killed: errors, time to recover, lost posts
+    ChirpyFaults,
     /// How exact delays and shares are, and how fast faults come and go
     Faults,
 }
@@ -43,6 +45,7 @@ pub fn run(workspace: &Workspace, what: Option<Bench>, args: &[String]) -> Resul
         Some(Bench::Faults) => return proxy::faults(workspace),
         Some(Bench::Load) => return load::run(workspace, args),
         Some(Bench::Chirpy) => return chirpy::run(workspace, args),
+        Some(Bench::ChirpyFaults) => return chirpy::faults(workspace, args),
         Some(Bench::Get) => return get::run(workspace, args),
         Some(Bench::Slo) => {
             let harness = [

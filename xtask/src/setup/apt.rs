@@ -19,7 +19,7 @@ set -eu
 policy=$1; units=$2; shift 2
 mark='# hikeshi setup: no service starts while packages are installed'
 new=
-for unit in redis-server postgresql prometheus prometheus-alertmanager prometheus-redis-exporter nginx haproxy; do
+for unit in redis-server postgresql pgbouncer prometheus prometheus-alertmanager prometheus-redis-exporter nginx haproxy; do
     [ -e "$units/$unit.service" ] || new="$new $unit"
 done
 # A policy with our mark was left by a setup that was killed.

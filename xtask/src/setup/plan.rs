@@ -15,6 +15,7 @@ pub const NODE: Version = Version::new(20, 19);
 pub struct Machine {
     pub redis: Option<Version>,
     pub postgresql: Option<Version>,
+    pub pgbouncer: bool,
     pub prometheus: bool,
     pub alertmanager: bool,
     pub redis_exporter: bool,
@@ -107,6 +108,12 @@ pub fn plan(machine: &Machine, tests: bool) -> Plan {
             "Chirpy's people and posts live in PostgreSQL (14 or newer)",
         );
     }
+    if !machine.pgbouncer {
+        plan.apt(
+            &["pgbouncer"],
+            "bounds the connections that Chirpy's services have to PostgreSQL",
+        );
+    }
     if !machine.prometheus {
         plan.apt(
             &["prometheus"],
@@ -184,6 +191,7 @@ mod tests {
         Machine {
             redis: Some(Version::new(7, 0)),
             postgresql: Some(Version::new(15, 18)),
+            pgbouncer: true,
             prometheus: true,
             alertmanager: true,
             redis_exporter: true,
@@ -217,6 +225,7 @@ mod tests {
             [
                 "redis-server",
                 "postgresql",
+                "pgbouncer",
                 "prometheus",
                 "prometheus-alertmanager",
                 "prometheus-redis-exporter",

@@ -26,6 +26,7 @@ pub fn machine(workspace: &Workspace, tests: bool) -> Machine {
         Machine {
             redis: redis.join().unwrap_or(None),
             postgresql: postgresql(workspace),
+            pgbouncer: has("pgbouncer"),
             prometheus: has("prometheus") && has("promtool"),
             alertmanager: has("prometheus-alertmanager") || has("alertmanager"),
             redis_exporter: has("prometheus-redis-exporter") || has("redis_exporter"),

@@ -39,6 +39,23 @@ pub fn usage(home: &Path) -> Result<Usage> {
     Ok(usage)
 }
 
+/// The first process of a pod's container: what its init started.
+pub fn main_process(home: &Path, pod: &str) -> Result<Option<u32>> {
+    let processes = processes()?;
+    let is_init = |pid: &u32| {
+        let init = processes.get(pid);
+        init.is_some_and(|init| init.command.contains(" internal pod-init "))
+    };
+    let mut own: Vec<u32> = processes
+        .iter()
+        .filter(|(_, process)| is_init(&process.parent) && !process.command.contains(" internal "))
+        .map(|(pid, _)| *pid)
+        .filter(|pid| named_pod_of(&processes, *pid, home).as_deref() == Some(pod))
+        .collect();
+    own.sort_unstable();
+    Ok(own.first().copied())
+}
+
 fn own_part(command: &str) -> Option<String> {
     [
         (" internal dataplane", "data plane"),
@@ -55,8 +72,13 @@ fn belongs(pid: u32, home: &str) -> bool {
     })
 }
 
+/// The workload of the pod that a process runs in.
+fn pod_of(processes: &HashMap<u32, Process>, pid: u32, home: &Path) -> Option<String> {
+    Some(workload(&named_pod_of(processes, pid, home)?))
+}
+
 /// The pod that a process runs in: that of the init it descends from.
-fn pod_of(processes: &HashMap<u32, Process>, mut pid: u32, home: &Path) -> Option<String> {
+fn named_pod_of(processes: &HashMap<u32, Process>, mut pid: u32, home: &Path) -> Option<String> {
     let pods = format!("{}/pods/", home.display());
     // Deeper than any tree of processes: a pid may be given anew while this looks.
     for _ in 0..64 {
@@ -65,7 +87,7 @@ fn pod_of(processes: &HashMap<u32, Process>, mut pid: u32, home: &Path) -> Optio
             let uid = rest.split([' ', '/']).next()?;
             let told: serde_json::Value =
                 serde_json::from_slice(&fs::read(home.join("pods").join(uid).join("pod.json")).ok()?).ok()?;
-            return Some(workload(told.get("hostname")?.as_str()?));
+            return Some(told.get("hostname")?.as_str()?.to_owned());
         }
         pid = process.parent;
     }

@@ -2,6 +2,7 @@
 //! machine, and where its CPU goes.
 
 mod cpu;
+mod faults;
 mod system;
 
 use std::thread::sleep;
@@ -14,6 +15,7 @@ use serde_json::Value;
 use crate::build::{self, Profile};
 use crate::setup;
 use crate::workspace::Workspace;
+pub use faults::run as faults;
 use system::System;
 
 /// One post for ten reads.
@@ -156,7 +158,7 @@ fn processes(before: &cpu::Usage, after: &cpu::Usage, seconds: f64, answered: f6
     }
 }
 
-fn lost(system: &System) -> Result<()> {
+fn lost(system: &System) -> Result<usize> {
     let verdict = system.check()?;
     let count = |field: &str| verdict.get(field).and_then(Value::as_u64).unwrap_or_default();
     let missing = verdict
@@ -170,5 +172,5 @@ fn lost(system: &System) -> Result<()> {
         count("timelines_checked"),
         count("timelines_missing"),
     );
-    Ok(())
+    Ok(missing)
 }

@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use crate::build::Profile;
 use crate::workspace::{self, Workspace};
 
-const SERVICES: [&str; 7] = [
+pub const SERVICES: [&str; 7] = [
     "gateway",
     "chirpy-server",
     "auth-service",
@@ -50,6 +50,16 @@ impl<'a> System<'a> {
         &self.home
     }
 
+    /// The script of a runbook, as its reader would run it.
+    pub fn runbook(&self, name: &str) -> Result<()> {
+        let mut script = self.workspace.command("sh");
+        script
+            .arg(self.workspace.root.join("systems/chirpy/runbooks").join(name))
+            .env("KUBECONFIG", self.home.join("kubeconfig"))
+            .stdout(Stdio::null());
+        workspace::run(name, &mut script)
+    }
+
     fn hikeshi(&self) -> Command {
         let program = self.workspace.built(Profile::Release.dir(), "hikeshi");
         let mut command = self.workspace.command(program);
@@ -57,7 +67,7 @@ impl<'a> System<'a> {
         command
     }
 
-    fn kubectl(&self, args: &[&str], input: Option<&str>) -> Result<String> {
+    pub fn kubectl(&self, args: &[&str], input: Option<&str>) -> Result<String> {
         let mut command = self.workspace.command("kubectl");
         let mut child = command
             .arg("--kubeconfig")
@@ -101,6 +111,7 @@ impl<'a> System<'a> {
             "POST_BATCHES": "2",
             "POST_COMMIT_LINGER_MS": "10",
             "FANOUT_MAX_LEASED": "512",
+            "DATABASE_FAILOVER_AWARE": "true",
         }});
         self.patch("chirpy", "configmap/chirpy-config", &config)?;
         let config = json!({ "data": {
@@ -131,7 +142,7 @@ impl<'a> System<'a> {
         self.roll_out("chirpy", &SERVICES)
     }
 
-    fn roll_out(&self, namespace: &str, deployments: &[&str]) -> Result<()> {
+    pub fn roll_out(&self, namespace: &str, deployments: &[&str]) -> Result<()> {
         for name in deployments {
             let deployment = format!("deployment/{name}");
             self.kubectl(
@@ -197,6 +208,16 @@ impl<'a> System<'a> {
                 "template": { "spec": { "restartPolicy": "Never", "containers": [container] } },
             },
         });
+        // One of an earlier look would be taken for the answer.
+        let earlier = [
+            "-n",
+            "chirpy",
+            "delete",
+            "job",
+            "chirpy-check",
+            "--ignore-not-found",
+        ];
+        self.kubectl(&earlier, None)?;
         self.kubectl(&["apply", "-f", "-"], Some(&job.to_string()))?;
         let job = "job/chirpy-check";
         // It fails when posts are lost, which is an answer too.
