@@ -24,16 +24,6 @@ pub fn read(folder: &Path) -> Result<Vec<Value>, Failure> {
     let mut files = Vec::new();
     collect(folder, &mut files)
         .map_err(|error| Failure::usage(format!("cannot read {}: {error}", folder.display())))?;
-    objects(files)
-}
-
-/// What somebody once started beside a system, and is in no manifest of it: `left-behind/SYSTEM.yaml` among the systems.
-pub fn left_behind(systems: &Path, system: &str) -> Result<Vec<Value>, Failure> {
-    let file = systems.join("left-behind").join(format!("{system}.yaml"));
-    objects(Vec::from_iter(file.exists().then_some(file)))
-}
-
-fn objects(mut files: Vec<PathBuf>) -> Result<Vec<Value>, Failure> {
     files.sort();
     let mut objects = Vec::new();
     for file in files {

@@ -228,16 +228,14 @@ impl Control {
         extra: &[serde_json::Value],
         mut progress: impl FnMut(String),
     ) -> Result<u32, Failure> {
-        let systems = self.share.join("systems");
-        let folder = systems.join(system);
+        let folder = self.share.join("systems").join(system);
         if !folder.is_dir() {
             return Err(Failure::usage(format!(
                 "no system is called {system:?} (looked in {})",
                 folder.display()
             )));
         }
-        let mut objects = manifests::read(&folder)?;
-        objects.extend(manifests::left_behind(&systems, system)?);
+        let objects = manifests::read(&folder)?;
         let applier = apply::Applier::new(self.client.clone()).await?;
         let (first, rest): (Vec<_>, Vec<_>) =
             objects.iter().partition(|object| object["kind"] == "Namespace");

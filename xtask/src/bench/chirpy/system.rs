@@ -102,8 +102,6 @@ impl<'a> System<'a> {
             "POST_COMMIT_LINGER_MS": "10",
             "FANOUT_MAX_LEASED": "512",
             "TRENDS_SINGLE_FLIGHT": "true",
-            // The forgotten server is known by now, and asked no more.
-            "WORDS_URL": "",
         }});
         self.patch("chirpy", "configmap/chirpy-config", &config)?;
         let config = json!({ "data": {
