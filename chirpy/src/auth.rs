@@ -106,7 +106,7 @@ pub async fn run() -> anyhow::Result<()> {
     let auth = Arc::new(Auth {
         signer: Arc::new(Signer::from_env(database.primary.clone())?),
         database,
-        sessions: Sessions::from_env(cluster.clone())?,
+        sessions: Sessions::from_env(&mut service, cluster.clone())?,
         decoy: hash(&hasher, "nobody's password")?,
         hasher,
     });

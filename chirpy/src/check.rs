@@ -1,22 +1,27 @@
-//! `chirpy check`: is every acknowledged post stored, and in its followers' timelines?
+//! `chirpy check`: is every acknowledged post stored, in its followers' timelines, and found by search as it now reads?
 
-use std::collections::HashMap;
+mod searched;
+mod timelines;
+
+use std::collections::HashSet;
 use std::process::ExitCode;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
-use clap::Args;
-use futures::{StreamExt as _, stream};
+use clap::{Args, ValueEnum};
 use serde::{Deserialize, Serialize};
 
-use crate::cluster::{Cluster, Reply, Store, slots};
 use crate::database::Shards;
 use crate::database::shards::table;
 use crate::service::Service;
-use crate::timeline::{KEPT, author_key, key};
 
 /// How often the list of acknowledged posts is asked for, half a second apart, while nobody is there to ask.
 const ATTEMPTS: u32 = 20;
+
+/// Between two looks while something is not there yet.
+const LOOK_AGAIN: Duration = Duration::from_millis(250);
+/// Longest list of examples in the verdict; the counts beside them are whole.
+const LISTED: usize = 100;
 
 /// What to compare with.
 #[derive(Args)]
@@ -24,15 +29,32 @@ pub struct Options {
     /// Where the acknowledged posts are listed: a URL or a file of JSON lines `{"id","author","at"}`
     #[arg(long)]
     acknowledged: String,
-    /// How many of the newest acknowledged posts to look for in timelines
+    /// Where to look, comma separated
+    #[arg(long, value_enum, value_delimiter = ',', default_values_t = [Place::Database, Place::Timelines, Place::Search])]
+    places: Vec<Place>,
+    /// Seconds that timelines and search may take to show what the database has; the check waits no longer than that
+    #[arg(long, default_value_t = 10)]
+    within_s: u64,
+    /// How many of the newest acknowledged posts to look for in several timelines each
     #[arg(long, default_value_t = 20)]
     newest: usize,
-    /// Posts acknowledged less than so many seconds ago need not be in timelines yet
+    /// Posts acknowledged less than so many seconds ago need not be in timelines at all
     #[arg(long, default_value_t = 0)]
     fan_out_s: i64,
-    /// Followers to look at, per post
+    /// Followers to look at, per post of the newest
     #[arg(long, default_value_t = 12)]
     followers: i64,
+    /// Followers to look at, per older post
+    #[arg(long, default_value_t = 1)]
+    each: i64,
+}
+
+/// Where a post can be missing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Place {
+    Database,
+    Timelines,
+    Search,
 }
 
 #[derive(Deserialize)]
@@ -41,18 +63,28 @@ struct Acknowledged {
     at: Option<jiff::Timestamp>,
 }
 
+/// Lists hold the first hundred; `missing` alone is whole.
 #[derive(Default, Serialize)]
 struct Verdict {
     acknowledged: usize,
     in_database: usize,
     /// Acknowledged and not stored: lost.
     missing: Vec<i64>,
-    /// Pairs of a post and a follower.
-    timelines_checked: usize,
-    timelines_missing: usize,
+    #[serde(flatten)]
+    timelines: timelines::Verdict,
+    #[serde(flatten)]
+    search: searched::Verdict,
+    /// Seconds until everything was where it belongs, or until the check stopped waiting for it.
+    waited_s: f64,
 }
 
-/// Prints the verdict as JSON; succeeds when nothing is missing from the database.
+impl Verdict {
+    fn good(&self) -> bool {
+        self.missing.is_empty() && self.timelines.good() && self.search.good()
+    }
+}
+
+/// Prints the verdict as JSON; succeeds when nothing is missing from any of the places.
 #[expect(
     clippy::print_stdout,
     clippy::print_stderr,
@@ -70,7 +102,7 @@ pub async fn run(options: Options) -> ExitCode {
         Ok(text) => println!("{text}"),
         Err(error) => eprintln!("chirpy check: {error}"),
     }
-    if verdict.missing.is_empty() {
+    if verdict.good() {
         ExitCode::SUCCESS
     } else {
         ExitCode::FAILURE
@@ -117,89 +149,30 @@ async fn verdict(options: &Options) -> anyhow::Result<Verdict> {
     let ids: Vec<i64> = posts.iter().map(|post| post.id).collect();
     let mut service = Service::new("check");
     let shards = Shards::from_env(&mut service)?;
-    // Of each stored post its author, and whether they deleted it: that is not lost.
-    let mut stored = HashMap::<i64, (i64, bool)>::new();
+    // A post its author deleted was not lost: its row stays.
+    let mut stored = HashSet::<i64>::new();
     for ids in ids.chunks(10_000) {
         for (shard, ids) in shards.by_shard(ids).await? {
-            let select = format!(
-                "SELECT id, author_id, deleted FROM {} WHERE id = ANY($1)",
-                table(shard)
-            );
+            let select = format!("SELECT id FROM {} WHERE id = ANY($1)", table(shard));
             for row in shards.database(shard).fresh(&select, &[&ids]).await? {
-                stored.insert(row.try_get(0)?, (row.try_get(1)?, row.try_get(2)?));
+                stored.insert(row.try_get(0)?);
             }
         }
     }
-    let missing: Vec<i64> = ids
-        .iter()
-        .copied()
-        .filter(|id| !stored.contains_key(id))
-        .collect();
+    let missing: Vec<i64> = ids.iter().copied().filter(|id| !stored.contains(id)).collect();
     let mut verdict = Verdict {
         acknowledged: ids.len(),
         in_database: ids.len() - missing.len(),
         missing,
         ..Verdict::default()
     };
-
-    let store = Store::new(Cluster::from_env(&mut service)?, 0, Duration::MAX);
-    let due = jiff::Timestamp::now() - jiff::SignedDuration::from_secs(options.fan_out_s);
-    let newest: Vec<i64> = posts
-        .iter()
-        .rev()
-        .filter(|post| post.at.is_none_or(|at| at <= due))
-        .take(options.newest)
-        .map(|post| post.id)
-        .collect();
-    let (looked_for, authors): (Vec<i64>, Vec<i64>) = newest
-        .iter()
-        .filter_map(|id| Some((*id, *stored.get(id)?)))
-        .filter(|(_, (_, deleted))| !deleted)
-        .map(|(id, (author, _))| (id, author))
-        .unzip();
-    let pairs = shards
-        .home
-        .fresh(
-            "SELECT post.id, post.author_id, reader.follower_id FROM unnest($1::bigint[], $2::bigint[]) AS post (id, author_id)
-             CROSS JOIN LATERAL (SELECT follower_id FROM follows WHERE followee_id = post.author_id
-                                 ORDER BY md5(follower_id::text || post.id::text) LIMIT $3) AS reader",
-            &[&looked_for, &authors, &options.followers],
-        )
-        .await?;
-    let looks = pairs.iter().map(|row| {
-        let (post, author, follower) = (row.try_get(0)?, row.try_get(1)?, row.try_get(2)?);
-        Ok(shown(&store, post, author, follower))
-    });
-    let looks = looks.collect::<Result<Vec<_>, tokio_postgres::Error>>()?;
-    let shown: Vec<bool> = stream::iter(looks).buffer_unordered(64).collect().await;
-    verdict.timelines_checked = shown.len();
-    verdict.timelines_missing = shown.iter().filter(|shown| !**shown).count();
-    Ok(verdict)
-}
-
-/// Whether a follower's timeline has the post: as an entry of its own, or merged from the list of a large account.
-async fn shown(store: &Store, post: i64, author: i64, follower: i64) -> bool {
-    holds(store, &key(follower), post).await || holds(store, &author_key(author), post).await
-}
-
-/// Whether a list holds the post, or so many newer ones that it was there and has gone. A shard that does not answer shows
-/// nobody their post.
-async fn holds(store: &Store, key: &str, post: i64) -> bool {
-    let mut commands = redis::cmd("ZSCORE").arg(key).arg(post).get_packed_command();
-    let newer = redis::cmd("ZCOUNT")
-        .arg(key)
-        .arg(format!("({post}"))
-        .arg("+inf")
-        .get_packed_command();
-    commands.extend(newer);
-    let slot = slots::slot(key.as_bytes());
-    match store
-        .run(slot, commands, 2, Duration::from_secs(2))
-        .await
-        .as_deref()
-    {
-        Ok([Reply::Bulk(_), _]) => true,
-        Ok([_, Reply::Int(newer)]) => *newer >= KEPT,
-        _ => false,
+    let (start, patience) = (Instant::now(), Duration::from_secs(options.within_s));
+    if options.places.contains(&Place::Timelines) {
+        verdict.timelines = timelines::look(&shards, &posts, options, start + patience).await?;
     }
+    if options.places.contains(&Place::Search) {
+        verdict.search = searched::look(&shards, &ids, start + patience).await?;
+    }
+    verdict.waited_s = (start.elapsed().as_secs_f64() * 1000.0).round() / 1000.0;
+    Ok(verdict)
 }

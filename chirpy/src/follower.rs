@@ -1,6 +1,7 @@
 //! follower-service: who follows whom.
 
 mod audience;
+pub mod dated;
 
 use axum::extract::{Path, Query, State};
 use axum::http::StatusCode;

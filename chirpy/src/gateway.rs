@@ -20,7 +20,7 @@ use crate::stream::{self, Streams};
 use crate::timeline::batch::Read;
 use crate::token::{Claims, JWKS_PATH, Verifier};
 use crate::upstream::Upstream;
-use crate::{idempotency, page};
+use crate::{deadline, idempotency, page};
 use reads::Reads;
 use sessions::Sessions;
 
@@ -72,7 +72,7 @@ pub async fn run() -> anyhow::Result<()> {
             .connect_timeout(Duration::from_secs(1))
             .pool_idle_timeout(Duration::from_secs(20))
             .build()?,
-        deadline: Duration::from_millis(parse_env("CHIRPY_SERVER_TIMEOUT_MS", 3000)?),
+        deadline: deadline::of_hop("CHIRPY_SERVER_TIMEOUT_MS", 3000)?,
         limits: Limits::from_env()?,
         reads: parse_env("GATEWAY_READS_TIMELINES", false)?
             .then(Reads::from_env)
@@ -240,6 +240,9 @@ impl Gateway {
             .request(parts.method, &url)
             .body(whole(body).await?)
             .header(&REQUEST_ID, id);
+        if let Some(told) = deadline::value(self.deadline) {
+            outgoing = outgoing.header(&deadline::HEADER, told);
+        }
         for name in &PASSED_ON {
             if let Some(value) = parts.headers.get(name) {
                 outgoing = outgoing.header(name, value);

@@ -2,14 +2,18 @@
 
 mod auth;
 mod budget;
+mod cached;
+mod capacity;
 mod check;
 mod cluster;
 mod database;
+mod deadline;
 mod engagement;
 mod follower;
 mod gateway;
 mod idempotency;
 mod limits;
+mod log_shipper;
 mod page;
 mod post;
 mod retry;
@@ -26,6 +30,7 @@ mod timeline;
 mod token;
 mod upstream;
 mod wire;
+mod words;
 
 use std::process::ExitCode;
 
@@ -62,8 +67,14 @@ enum Role {
     SearchService,
     /// A search engine for laptops: a subset of Elasticsearch's REST API
     SearchNode,
+    /// Takes log lines and brings them to the search engine
+    LogShipper,
     /// Create or update the database schema, then end
     Migrate,
+    /// Give every follow a time and an index on it, then end; a change to a table in use
+    DateFollows,
+    /// Says which texts may not be posted
+    Words,
     /// Create people and follows, then end
     Seed(seed::Options),
     /// Compare what was acknowledged with what is stored, then end
@@ -81,7 +92,10 @@ impl Role {
             Self::TimelineService => "timeline-service",
             Self::SearchService => "search-service",
             Self::SearchNode => "search-node",
+            Self::LogShipper => "log-shipper",
             Self::Migrate => "migrate",
+            Self::DateFollows => "date-follows",
+            Self::Words => "words",
             Self::Seed(_) => "seed",
             Self::Check(_) => "check",
         }
@@ -105,7 +119,10 @@ async fn main() -> ExitCode {
         Role::TimelineService => timeline::run().await,
         Role::SearchService => search::run().await,
         Role::SearchNode => search_node::run().await,
+        Role::LogShipper => log_shipper::run().await,
         Role::Migrate => database::migrate().await,
+        Role::DateFollows => follower::dated::run().await,
+        Role::Words => words::run().await,
         Role::Seed(options) => seed::run(options).await,
         Role::Check(options) => return check::run(options).await,
     };

@@ -178,6 +178,7 @@ impl Service {
             )
             .route("/metrics", get(move || async move { exposition(&registry) }));
         let routes = routes
+            .layer(axum::middleware::from_fn(crate::deadline::layer))
             .layer(axum::middleware::from_fn_with_state(self.requests, observe))
             .merge(own);
 

@@ -8,9 +8,10 @@ use axum::http::StatusCode;
 use redis::Value;
 use sha2::{Digest as _, Sha256};
 
+use crate::capacity::{Table, Unit};
 use crate::cluster::{Cluster, Pool, slots};
 use crate::follower::Person;
-use crate::service::{ApiError, parse_env};
+use crate::service::{ApiError, Service, parse_env};
 
 /// Compares and replaces in one step, so that of two who come with the same token only one is served.
 /// KEYS: the session. ARGV: the given token's hash, the next one's, seconds to live.
@@ -39,6 +40,7 @@ pub enum Rotated {
 /// The store of sessions.
 pub struct Sessions {
     pool: Pool,
+    table: Table,
     /// Seconds without a refresh after which a session ends.
     lifetime: u64,
 }
@@ -73,13 +75,14 @@ fn hash(secret: &str) -> Vec<u8> {
 impl Sessions {
     const DEADLINE: Duration = Duration::from_secs(2);
 
-    /// From `REDIS_POOL_MAX_PER_NODE` and `SESSION_TTL_S`.
+    /// From `REDIS_POOL_MAX_PER_NODE` and `SESSION_TTL_S`; how much the table takes, see [`Table::from_env`].
     ///
     /// # Errors
     /// When a variable does not parse.
-    pub fn from_env(cluster: Arc<Cluster>) -> anyhow::Result<Self> {
+    pub fn from_env(service: &mut Service, cluster: Arc<Cluster>) -> anyhow::Result<Self> {
         let per_node = parse_env("REDIS_POOL_MAX_PER_NODE", 4)?;
         Ok(Self {
+            table: Table::from_env(service, "sessions")?,
             pool: Pool::new(cluster, per_node, Duration::from_secs(300)),
             lifetime: parse_env("SESSION_TTL_S", 7 * 24 * 3600)?,
         })
@@ -101,8 +104,9 @@ impl Sessions {
     /// A new session: its first refresh token.
     ///
     /// # Errors
-    /// When Redis does not take it.
+    /// When Redis does not take it, or the table's capacity is used up.
     pub async fn open(&self, user: &Person) -> anyhow::Result<String> {
+        self.table.take(Unit::Write)?;
         let (family, secret) = (random(), random());
         let key = format!("session:{{{family}}}");
         let mut packed = redis::cmd("HSET")
@@ -123,11 +127,13 @@ impl Sessions {
     /// Takes a refresh token and gives the next.
     ///
     /// # Errors
-    /// When Redis does not answer.
+    /// When Redis does not answer, or the table's capacity is used up.
     pub async fn rotate(&self, token: &str) -> anyhow::Result<Rotated> {
         let Some(token) = Token::parse(token) else {
             return Ok(Rotated::Ended);
         };
+        self.table.take(Unit::Read)?;
+        self.table.take(Unit::Write)?;
         let (key, next) = (token.key(), random());
         let packed = redis::cmd("EVAL")
             .arg(ROTATE)
@@ -156,9 +162,10 @@ impl Sessions {
     /// Ends the session a refresh token belongs to; one that has ended stays so.
     ///
     /// # Errors
-    /// When Redis does not answer.
+    /// When Redis does not answer, or the table's capacity is used up.
     pub async fn end(&self, token: &str) -> anyhow::Result<()> {
         if let Some(token) = Token::parse(token) {
+            self.table.take(Unit::Write)?;
             let key = token.key();
             let packed = redis::cmd("DEL").arg(&key).get_packed_command();
             self.run(&key, packed, 1).await?;

@@ -1,5 +1,7 @@
 //! One JSON object per log line: `{"ts","level","service","msg",...fields}`.
 
+mod forward;
+
 use std::fmt;
 
 use serde_json::{Map, Value};
@@ -64,11 +66,13 @@ where
 }
 
 /// Starts logging to stdout. `LOG_LEVEL` takes `tracing-subscriber`'s filter syntax; access logs are at `debug`,
-/// so that the last ten lines of a pod at the default `info` are the ones that matter.
+/// so that the last ten lines of a pod at the default `info` are the ones that matter. With `LOG_SHIPPER_URL`, log-shipper
+/// gets them too.
 pub fn init(service: &'static str) {
     let filter = EnvFilter::try_from_env("LOG_LEVEL").unwrap_or_else(|_| EnvFilter::new("info,tantivy=warn"));
     tracing_subscriber::fmt()
         .with_env_filter(filter)
         .event_format(Json { service })
+        .with_writer(forward::from_env())
         .init();
 }

@@ -10,8 +10,9 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::budget::Budget;
+use crate::deadline;
 use crate::retry::Pauses;
-use crate::service::{ApiError, parse_env, text_env};
+use crate::service::{ApiError, text_env};
 use crate::wire::{Answer, Wire, WireError};
 
 /// Further attempts of one request.
@@ -44,7 +45,7 @@ pub struct Upstream {
 
 impl Upstream {
     /// `name` is the Service's name (`timeline-service`). `TIMELINE_SERVICE_URL` and `TIMELINE_SERVICE_TIMEOUT_MS`
-    /// override where it is and how long it may take.
+    /// override where it is and how long it may take; see [`deadline::of_hop`].
     ///
     /// # Errors
     /// When a variable does not parse.
@@ -56,7 +57,7 @@ impl Upstream {
         );
         Ok(Self {
             title,
-            deadline: Duration::from_millis(parse_env(&format!("{variable}_TIMEOUT_MS"), deadline_ms)?),
+            deadline: deadline::of_hop(&format!("{variable}_TIMEOUT_MS"), deadline_ms)?,
             wire: Arc::new(Wire::new(&base).with_context(|| format!("{variable}_URL"))?),
             budget: Arc::default(),
         })
@@ -150,7 +151,8 @@ impl Upstream {
         format!("http://{}{path}", self.wire.address().trim_end_matches(":80"))
     }
 
-    /// One request within the deadline, its answer as it came, whatever its status.
+    /// One request within the deadline, or within what is left of the one that this process works within, and says so to the
+    /// service. Its answer as it came, whatever its status.
     ///
     /// # Errors
     /// 504 when the deadline passed, 502 when the service could not be reached.
@@ -161,11 +163,17 @@ impl Upstream {
         headers: &[(&str, &[u8])],
         body: Option<&[u8]>,
     ) -> Result<Answer, ApiError> {
-        let attempts = self.attempts(method, path, headers, body);
-        match tokio::time::timeout(self.deadline, attempts).await {
+        let waits = deadline::left(self.deadline);
+        let told = deadline::value(waits);
+        let mut headers = headers.to_vec();
+        if let Some(told) = &told {
+            headers.push((deadline::HEADER.as_str(), told.as_bytes()));
+        }
+        let attempts = self.attempts(method, path, &headers, body);
+        match tokio::time::timeout(waits, attempts).await {
             Ok(Ok(answer)) => Ok(answer),
             Ok(Err(error)) => Err(self.failed(&self.url(path), &error)),
-            Err(_) => Err(self.timed_out(&self.url(path))),
+            Err(_) => Err(self.timed_out(&self.url(path), waits)),
         }
     }
 
@@ -198,9 +206,9 @@ impl Upstream {
         }
     }
 
-    fn timed_out(&self, url: &str) -> ApiError {
+    fn timed_out(&self, url: &str, waited: Duration) -> ApiError {
         tracing::error!(
-            timeout_ms = u64::try_from(self.deadline.as_millis()).unwrap_or(u64::MAX),
+            timeout_ms = u64::try_from(waited.as_millis()).unwrap_or(u64::MAX),
             "Request to {} timed out: url={url}",
             self.title
         );
@@ -223,6 +231,7 @@ impl Upstream {
 mod tests {
     use std::sync::atomic::{AtomicUsize, Ordering};
 
+    use axum::http::{HeaderMap, HeaderValue};
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
     use tokio::net::TcpListener;
 
@@ -284,5 +293,65 @@ mod tests {
         let answer = to(&address).pass(&Method::GET, "/posts/1", &[], None).await;
         assert_eq!(answer.expect("an answer").status, StatusCode::SERVICE_UNAVAILABLE);
         assert_eq!(asked.load(Ordering::Relaxed), 1 + RETRIES as usize);
+    }
+
+    /// A service that takes requests and never answers; what it was told of deadlines comes by the channel.
+    async fn silent(deadline: Duration) -> (Upstream, tokio::sync::mpsc::UnboundedReceiver<Option<u64>>) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let base = format!("http://{}", listener.local_addr().expect("bound"));
+        let (told, seen) = tokio::sync::mpsc::unbounded_channel();
+        tokio::spawn(async move {
+            let mut open = vec![];
+            while let Ok((mut stream, _)) = listener.accept().await {
+                let mut request = vec![];
+                while !request.ends_with(b"\r\n\r\n") {
+                    stream.read_buf(&mut request).await.expect("a request");
+                }
+                let request = String::from_utf8(request).expect("text");
+                let line = request
+                    .lines()
+                    .find_map(|line| line.strip_prefix("x-deadline-ms: "));
+                let _ = told.send(line.map(|value| value.parse().expect("a number")));
+                open.push(stream);
+            }
+        });
+        let upstream = Upstream {
+            title: "Silent Service",
+            deadline,
+            wire: Arc::new(Wire::new(&base).expect("a URL")),
+            budget: Arc::default(),
+        };
+        (upstream, seen)
+    }
+
+    #[tokio::test]
+    async fn without_a_deadline_a_silent_service_holds_whoever_asks_it() {
+        let (upstream, mut seen) = silent(deadline::FOREVER).await;
+        let call = tokio::spawn(async move { upstream.get::<()>("/").await });
+        assert_eq!(seen.recv().await, Some(None), "nobody is told how long");
+        // Longer than any deadline of ours, by a clock that runs ahead.
+        tokio::time::pause();
+        tokio::time::advance(Duration::from_secs(3600)).await;
+        tokio::task::yield_now().await;
+        assert!(!call.is_finished(), "it waits after an hour");
+        call.abort();
+    }
+
+    #[tokio::test]
+    async fn with_one_it_is_let_go_and_the_service_was_told() {
+        let (upstream, mut seen) = silent(Duration::from_millis(80)).await;
+        let error = upstream.get::<()>("/").await.expect_err("it never answers");
+        assert_eq!(error.status, StatusCode::GATEWAY_TIMEOUT);
+        assert_eq!(seen.recv().await, Some(Some(80)));
+        // Whoever asked us waits for less than this hop may take: so does it, and it passes on what is left.
+        let mut headers = HeaderMap::new();
+        headers.insert(&deadline::HEADER, HeaderValue::from_static("30"));
+        let call = deadline::within(&headers, upstream.get::<()>("/"));
+        assert_eq!(
+            call.await.expect_err("nor now").status,
+            StatusCode::GATEWAY_TIMEOUT
+        );
+        let told = seen.recv().await.flatten().expect("it was told");
+        assert!(told <= 30, "{told}");
     }
 }

@@ -41,6 +41,8 @@ enum Task {
         #[arg(long)]
         tests: bool,
     },
+    /// Fetch OpenSearch from Maven Central (and Java and Maven where they are missing), for systems/chirpy/optional/opensearch
+    Opensearch,
     /// Build the war room's page (ui/dist) when its sources have changed
     Ui,
     /// Build the page and the programs: hikeshi, hikeshi-load, chirpy
@@ -74,6 +76,7 @@ fn main() -> ExitCode {
     let workspace = Workspace::find();
     let done = match cli.task {
         Task::Setup { tests } => setup::run(&workspace, tests),
+        Task::Opensearch => setup::opensearch(&workspace),
         Task::Ui => ui::build(&workspace),
         Task::Build { release } => build::run(&workspace, build::Profile::release_if(release)),
         Task::Drill(args) => drill::run(&workspace, args),

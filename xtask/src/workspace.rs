@@ -40,6 +40,11 @@ impl Workspace {
         self.target.join("tools").join(requirement.replace("==", "-"))
     }
 
+    /// OpenSearch's home, when setup has made it.
+    pub fn opensearch(&self) -> PathBuf {
+        self.target.join("tools/opensearch")
+    }
+
     /// Logs and stamps of these tasks. Made when first asked for.
     pub fn state(&self) -> Result<PathBuf> {
         let dir = self.target.join("xtask");

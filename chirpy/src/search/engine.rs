@@ -1,6 +1,7 @@
 //! A client of the search engine's REST API, as Elasticsearch and OpenSearch have it, and as `chirpy search-node` does in
 //! part. Only what Chirpy needs of it is asked.
 
+use std::collections::HashMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
@@ -13,8 +14,10 @@ use crate::service::{parse_env, text_env};
 pub const POSTS: &str = "chirpy-posts";
 /// People, by their names.
 pub const PEOPLE: &str = "chirpy-people";
-/// How far the index has come.
-pub const STATE: &str = "chirpy-state";
+/// Log lines.
+pub const LOGS: &str = "chirpy-logs";
+/// The document of each index that says how far it has come: it is lost with the index, and as old as it.
+pub const CURSOR: &str = "cursor";
 
 /// What went wrong with a request.
 #[derive(Debug, thiserror::Error)]
@@ -38,12 +41,13 @@ pub struct Engine {
     nodes: Vec<String>,
     next: AtomicUsize,
     client: reqwest::Client,
+    shards: u32,
     replicas: u32,
 }
 
 impl Engine {
-    /// From `SEARCH_NODES` (base URLs, comma separated), `SEARCH_NODE_TIMEOUT_MS` and `SEARCH_REPLICAS` (copies of each shard
-    /// beside the first).
+    /// From `SEARCH_NODES` (base URLs, comma separated), `SEARCH_NODE_TIMEOUT_MS`, `SEARCH_SHARDS` (of each index) and
+    /// `SEARCH_REPLICAS` (copies of each shard beside the first).
     ///
     /// # Errors
     /// When a variable does not parse.
@@ -64,6 +68,7 @@ impl Engine {
                 .pool_idle_timeout(Duration::from_secs(20))
                 .timeout(Duration::from_millis(parse_env("SEARCH_NODE_TIMEOUT_MS", 3000)?))
                 .build()?,
+            shards: parse_env("SEARCH_SHARDS", 1)?,
             replicas: parse_env("SEARCH_REPLICAS", 0)?,
         })
     }
@@ -128,6 +133,7 @@ impl Engine {
                     "text": { "type": "text", "analyzer": "bigrams" },
                     "terms": { "type": "keyword" },
                     "post": { "type": "object", "enabled": false },
+                    "cursor": { "type": "object", "enabled": false },
                 }),
             ),
             (
@@ -135,27 +141,45 @@ impl Engine {
                 json!({
                     "id": { "type": "long" },
                     "name": { "type": "text", "analyzer": "bigrams" },
+                    "cursor": { "type": "object", "enabled": false },
                 }),
             ),
-            (STATE, json!({ "state": { "type": "object", "enabled": false } })),
         ] {
-            let body = json!({
-                "settings": {
-                    "index": { "number_of_shards": 1, "number_of_replicas": self.replicas },
-                    // One analyzer for what is stored and what is asked, so that they agree: every character and every pair.
-                    "analysis": {
-                        "tokenizer": { "bigrams": { "type": "ngram", "min_gram": 1, "max_gram": 2 } },
-                        "analyzer": { "bigrams": { "type": "custom", "tokenizer": "bigrams", "filter": ["lowercase"] } },
-                    },
+            self.create(index, &properties).await?;
+        }
+        Ok(())
+    }
+
+    /// Creates the index of log lines when it is missing.
+    ///
+    /// # Errors
+    /// See [`EngineError`].
+    pub async fn create_logs(&self) -> Result<(), EngineError> {
+        let keyword = json!({ "type": "keyword" });
+        let properties = json!({
+            "ts": keyword, "level": keyword, "service": keyword,
+            "msg": { "type": "text", "analyzer": "bigrams" },
+        });
+        self.create(LOGS, &properties).await
+    }
+
+    async fn create(&self, index: &str, properties: &Value) -> Result<(), EngineError> {
+        let body = json!({
+            "settings": {
+                "index": { "number_of_shards": self.shards, "number_of_replicas": self.replicas },
+                // One analyzer for what is stored and what is asked, so that they agree: every character and every pair.
+                "analysis": {
+                    "tokenizer": { "bigrams": { "type": "ngram", "min_gram": 1, "max_gram": 2 } },
+                    "analyzer": { "bigrams": { "type": "custom", "tokenizer": "bigrams", "filter": ["lowercase"] } },
                 },
-                "mappings": { "dynamic": false, "properties": properties },
-            });
-            match self.json(Method::PUT, &format!("/{index}"), &body).await {
-                Ok(_) => tracing::info!(index, "A search index was created"),
-                Err(EngineError::Refused { status: 400, reason })
-                    if reason.contains("resource_already_exists") => {}
-                Err(error) => return Err(error),
-            }
+            },
+            "mappings": { "dynamic": false, "properties": properties },
+        });
+        match self.json(Method::PUT, &format!("/{index}"), &body).await {
+            Ok(_) => tracing::info!(index, "A search index was created"),
+            Err(EngineError::Refused { status: 400, reason })
+                if reason.contains("resource_already_exists") => {}
+            Err(error) => return Err(error),
         }
         Ok(())
     }
@@ -198,6 +222,29 @@ impl Engine {
         let path = format!("/{index}/_doc/{id}");
         let mut answer = self.call(Method::GET, &path, "", String::new()).await?;
         Ok(answer["_source"].take())
+    }
+
+    /// The indexed texts of those of the posts that search finds; at most 10,000 may be asked for.
+    ///
+    /// # Errors
+    /// See [`EngineError`]; an index that is not there holds nothing.
+    pub async fn texts(&self, ids: &[i64]) -> Result<HashMap<i64, String>, EngineError> {
+        let body =
+            json!({ "size": ids.len(), "query": { "terms": { "id": ids } }, "_source": ["id", "text"] });
+        let mut answer = match self.search(POSTS, &body).await {
+            Err(error) if error.missing() => return Ok(HashMap::new()),
+            answer => answer?,
+        };
+        let hits = answer["hits"]["hits"].as_array_mut().map(std::mem::take);
+        let texts = hits.into_iter().flatten().filter_map(|mut hit| {
+            let source = &mut hit["_source"];
+            let id = source["id"].as_i64()?;
+            match source["text"].take() {
+                Value::String(text) => Some((id, text)),
+                _ => None,
+            }
+        });
+        Ok(texts.collect())
     }
 
     /// A search's whole answer.

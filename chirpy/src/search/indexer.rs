@@ -1,17 +1,17 @@
 //! Keeps the engine's indices up to date with post-service's changes and auth-service's accounts.
 //!
-//! How far it has come is a document of the engine's own, written with the same request as what it speaks of: an engine that
-//! lost its data has lost the cursor too, and everything is indexed again.
+//! How far each index has come is a document in it: an index that was lost has lost its cursor too, one that was put back
+//! from a copy has the copy's, and what it lacks is indexed again.
 
 use std::collections::HashSet;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use serde::{Deserialize, Serialize};
+use serde::de::DeserializeOwned;
 use serde_json::json;
 use tokio::sync::watch;
 
-use super::engine::{Bulk, Engine, PEOPLE, POSTS, STATE};
+use super::engine::{Bulk, CURSOR, Engine, PEOPLE, POSTS};
 use super::terms::{fold, terms};
 use crate::auth::Account;
 use crate::post::{Change, Changes, Cursor};
@@ -19,12 +19,6 @@ use crate::upstream::Upstream;
 
 /// Accounts are numbered before they are committed: one may appear so many numbers behind the newest.
 const OVERLAP: i64 = 50;
-
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-struct State {
-    posts: Cursor,
-    people: i64,
-}
 
 pub struct Indexer {
     pub engine: std::sync::Arc<Engine>,
@@ -36,20 +30,23 @@ pub struct Indexer {
 impl Indexer {
     /// Follows for as long as the process lives; `caught_up` turns true when there is nothing more to read for the moment.
     pub async fn follow(self, caught_up: watch::Sender<bool>) {
-        let mut failing = false;
+        let mut failing = String::new();
         let mut recent = HashSet::new();
         loop {
             match self.step(&mut recent).await {
                 Ok(more) => {
-                    failing = false;
+                    failing.clear();
                     if more {
                         continue;
                     }
                     caught_up.send_replace(true);
                 }
+                // Once per cause: an engine that starts fails in several ways, one after the other.
                 Err(error) => {
-                    if !std::mem::replace(&mut failing, true) {
-                        tracing::warn!(error = %format!("{error:#}"), "The search index waits");
+                    let error = format!("{error:#}");
+                    if failing != error {
+                        tracing::warn!(error, "The search index waits");
+                        failing = error;
                     }
                 }
             }
@@ -59,57 +56,76 @@ impl Indexer {
 
     /// Reads and indexes one portion; whether there may be more at once.
     async fn step(&self, recent: &mut HashSet<i64>) -> anyhow::Result<bool> {
-        // Asked each time: the engine may have come back empty.
-        let held = self.held().await?;
-        let first = held.is_none();
-        let mut state = match held {
-            Some(held) => held,
-            None => {
-                self.engine.create_indices().await?;
-                recent.clear();
-                State::default()
-            }
-        };
-        let before = state.people;
+        // Asked each time: the engine may have come back empty, or one index may have been removed.
+        let (posts, people) = (self.held(POSTS).await?, self.held(PEOPLE).await?);
+        if posts.is_none() || people.is_none() {
+            self.engine.create_indices().await?;
+            recent.clear();
+        }
         let mut bulk = Bulk::default();
-        let found: Changes = self
-            .posts
-            .get(&format!("/changes?after={}", state.posts.in_url()))
-            .await
-            .context("post-service's changes")?;
-        for change in &found.changes {
-            add_post(&mut bulk, change)?;
-        }
-        let more_posts = found.more || !found.changes.is_empty();
-        state.posts = found.after;
-        let people: Vec<Account> = self
-            .accounts
-            .get(&format!("/users?after={}", state.people - OVERLAP))
-            .await
-            .context("auth-service's accounts")?;
-        let newest = people
-            .last()
-            .map_or(state.people, |person| person.id.max(state.people));
-        for person in people.iter().filter(|person| !recent.contains(&person.id)) {
-            let document = json!({ "id": person.id, "name": person.name });
-            bulk.index(PEOPLE, &person.id.to_string(), &document);
-        }
-        let seen: Vec<i64> = people.iter().map(|person| person.id).collect();
-        state.people = newest;
-        if first || !bulk.is_empty() {
-            bulk.index(STATE, "cursor", &json!({ "state": state }));
+        let more_posts = self.changes(posts, &mut bulk).await?;
+        let seen = self.accounts(people, recent, &mut bulk).await?;
+        let newest = seen.iter().max().copied().unwrap_or_default();
+        if !bulk.is_empty() {
             self.engine.bulk(&bulk).await?;
         }
         // Only once they are indexed.
+        let more_people = newest > people.unwrap_or_default();
         recent.extend(seen);
         recent.retain(|id| *id > newest - 2 * OVERLAP);
-        Ok(more_posts || newest != before)
+        Ok(more_posts || more_people)
     }
 
-    /// The engine's cursor; none when it has no index or lost it.
-    async fn held(&self) -> anyhow::Result<Option<State>> {
-        match self.engine.document(STATE, "cursor").await {
-            Ok(mut document) => Ok(Some(serde_json::from_value(document["state"].take())?)),
+    /// What changed of posts since the cursor.
+    async fn changes(&self, held: Option<Cursor>, bulk: &mut Bulk) -> anyhow::Result<bool> {
+        let first = held.is_none();
+        let after = held.unwrap_or_default();
+        let found: Changes = self
+            .posts
+            .get(&format!("/changes?after={}", after.in_url()))
+            .await
+            .context("post-service's changes")?;
+        for change in &found.changes {
+            add_post(bulk, change)?;
+        }
+        if first || found.after != after {
+            bulk.index(POSTS, CURSOR, &json!({ "cursor": { "at": found.after } }));
+        }
+        Ok(found.more || !found.changes.is_empty())
+    }
+
+    /// The accounts since the cursor, those included that were indexed a moment ago.
+    async fn accounts(
+        &self,
+        held: Option<i64>,
+        recent: &HashSet<i64>,
+        bulk: &mut Bulk,
+    ) -> anyhow::Result<Vec<i64>> {
+        let after = held.unwrap_or_default();
+        let people: Vec<Account> = self
+            .accounts
+            .get(&format!("/users?after={}", after - OVERLAP))
+            .await
+            .context("auth-service's accounts")?;
+        let mut new = people
+            .iter()
+            .filter(|person| !recent.contains(&person.id))
+            .peekable();
+        if new.peek().is_some() || held.is_none() {
+            let newest = people.last().map_or(after, |person| person.id.max(after));
+            bulk.index(PEOPLE, CURSOR, &json!({ "cursor": { "at": newest } }));
+        }
+        for person in new {
+            let document = json!({ "id": person.id, "name": person.name });
+            bulk.index(PEOPLE, &person.id.to_string(), &document);
+        }
+        Ok(people.iter().map(|person| person.id).collect())
+    }
+
+    /// An index's cursor; none when there is no index, or it lost it.
+    async fn held<T: DeserializeOwned>(&self, index: &str) -> anyhow::Result<Option<T>> {
+        match self.engine.document(index, CURSOR).await {
+            Ok(mut document) => Ok(Some(serde_json::from_value(document["cursor"]["at"].take())?)),
             Err(error) if error.missing() => Ok(None),
             Err(error) => Err(error.into()),
         }

@@ -5,7 +5,7 @@ mod indexer;
 mod terms;
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use axum::extract::{Query, State};
 use axum::http::StatusCode;
@@ -13,15 +13,17 @@ use axum::routing::{get, post};
 use axum::{Json, Router};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
-use tokio::sync::{Mutex, watch};
+use tokio::sync::watch;
 
+use crate::cached::{Cached, Policy};
 use crate::follower::Person;
 use crate::post::Post;
 use crate::service::{ApiError, Service, parse_env};
 use crate::upstream::Upstream;
-use engine::{Engine, EngineError, PEOPLE, POSTS};
+pub use engine::{Bulk, Engine, LOGS};
+use engine::{EngineError, PEOPLE, POSTS};
 use indexer::Indexer;
-use terms::fold;
+pub use terms::fold;
 
 /// What is asked.
 #[derive(Debug, Serialize, Deserialize)]
@@ -52,8 +54,7 @@ struct Trends {
     window_ms: i64,
     /// A term in fewer posts than this is no trend.
     least: u64,
-    kept: Mutex<Option<(Instant, Vec<Trend>)>>,
-    keep: Duration,
+    kept: Arc<Cached<Vec<Trend>>>,
 }
 
 /// Windows before the last one that say what was to be expected.
@@ -89,8 +90,12 @@ pub async fn run() -> anyhow::Result<()> {
         trends: Trends {
             window_ms: parse_env::<i64>("TRENDS_WINDOW_S", 3600)?.max(1) * 1000,
             least: parse_env("TRENDS_LEAST_POSTS", 3)?,
-            kept: Mutex::default(),
-            keep: Duration::from_millis(parse_env("TRENDS_CACHE_MS", 10_000)?),
+            kept: Arc::new(Cached::new(Policy {
+                keep: Duration::from_millis(parse_env("TRENDS_CACHE_MS", 10_000)?),
+                single_flight: parse_env("TRENDS_SINGLE_FLIGHT", true)?,
+                stale: Duration::from_millis(parse_env("TRENDS_STALE_MS", 60_000)?),
+                jitter: 0.1,
+            })),
         },
     });
     let routes = Router::new()
@@ -189,17 +194,14 @@ async fn trends(
     State(search): State<Arc<Search>>,
     Query(few): Query<Few>,
 ) -> Result<Json<Vec<Trend>>, ApiError> {
-    // Held while asking, so that a hundred readers ask the engine once.
-    let mut kept = search.trends.kept.lock().await;
-    let fresh = kept
-        .as_ref()
-        .is_some_and(|(at, _)| at.elapsed() < search.trends.keep);
-    if !fresh {
-        *kept = Some((Instant::now(), search.rising().await?));
-    }
+    let own = search.clone();
+    let rising = search
+        .trends
+        .kept
+        .get(move || async move { own.rising().await })
+        .await?;
     let limit = few.limit.unwrap_or(10).clamp(1, 50);
-    let rising = kept.iter().flat_map(|(_, trends)| trends).take(limit).cloned();
-    Ok(Json(rising.collect()))
+    Ok(Json(rising.into_iter().take(limit).collect()))
 }
 
 impl Search {

@@ -204,6 +204,7 @@ impl Index {
                 "result window is too large: from + size must be at most {MOST}"
             )));
         }
+        let wanted = Wanted::parse(&body["_source"])?;
         let searcher = self.reader.searcher();
         let total = searcher.search(&query, &Count)?;
         let mut hits = vec![];
@@ -214,7 +215,10 @@ impl Index {
             );
             for (score, sort, address) in self.top(&searcher, &*query, page, &body["sort"])? {
                 let (id, source) = self.stored(&searcher, address)?;
-                let mut hit = json!({ "_index": self.name, "_id": id, "_score": score, "_source": source });
+                let mut hit = json!({ "_index": self.name, "_id": id, "_score": score });
+                if let Some(source) = wanted.of(source) {
+                    hit["_source"] = source;
+                }
                 if !sort.is_null() {
                     hit["sort"] = json!([sort]);
                 }
@@ -266,6 +270,43 @@ impl Index {
             _ => Err(Refused::argument(format!(
                 "no mapping found for [{field}] in order to sort on: this node sorts by numbers"
             ))),
+        }
+    }
+}
+
+/// What of a document's source a search gives: `true`, `false`, or the names of its fields.
+enum Wanted {
+    All,
+    Nothing,
+    Fields(HashSet<String>),
+}
+
+impl Wanted {
+    fn parse(asked: &Value) -> Result<Self, Refused> {
+        let plain = |name: &Value| {
+            let name = name.as_str().filter(|name| !name.contains(['*', '.']));
+            name.map(str::to_owned).ok_or_else(|| {
+                Refused::parsing(
+                    "[_source] is true, false or names of fields, without wildcards or paths, on this node",
+                )
+            })
+        };
+        match asked {
+            Value::Null | Value::Bool(true) => Ok(Self::All),
+            Value::Bool(false) => Ok(Self::Nothing),
+            Value::Array(names) => Ok(Self::Fields(names.iter().map(plain).collect::<Result<_, _>>()?)),
+            one => Ok(Self::Fields(HashSet::from([plain(one)?]))),
+        }
+    }
+
+    fn of(&self, source: Value) -> Option<Value> {
+        match (self, source) {
+            (Self::Nothing, _) => None,
+            (Self::Fields(names), Value::Object(mut source)) => {
+                source.retain(|name, _| names.contains(name));
+                Some(Value::Object(source))
+            }
+            (_, source) => Some(source),
         }
     }
 }

@@ -4,7 +4,7 @@ use std::ops::Bound;
 
 use serde_json::Value;
 use tantivy::Term;
-use tantivy::query::{AllQuery, BooleanQuery, EmptyQuery, Occur, Query, RangeQuery, TermQuery};
+use tantivy::query::{AllQuery, BooleanQuery, EmptyQuery, Occur, Query, RangeQuery, TermQuery, TermSetQuery};
 use tantivy::schema::{Field, IndexRecordOption};
 
 use super::error::Refused;
@@ -111,14 +111,15 @@ fn value_term(field: Field, kind: &Kind, value: &Value) -> Result<Term, Refused>
 fn exact(mapping: &Mapping, field: &str, values: &[Value]) -> Built {
     if field == "_id" {
         let terms = values.iter().filter_map(Value::as_str);
-        let terms = terms.map(|id| term(Term::from_field_text(mapping.id, id)));
-        return Ok(Box::new(BooleanQuery::union(terms.collect())));
+        let terms = terms.map(|id| Term::from_field_text(mapping.id, id));
+        return Ok(Box::new(TermSetQuery::new(terms)));
     }
     let Some((own, kind)) = mapping.fields.get(field) else {
         return Ok(Box::new(EmptyQuery));
     };
-    let terms = values.iter().map(|value| value_term(*own, kind, value).map(term));
-    Ok(Box::new(BooleanQuery::union(terms.collect::<Result<_, _>>()?)))
+    let terms = values.iter().map(|value| value_term(*own, kind, value));
+    // One pass over the dictionary, however many there are.
+    Ok(Box::new(TermSetQuery::new(terms.collect::<Result<Vec<_>, _>>()?)))
 }
 
 fn range(mapping: &Mapping, body: &Value) -> Built {

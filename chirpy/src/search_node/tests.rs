@@ -120,6 +120,24 @@ async fn terms_are_counted() {
 }
 
 #[tokio::test]
+async fn a_search_gives_the_parts_of_a_source_that_are_asked_for() {
+    let served = Served::with_posts().await;
+    let query = json!({ "terms": { "_id": ["3", "9"] } });
+    for (asked, given) in [
+        (json!(["id", "text"]), json!({ "id": 3, "text": "Tokyo Tower" })),
+        (json!("id"), json!({ "id": 3 })),
+        (json!(false), Value::Null),
+    ] {
+        let body = json!({ "query": query, "_source": asked }).to_string();
+        let (_, answer) = served.call("POST", "/posts/_search", &body).await;
+        assert_eq!(answer["hits"]["total"]["value"], 1, "{answer}");
+        assert_eq!(answer["hits"]["hits"][0]["_source"], given, "{asked}");
+    }
+    let body = json!({ "_source": ["po*"] }).to_string();
+    assert_eq!(served.call("POST", "/posts/_search", &body).await.0, 400);
+}
+
+#[tokio::test]
 async fn documents_are_replaced_and_removed() {
     let served = Served::with_posts().await;
     let lines = concat!(

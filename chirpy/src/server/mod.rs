@@ -19,6 +19,7 @@ use crate::auth::{Credentials, Refresh, Session};
 use crate::follower::Person;
 use crate::service::{ApiError, Service};
 use crate::upstream::Upstream;
+use crate::words::Words;
 
 struct Services {
     auth: Upstream,
@@ -28,6 +29,17 @@ struct Services {
     timelines: Upstream,
     search: Upstream,
     live: live::Live,
+    words: Option<Words>,
+}
+
+impl Services {
+    /// Whether a text may be posted.
+    async fn allow(&self, text: &str) -> Result<(), ApiError> {
+        match &self.words {
+            Some(words) => words.allow(text).await,
+            None => Ok(()),
+        }
+    }
 }
 
 /// Who asks: the gateway has verified it and says so in these headers.
@@ -80,6 +92,7 @@ pub async fn run() -> anyhow::Result<()> {
         timelines: Upstream::from_env("timeline-service", "Timeline Service", 1000)?,
         search: Upstream::from_env("search-service", "Search Service", 2000)?,
         live: live::Live::from_env(service.stopping())?,
+        words: Words::from_env()?,
     };
     service.ready_now();
     let routes = Router::new()

@@ -147,6 +147,7 @@ pub async fn create(
     headers: HeaderMap,
     Json(body): Json<Text>,
 ) -> Result<(StatusCode, Json<Created>), ApiError> {
+    services.allow(&body.text).await?;
     let new = NewPost {
         author_id: user.id,
         author: user.name,
@@ -175,6 +176,7 @@ pub async fn update(
     Path(id): Path<i64>,
     Json(body): Json<NewText>,
 ) -> Answer<Shown> {
+    services.allow(&body.text).await?;
     let edit = Edit {
         author_id: user.id,
         text: body.text,

@@ -24,6 +24,8 @@ use crate::upstream::Upstream;
 
 /// Entries kept per timeline.
 pub const KEPT: i64 = 800;
+/// So many of an author's newest posts come with a new follow.
+pub const BROUGHT: i64 = 50;
 /// Largest request for a batch of reads, bytes.
 const MAX_BATCH: usize = 64 * 1024;
 
@@ -211,7 +213,9 @@ pub fn ids(reply: &Reply) -> Vec<i64> {
 }
 
 async fn recent(home: &Home, author: i64) -> Result<Vec<Post>, ApiError> {
-    home.posts.get(&format!("/authors/{author}/posts?limit=50")).await
+    home.posts
+        .get(&format!("/authors/{author}/posts?limit={BROUGHT}"))
+        .await
 }
 
 async fn change(

@@ -15,7 +15,7 @@ use std::time::Duration;
 
 pub use bodies::Wanted;
 pub use fanout::{Job, Poll};
-pub use home::KEPT;
+pub use home::{BROUGHT, KEPT};
 pub use large::{Account, key as author_key};
 
 use crate::cluster::{Cluster, Store};

@@ -3,8 +3,11 @@
 #![expect(clippy::expect_used, reason = "a test says what it expected")]
 
 mod at_scale;
+mod check;
 mod failover;
+mod habits;
 mod live;
+mod opensearch;
 mod postgres;
 mod posts;
 mod search;
@@ -202,6 +205,11 @@ async fn a_user_registers_posts_follows_reads_and_searches() {
     assert_eq!(
         (&verdict["acknowledged"], &verdict["in_database"]),
         (&json!(2), &json!(2))
+    );
+    assert_eq!(
+        (&verdict["search_checked"], &verdict["search_wrong"]),
+        (&json!(2), &json!(0)),
+        "an edited post and a deleted one: {verdict}"
     );
     std::fs::write(&list, "{\"id\":999999}\n").expect("written");
     let (good, verdict) = chirpy.chirpy(&["check", "--acknowledged", &list_path]);

@@ -111,13 +111,15 @@ impl Stand {
             ("ARGON2_MEMORY_KIB".into(), "64".into()),
             ("ARGON2_ITERATIONS".into(), "1".into()),
             ("SEARCH_POLL_INTERVAL_MS".into(), "100".into()),
+            // Nobody left a server behind here.
+            ("WORDS_URL".into(), String::new()),
         ];
         stand.environment.extend(
             variables
                 .iter()
                 .map(|(name, value)| ((*name).into(), (*value).into())),
         );
-        let roles = [
+        let mut roles = vec![
             "gateway",
             "chirpy-server",
             "auth-service",
@@ -125,23 +127,28 @@ impl Stand {
             "follower-service",
             "timeline-service",
             "search-service",
-            "search-node",
         ];
-        let ports = roles.map(|_| free_port());
-        for (role, port) in roles.iter().zip(ports) {
+        let own_engine = !variables.iter().any(|(name, _)| *name == "SEARCH_NODES");
+        if own_engine {
+            roles.push("search-node");
+        }
+        let ports: Vec<u16> = roles.iter().map(|_| free_port()).collect();
+        for (role, port) in roles.iter().zip(&ports) {
             let name = role.to_uppercase().replace('-', "_");
             stand
                 .environment
                 .push((format!("{name}_URL"), format!("http://127.0.0.1:{port}")));
         }
-        stand
-            .environment
-            .push(("SEARCH_NODES".into(), stand.url("search-node")));
+        if own_engine {
+            stand
+                .environment
+                .push(("SEARCH_NODES".into(), stand.url("search-node")));
+        }
         let (status, output) = stand.chirpy(&["seed", "--people", "30", "--hot-followers", "20"]);
         assert!(status, "seeding: {output}");
-        stand.roles = roles.to_vec();
+        stand.roles = roles.clone();
         stand.first_role = stand.children.len();
-        for (role, port) in roles.iter().zip(ports) {
+        for (role, port) in roles.iter().zip(&ports) {
             let mut command = Command::new(env!("CARGO_BIN_EXE_chirpy"));
             command
                 .arg(role)
@@ -149,9 +156,9 @@ impl Stand {
                 .env("PORT", port.to_string());
             stand.spawn(&mut command, role);
         }
-        for (role, port) in roles.iter().zip(ports) {
+        for (role, port) in roles.iter().zip(&ports) {
             stand
-                .until(&format!("{role} is ready"), || stand.ready(port))
+                .until(&format!("{role} is ready"), || stand.ready(*port))
                 .await;
         }
         stand.gateway = format!("http://127.0.0.1:{}", ports[0]);
@@ -267,6 +274,31 @@ impl Stand {
         }
     }
 
+    /// Takes a post out of the timelines of everybody who follows its author (not the author's own): from how many.
+    pub async fn forget(&self, author: &str, post: i64) -> usize {
+        let (_, followers) = self
+            .call(
+                "GET",
+                &format!("/api/users/{author}/followers?limit=100"),
+                None,
+                None,
+            )
+            .await;
+        let nodes = self.environment.iter().find(|(name, _)| name == "REDIS_NODES");
+        let port = nodes.and_then(|(_, nodes)| nodes.split(',').next()?.rsplit_once(':'));
+        let port = port.expect("a Redis node").1;
+        let post = post.to_string();
+        let followers = followers.as_array().into_iter().flatten();
+        let removed = followers.filter(|follower| {
+            let key = format!("timeline:{{{}}}", follower["id"]);
+            let mut command = Command::new("redis-cli");
+            command.args(["-c", "-p", port, "zrem", &key, &post]);
+            let answer = command.output().expect("redis-cli runs").stdout;
+            answer.starts_with(b"1")
+        });
+        removed.count()
+    }
+
     /// Waits for a condition; panics with every log's end when it never holds.
     pub async fn until<F: Future<Output = bool>>(&self, what: &str, holds: impl Fn() -> F) {
         let start = Instant::now();
@@ -298,6 +330,46 @@ impl Stand {
             output.status.success(),
             String::from_utf8_lossy(&output.stdout).into_owned(),
         )
+    }
+
+    /// Starts a process of its own, with these variables too; its log has this name. For [`Stand::ended`] and [`Stand::end`].
+    pub fn start(&mut self, arguments: &[&str], variables: &[(&str, &str)], log: &str) -> usize {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_chirpy"));
+        command
+            .args(arguments)
+            .envs(self.environment.clone())
+            .envs(variables.iter().copied());
+        self.spawn(&mut command, log);
+        self.children.len() - 1
+    }
+
+    /// Waits until a started process has ended: whether it ended well.
+    pub async fn ended(&mut self, process: usize) -> bool {
+        let start = Instant::now();
+        loop {
+            if let Some(status) = self.children[process].try_wait().expect("a child") {
+                return status.success();
+            }
+            assert!(start.elapsed() < DEADLINE, "{}", logs(self.folder.path()));
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    }
+
+    /// Kills a started process.
+    pub fn end(&mut self, process: usize) {
+        let child = &mut self.children[process];
+        child.kill().and_then(|()| child.wait()).expect("it ends");
+    }
+
+    /// What a process has written.
+    pub fn log(&self, name: &str) -> String {
+        std::fs::read_to_string(self.folder.path().join(format!("{name}.log"))).unwrap_or_default()
+    }
+
+    /// PostgreSQL's URL.
+    pub fn database(&self) -> &str {
+        let url = self.environment.iter().find(|(name, _)| name == "DATABASE_URL");
+        &url.expect("a database").1
     }
 
     /// The base URL of a role.

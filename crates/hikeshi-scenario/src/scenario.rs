@@ -212,7 +212,10 @@ pub enum Probe {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum ChirpyCheck {
+    /// The database has every acknowledged post.
     NoAcknowledgedPostLost,
+    /// And so have its followers' timelines and search, as it now reads.
+    AcknowledgedPostsEverywhere,
 }
 
 /// The same fault again must not bring it down again.

@@ -1,6 +1,7 @@
 //! Installs what is missing on a fresh Debian or Ubuntu, saying what and why. Nothing missing: nothing said, nothing run.
 
 mod apt;
+mod opensearch;
 mod plan;
 mod probe;
 mod python;
@@ -42,6 +43,11 @@ pub fn run(workspace: &Workspace, tests: bool) -> Result<()> {
         )?;
     }
     still_missing(&plan::plan(&probe::machine(workspace, tests), tests))
+}
+
+/// Fetches OpenSearch, for its pods and the tests that want it.
+pub fn opensearch(workspace: &Workspace) -> Result<()> {
+    opensearch::install(workspace)
 }
 
 /// Installs Debian packages that only a bench needs; nothing when there are none.

@@ -4,20 +4,28 @@ use std::path::{Path, PathBuf};
 
 use crate::support::Cluster;
 
-/// Manifests begin with their order; what else lies there is Hikeshi's own.
-fn manifests(system: &Path) -> Vec<PathBuf> {
-    let files = std::fs::read_dir(system)
-        .expect("a system's folder")
-        .map(|entry| entry.expect("an entry").path());
-    let numbered = |path: &PathBuf| {
-        let name = path
-            .file_name()
-            .and_then(|name| name.to_str())
-            .unwrap_or_default();
-        name.starts_with(|first: char| first.is_ascii_digit()) && name.ends_with(".yaml")
-    };
-    let mut found: Vec<PathBuf> = files.filter(numbered).collect();
-    found.sort();
+/// Every manifest of the systems, those that people and scenarios apply too; what is not Kubernetes' is Hikeshi's own.
+fn manifests(folder: &Path) -> Vec<PathBuf> {
+    let mut found = vec![];
+    for entry in std::fs::read_dir(folder).expect("a system's folder") {
+        let path = entry.expect("an entry").path();
+        if path.is_dir() {
+            found.extend(manifests(&path));
+        } else if path.extension().is_some_and(|extension| extension == "yaml") {
+            let text = std::fs::read_to_string(&path).expect("a manifest");
+            let first = text.lines().find(|line| line.starts_with("apiVersion:"));
+            if first.is_some_and(|line| !line.contains("hikeshi.dev/")) {
+                found.push(path);
+            }
+        }
+    }
+    // The optional ones come after what they stand on.
+    found.sort_by_key(|path| {
+        (
+            path.components().any(|part| part.as_os_str() == "optional"),
+            path.clone(),
+        )
+    });
     found
 }
 

@@ -78,6 +78,9 @@ impl Oracle {
                         .await
                         .map(|_| ())
                 }
+                Check::Chirpy(ChirpyCheck::AcknowledgedPostsEverywhere) => {
+                    chirpy_check::acknowledged_posts_everywhere(&self.client).await
+                }
             };
             reasons.extend(found.err());
         }

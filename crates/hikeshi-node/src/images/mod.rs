@@ -69,12 +69,14 @@ pub enum Package {
     Apt(String),
     /// Comes with Hikeshi.
     Own(String),
+    /// Fetched by a task of that name, `cargo xtask NAME`, for those who want it.
+    Setup(String),
 }
 
 impl Package {
     pub fn name(&self) -> &str {
         match self {
-            Self::Apt(name) | Self::Own(name) => name,
+            Self::Apt(name) | Self::Own(name) | Self::Setup(name) => name,
         }
     }
 
@@ -83,6 +85,9 @@ impl Package {
         match self {
             Self::Apt(name) => format!("install the package {name} (apt-get install {name})"),
             Self::Own(name) => format!("{name} comes with Hikeshi: build it and start Hikeshi again"),
+            Self::Setup(name) => {
+                format!("fetch it with `cargo xtask {name}`, then `hikeshi down` and start Hikeshi again")
+            }
         }
     }
 }

@@ -89,8 +89,13 @@ fn images() -> Result<Vec<Finding>, Failure> {
     let images = hikeshi_node::check_images(&folder).map_err(|error| Failure::usage(error.to_string()))?;
     Ok(images
         .into_iter()
-        // Our own programs come with the build, and nginx only serves experiments.
-        .filter(|image| !matches!(image.image.as_str(), "chirpy" | "hikeshi-load" | "nginx"))
+        // Our own programs come with the build, nginx only serves experiments, and OpenSearch is for those who want it.
+        .filter(|image| {
+            !matches!(
+                image.image.as_str(),
+                "chirpy" | "hikeshi-load" | "nginx" | "opensearch"
+            )
+        })
         .map(|image| Finding {
             what: image.image,
             need: Need::Run,

@@ -1,4 +1,5 @@
-//! Reads a system's manifests: every YAML document under its folder, in the order in which they can be applied.
+//! Reads a system's manifests: every YAML document under its folder, in the order in which they can be applied. A folder
+//! `optional` is left to people and scenarios.
 
 use std::path::{Path, PathBuf};
 
@@ -40,7 +41,9 @@ fn collect(folder: &Path, files: &mut Vec<PathBuf>) -> std::io::Result<()> {
     for entry in std::fs::read_dir(folder)? {
         let path = entry?.path();
         if path.is_dir() {
-            collect(&path, files)?;
+            if path.file_name().is_some_and(|name| name != "optional") {
+                collect(&path, files)?;
+            }
         } else if path
             .extension()
             .is_some_and(|extension| extension == "yaml" || extension == "yml")
@@ -74,6 +77,12 @@ mod tests {
         std::fs::write(
             folder.join("a.yaml"),
             "apiVersion: apps/v1\nkind: Deployment\nmetadata: {name: d}\n---\napiVersion: v1\nkind: Namespace\nmetadata: {name: n}\n",
+        )
+        .unwrap();
+        std::fs::create_dir_all(folder.join("optional")).unwrap();
+        std::fs::write(
+            folder.join("optional/c.yaml"),
+            "apiVersion: batch/v1\nkind: Job\nmetadata: {name: j}\n",
         )
         .unwrap();
         std::fs::write(folder.join("b.yaml"), "apiVersion: hikeshi.dev/v1\nkind: Cujs\n").unwrap();

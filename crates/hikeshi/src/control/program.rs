@@ -33,7 +33,38 @@ pub fn install(paths: &Paths) -> Result<PathBuf, Failure> {
     if clock.exists() && beside != target {
         copy(&clock, &target.join("libhikeshi_clock.so"))?;
     }
+    // Only a system that was switched to it needs it. `cargo xtask opensearch` puts it beside cargo's profiles.
+    let opensearch = beside.join("../tools/opensearch");
+    if opensearch.join("VERSION").exists() && beside != target {
+        copy_folder(&opensearch, &target.join("opensearch"))?;
+    }
     Ok(installed)
+}
+
+/// Copies what is not there yet; files of another version that are no longer part of it go.
+fn copy_folder(from: &Path, to: &Path) -> Result<(), Failure> {
+    let version = |folder: &Path| std::fs::read(folder.join("VERSION")).ok();
+    if version(from) == version(to) {
+        return Ok(());
+    }
+    if to.exists() {
+        std::fs::remove_dir_all(to).component(format!("removing {}", to.display()))?;
+    }
+    let mut folders = vec![PathBuf::new()];
+    while let Some(folder) = folders.pop() {
+        let doing = || format!("copying {}", from.join(&folder).display());
+        std::fs::create_dir_all(to.join(&folder)).component(doing())?;
+        for entry in std::fs::read_dir(from.join(&folder)).component(doing())? {
+            let name = folder.join(entry.component(doing())?.file_name());
+            if from.join(&name).is_dir() {
+                folders.push(name);
+            } else if name != Path::new("VERSION") {
+                copy(&from.join(&name), &to.join(&name))?;
+            }
+        }
+    }
+    // Last: a copy that was cut short is made again.
+    copy(&from.join("VERSION"), &to.join("VERSION"))
 }
 
 fn copy(from: &Path, to: &Path) -> Result<(), Failure> {

@@ -112,6 +112,7 @@ impl<'a> System<'a> {
             "POST_COMMIT_LINGER_MS": "10",
             "FANOUT_MAX_LEASED": "512",
             "DATABASE_FAILOVER_AWARE": "true",
+            "TRENDS_SINGLE_FLIGHT": "true",
         }});
         self.patch("chirpy", "configmap/chirpy-config", &config)?;
         let config = json!({ "data": {
@@ -189,14 +190,14 @@ impl<'a> System<'a> {
         )?)
     }
 
-    /// Every acknowledged post against the database, a sample of them against timelines.
+    /// Every acknowledged post against the database, timelines and search; search may be a minute behind what was posted here.
     pub fn check(&self) -> Result<Value> {
         let config = |name: &str| json!({ "configMapRef": { "name": name } });
         let source = "http://chirpy-load.hikeshi-load.svc.cluster.local/acknowledged";
         let container = json!({
             "name": "check",
             "image": "chirpy",
-            "args": ["check", "--acknowledged", source, "--newest", "200", "--fan-out-s", "5"],
+            "args": ["check", "--acknowledged", source, "--newest", "200", "--fan-out-s", "5", "--within-s", "60"],
             "envFrom": [config("chirpy-config"), config("timeline-service-config"), { "secretRef": { "name": "chirpy-secrets" } }],
         });
         let job = json!({

@@ -1,0 +1,177 @@
+//! Timelines against the database: followers have what they follow.
+
+use std::time::{Duration, Instant};
+
+use futures::{StreamExt as _, stream};
+use serde::Serialize;
+
+use super::{Acknowledged, LISTED, LOOK_AGAIN, Options};
+use crate::cluster::{Cluster, Reply, Store, slots};
+use crate::database::Shards;
+use crate::database::shards::table;
+use crate::service::Service;
+use crate::timeline::{BROUGHT, KEPT, author_key, key};
+
+/// Posts whose followers are read at a time.
+const TOGETHER: usize = 10_000;
+
+/// What timelines lack.
+#[derive(Default, Serialize)]
+pub struct Verdict {
+    /// Pairs of a post and a follower.
+    timelines_checked: usize,
+    timelines_missing: usize,
+    /// Which: the post and the follower.
+    timelines: Vec<(i64, i64)>,
+}
+
+impl Verdict {
+    pub fn good(&self) -> bool {
+        self.timelines_missing == 0
+    }
+}
+
+#[derive(Clone, Copy)]
+struct Pair {
+    post: i64,
+    author: i64,
+    follower: i64,
+}
+
+/// Looks for the newest posts in several timelines each and for every older one in some, again until `deadline` for those
+/// that are not there.
+///
+/// # Errors
+/// When PostgreSQL does not answer, or `REDIS_NODES` does not parse.
+pub async fn look(
+    shards: &Shards,
+    posts: &[Acknowledged],
+    options: &Options,
+    deadline: Instant,
+) -> anyhow::Result<Verdict> {
+    let store = Store::new(Cluster::from_env(&mut Service::new("check"))?, 0, Duration::MAX);
+    let due = jiff::Timestamp::now() - jiff::SignedDuration::from_secs(options.fan_out_s);
+    let due = posts
+        .iter()
+        .rev()
+        .filter(|post| post.at.is_none_or(|at| at <= due));
+    let due: Vec<i64> = due.map(|post| post.id).collect();
+    let (newest, older) = due.split_at(options.newest.min(due.len()));
+    let mut open = pairs(shards, newest, options.followers).await?;
+    open.extend(pairs(shards, older, options.each).await?);
+    let mut verdict = Verdict {
+        timelines_checked: open.len(),
+        ..Verdict::default()
+    };
+    loop {
+        let looks = open.iter().map(|pair| missing(&store, *pair));
+        let looked: Vec<Option<Pair>> = stream::iter(looks).buffer_unordered(64).collect().await;
+        open = looked.into_iter().flatten().collect();
+        open = owed(shards, open).await?;
+        if open.is_empty() || Instant::now() >= deadline {
+            break;
+        }
+        tokio::time::sleep(LOOK_AGAIN).await;
+    }
+    verdict.timelines_missing = open.len();
+    let listed = open.iter().take(LISTED);
+    verdict.timelines = listed.map(|pair| (pair.post, pair.follower)).collect();
+    Ok(verdict)
+}
+
+/// Posts that are not deleted, each with up to `most` of its author's followers, not the same ones for every post.
+async fn pairs(shards: &Shards, posts: &[i64], most: i64) -> anyhow::Result<Vec<Pair>> {
+    let mut pairs = vec![];
+    if most == 0 {
+        return Ok(pairs);
+    }
+    for posts in posts.chunks(TOGETHER) {
+        let (mut ids, mut authors): (Vec<i64>, Vec<i64>) = (vec![], vec![]);
+        for (shard, posts) in shards.by_shard(posts).await? {
+            let select = format!("SELECT id, author_id FROM {} WHERE id = ANY($1) AND NOT deleted", table(shard));
+            for row in shards.database(shard).fresh(&select, &[&posts]).await? {
+                ids.push(row.try_get(0)?);
+                authors.push(row.try_get(1)?);
+            }
+        }
+        // A few of many: the first behind a number that each post has for itself, then round from the least.
+        let rows = shards
+            .home
+            .fresh(
+                "SELECT post.id, post.author_id, reader.follower_id FROM unnest($1::bigint[], $2::bigint[]) AS post (id, author_id)
+                 CROSS JOIN LATERAL (
+                     (SELECT follower_id FROM follows WHERE followee_id = post.author_id
+                         AND follower_id >= (post.id % 1000003) * 7919 % (SELECT max(id) FROM users) ORDER BY follower_id LIMIT $3)
+                     UNION
+                     (SELECT follower_id FROM follows WHERE followee_id = post.author_id ORDER BY follower_id LIMIT $3)
+                     LIMIT $3) AS reader",
+                &[&ids, &authors, &most],
+            )
+            .await?;
+        for row in &rows {
+            pairs.push(Pair {
+                post: row.try_get(0)?,
+                author: row.try_get(1)?,
+                follower: row.try_get(2)?,
+            });
+        }
+    }
+    Ok(pairs)
+}
+
+/// Those of the pairs that count. A follow brings only the author's newest posts, and nothing says since when someone follows;
+/// a post with that many newer ones may have been there before the follow.
+async fn owed(shards: &Shards, pairs: Vec<Pair>) -> anyhow::Result<Vec<Pair>> {
+    if pairs.is_empty() {
+        return Ok(pairs);
+    }
+    let posts: Vec<i64> = pairs.iter().map(|pair| pair.post).collect();
+    // Of the deleted ones too: they took their places when the follow was made. One deleted since the pairs were made is owed no more.
+    let mut owed = std::collections::HashSet::<i64>::new();
+    for (shard, posts) in shards.by_shard(&posts).await? {
+        // An author's posts are all in one shard.
+        let select = format!(
+            "SELECT post.id FROM {table} AS post WHERE post.id = ANY($1) AND NOT post.deleted AND (
+                 SELECT count(*) FROM (
+                     SELECT 1 FROM {table} AS newer WHERE newer.author_id = post.author_id AND newer.id > post.id LIMIT $2
+                 ) AS newer) < $2",
+            table = table(shard)
+        );
+        for row in shards.database(shard).fresh(&select, &[&posts, &BROUGHT]).await? {
+            owed.insert(row.try_get(0)?);
+        }
+    }
+    Ok(pairs
+        .into_iter()
+        .filter(|pair| owed.contains(&pair.post))
+        .collect())
+}
+
+/// The pair, unless a follower's timeline has the post: as an entry of its own, or merged from the list of a large account.
+async fn missing(store: &Store, pair: Pair) -> Option<Pair> {
+    let shown = holds(store, &key(pair.follower), pair.post).await
+        || holds(store, &author_key(pair.author), pair.post).await;
+    (!shown).then_some(pair)
+}
+
+/// Whether a list holds the post, or so many newer ones that it was there and has gone. A shard that does not answer shows
+/// nobody their post.
+async fn holds(store: &Store, key: &str, post: i64) -> bool {
+    let mut commands = redis::cmd("ZSCORE").arg(key).arg(post).get_packed_command();
+    let newer = redis::cmd("ZCOUNT")
+        .arg(key)
+        .arg(format!("({post}"))
+        .arg("+inf")
+        .get_packed_command();
+    commands.extend(newer);
+    let slot = slots::slot(key.as_bytes());
+    match store
+        .run(slot, commands, 2, Duration::from_secs(2))
+        .await
+        .as_deref()
+    {
+        Ok([Reply::Bulk(_), _]) => true,
+        Ok([_, Reply::Int(newer)]) => *newer >= KEPT,
+        _ => false,
+    }
+}

@@ -1,0 +1,95 @@
+//! `chirpy check`: what is missing, and where.
+
+use std::time::Instant;
+
+use serde_json::{Value, json};
+
+use crate::stand::Stand;
+
+impl Stand {
+    /// Checks these posts, waiting for them for so many seconds: whether all is well, and the verdict.
+    pub fn check(&self, posts: &[i64], within_s: &str) -> (bool, Value) {
+        let list = self.folder().join("acknowledged");
+        let lines: Vec<String> = posts.iter().map(|id| json!({ "id": id }).to_string()).collect();
+        std::fs::write(&list, lines.join("\n")).expect("written");
+        let path = list.to_str().expect("a path");
+        let (good, verdict) = self.chirpy(&["check", "--acknowledged", path, "--within-s", within_s]);
+        (good, serde_json::from_str(&verdict).expect("JSON"))
+    }
+}
+
+#[tokio::test]
+async fn the_check_says_what_is_missing_where() {
+    let chirpy = Stand::up().await;
+    let (ai, _) = chirpy.account("ai").await;
+    let account = json!({ "name": "person0001", "password": "chirpchirp" });
+    let (_, reader) = chirpy.call("POST", "/api/login", None, Some(account)).await;
+    let reader = reader["token"].as_str().expect("a token");
+    assert_eq!(
+        chirpy.call("POST", "/api/follow/ai", Some(reader), None).await.0,
+        204
+    );
+    let mut posts = vec![];
+    for text in ["一つ目", "二つ目", "三つ目", "四つ目"] {
+        let body = json!({ "text": text });
+        let (status, post) = chirpy.call("POST", "/api/posts", Some(&ai), Some(body)).await;
+        assert_eq!(status, 201, "{post}");
+        posts.push(post["id"].as_i64().expect("an id"));
+    }
+    let edit = json!({ "text": "二つ目、直しました" });
+    let path = format!("/api/posts/{}/update", posts[1]);
+    assert_eq!(chirpy.call("POST", &path, Some(&ai), Some(edit)).await.0, 200);
+    let path = format!("/api/posts/{}", posts[2]);
+    assert_eq!(chirpy.call("DELETE", &path, Some(&ai), None).await.0, 200);
+
+    // It waits for what is on its way, and no longer than for that.
+    let started = Instant::now();
+    let (good, verdict) = chirpy.check(&posts, "60");
+    assert!(good, "{verdict}");
+    assert!(started.elapsed().as_secs() < 50, "it waited for what was there");
+    // One follower of three posts; the deleted one is in nobody's.
+    assert_eq!(verdict["timelines_checked"], 3, "{verdict}");
+    assert_eq!(verdict["search_checked"], 4, "{verdict}");
+
+    // An index that says other things than the database, as a lost update or a wrong one would have left it.
+    let node = chirpy.url("search-node");
+    let found = |id: i64, text: &str| {
+        let action = json!({ "index": { "_index": "chirpy-posts", "_id": id.to_string() } });
+        format!("{action}\n{}\n", json!({ "id": id, "text": text }))
+    };
+    let lines = format!(
+        "{}{}{}\n",
+        found(posts[1], "二つ目"),
+        found(posts[2], "三つ目"),
+        json!({ "delete": { "_index": "chirpy-posts", "_id": posts[3].to_string() } })
+    );
+    let answer = chirpy.http.post(format!("{node}/_bulk?refresh=true")).body(lines);
+    let answer: Value = answer
+        .send()
+        .await
+        .expect("an answer")
+        .json()
+        .await
+        .expect("JSON");
+    assert_eq!(answer["errors"], false, "{answer}");
+    // And a timeline that has lost an entry.
+    let deleted = chirpy.forget("ai", posts[0]).await;
+    assert_eq!(deleted, 1, "the follower had it");
+    let (good, verdict) = chirpy.check(&posts, "0");
+    assert!(!good, "{verdict}");
+    assert_eq!(
+        (&verdict["missing"], &verdict["search_wrong"]),
+        (&json!([]), &json!(3))
+    );
+    assert_eq!(verdict["search_stale"], json!([posts[1]]));
+    assert_eq!(verdict["search_deleted"], json!([posts[2]]));
+    assert_eq!(verdict["search_missing"], json!([posts[3]]));
+    assert_eq!(verdict["timelines_missing"], 1, "{verdict}");
+    assert_eq!(verdict["timelines"][0][0], posts[0], "{verdict}");
+
+    // Asked about the database alone, it does not look anywhere else.
+    let list = chirpy.folder().join("acknowledged");
+    let path = list.to_str().expect("a path");
+    let (good, verdict) = chirpy.chirpy(&["check", "--acknowledged", path, "--places", "database"]);
+    assert!(good && verdict.contains(r#""search_checked":0"#), "{verdict}");
+}
