@@ -99,7 +99,10 @@ async fn compared(shards: &Shards, engine: &Engine, ids: &[i64]) -> anyhow::Resu
         // The index first: a post that is edited in between is seen again as it now reads, and is not called stale for good.
         let found: HashMap<i64, String> = engine.texts(ids).await?;
         for (shard, ids) in shards.by_shard(ids).await? {
-            let select = format!("SELECT id, body, deleted FROM {} WHERE id = ANY($1)", table(shard));
+            let select = format!(
+                "SELECT id, body, deleted FROM {} WHERE id = ANY($1)",
+                table(shard)
+            );
             for row in shards.database(shard).fresh(&select, &[&ids]).await? {
                 let (id, body, deleted): (i64, String, bool) =
                     (row.try_get(0)?, row.try_get(1)?, row.try_get(2)?);

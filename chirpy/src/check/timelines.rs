@@ -88,7 +88,10 @@ async fn pairs(shards: &Shards, posts: &[i64], most: i64) -> anyhow::Result<Vec<
     for posts in posts.chunks(TOGETHER) {
         let (mut ids, mut authors): (Vec<i64>, Vec<i64>) = (vec![], vec![]);
         for (shard, posts) in shards.by_shard(posts).await? {
-            let select = format!("SELECT id, author_id FROM {} WHERE id = ANY($1) AND NOT deleted", table(shard));
+            let select = format!(
+                "SELECT id, author_id FROM {} WHERE id = ANY($1) AND NOT deleted",
+                table(shard)
+            );
             for row in shards.database(shard).fresh(&select, &[&posts]).await? {
                 ids.push(row.try_get(0)?);
                 authors.push(row.try_get(1)?);
