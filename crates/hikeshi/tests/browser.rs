@@ -1,5 +1,5 @@
 //! The pages in a real Chromium, on the real system: `ui/e2e/war-room.mjs` walks a whole drill as a person does,
-//! `experiments.mjs` an experiment from its manifest to its verdict, `lab.mjs` a product manager through a blind trial.
+//! `experiments.mjs` an experiment from its manifest to its verdict.
 //! A binary of its own, since it takes minutes and the system's pace is part of what it sees: nothing runs beside it.
 
 use std::os::fd::{AsRawFd, OwnedFd};
@@ -155,7 +155,6 @@ fn a_person_goes_through_a_whole_drill_in_the_war_room() {
         assert!(kubectl.status.success(), "kubectl {args:?}: {}", told(&kubectl));
     }
     walk(&root, &chromium, "experiments.mjs", &host_link(&started));
-    walk(&root, &chromium, "lab.mjs", &host_link(&started));
     drop(home);
 }
 
