@@ -1,7 +1,7 @@
 //! Follows post-service's changes, so that new posts are at hand before they are read and edits show at once.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
 
@@ -42,11 +42,13 @@ async fn step(
     let Some((transaction, id)) = cursor else {
         return Ok((posts.get("/changes/now").await?, true));
     };
+    // What comes back was true when it was asked for, not when it arrived.
+    let asked = Instant::now();
     let changes: Vec<Change> = posts
         .get(&format!("/changes?transaction={transaction}&id={id}"))
         .await?;
     for change in &changes {
-        bodies.put(change.id, change.post.as_ref());
+        bodies.put(change.id, change.post.as_ref(), asked);
     }
     let after = changes.last().map_or((transaction, id), |last| last.cursor);
     Ok((after, changes.len() >= PAGE_OF_CHANGES))

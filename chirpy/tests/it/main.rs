@@ -3,6 +3,7 @@
 #![expect(clippy::expect_used, reason = "a test says what it expected")]
 
 mod at_scale;
+mod follows;
 mod live;
 mod posts;
 mod search;
