@@ -165,7 +165,7 @@ async fn whoever_has_stopped_waiting_is_not_asked_for() {
             replies: 1,
             answer,
         };
-        sender.send(call).await.ok().expect("room");
+        sender.send(call).await.expect("room");
         answered.push(receiver);
     }
     drop(answered.remove(0));
