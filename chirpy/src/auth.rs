@@ -1,6 +1,7 @@
 //! auth-service: accounts and signing keys in PostgreSQL, sessions (refresh tokens) in Redis.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::Context as _;
 use argon2::password_hash::phc::PasswordHash;
@@ -11,6 +12,7 @@ use axum::response::IntoResponse;
 use axum::routing::{get, post};
 use axum::{Json, Router};
 use serde::{Deserialize, Serialize};
+use tokio::sync::Semaphore;
 use tokio_postgres::error::SqlState;
 
 use crate::cluster::Cluster;
@@ -61,6 +63,41 @@ struct Auth {
     signer: Arc<Signer>,
     /// Verified when there is no such account, so that an answer takes as long.
     decoy: String,
+    hashing: Hashing,
+}
+
+/// Passwords being hashed: as many at once as there are processors. More would take as long, and memory besides.
+struct Hashing {
+    places: Semaphore,
+    /// For a place.
+    patience: Duration,
+}
+
+impl Hashing {
+    fn new(places: usize, patience: Duration) -> Self {
+        let places = Semaphore::new(places);
+        Self { places, patience }
+    }
+
+    /// Hashing takes tens of milliseconds of a processor: not on the thread that serves everyone.
+    ///
+    /// # Errors
+    /// 503 when there is no place in time.
+    async fn run<T: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> anyhow::Result<T> + Send + 'static,
+    ) -> Result<T, ApiError> {
+        let busy = || {
+            ApiError::new(
+                StatusCode::SERVICE_UNAVAILABLE,
+                "too many people are logging in; try again in a moment",
+            )
+        };
+        let place = tokio::time::timeout(self.patience, self.places.acquire()).await;
+        let _place = place.map_err(|_| busy())?.map_err(|_| busy())?;
+        let done = tokio::task::spawn_blocking(work).await.context("hashing")?;
+        Ok(done?)
+    }
 }
 
 /// The password hash: Argon2id with `ARGON2_MEMORY_KIB` and `ARGON2_ITERATIONS`, by default the least OWASP recommends
@@ -109,6 +146,10 @@ pub async fn run() -> anyhow::Result<()> {
         sessions: Sessions::from_env(&mut service, cluster.clone())?,
         decoy: hash(&hasher, "nobody's password")?,
         hasher,
+        hashing: Hashing::new(
+            std::thread::available_parallelism().map_or(1, usize::from),
+            Duration::from_millis(parse_env("PASSWORD_HASH_WAIT_MS", 1000)?),
+        ),
     });
     let check = auth.clone();
     service.ready_when("PostgreSQL and Redis Cluster", move || {
@@ -170,7 +211,7 @@ async fn register(
         )));
     }
     let (hasher, password) = (auth.hasher.clone(), new.password);
-    let hash = off_thread(move || hash(&hasher, &password)).await?;
+    let hash = auth.hashing.run(move || hash(&hasher, &password)).await?;
     let client = auth.database.primary.get().await?;
     let insert = "INSERT INTO users (name, password_hash) VALUES ($1, $2) RETURNING id";
     match client.query_one(insert, &[&new.name, &hash]).await {
@@ -187,13 +228,6 @@ async fn register(
         )),
         Err(error) => Err(error.into()),
     }
-}
-
-/// Hashing takes tens of milliseconds of a processor: not on the thread that serves everyone.
-async fn off_thread<T: Send + 'static>(
-    work: impl FnOnce() -> anyhow::Result<T> + Send + 'static,
-) -> anyhow::Result<T> {
-    tokio::task::spawn_blocking(work).await.context("hashing")?
 }
 
 async fn login(
@@ -216,11 +250,14 @@ async fn login(
         None => (None, auth.decoy.clone()),
     };
     let (hasher, password) = (auth.hasher.clone(), given.password);
-    let matches = off_thread(move || {
-        let parsed = PasswordHash::new(&hash).map_err(|error| anyhow::anyhow!("a stored hash: {error}"))?;
-        Ok(hasher.verify_password(password.as_bytes(), &parsed).is_ok())
-    })
-    .await?;
+    let matches = auth
+        .hashing
+        .run(move || {
+            let parsed =
+                PasswordHash::new(&hash).map_err(|error| anyhow::anyhow!("a stored hash: {error}"))?;
+            Ok(hasher.verify_password(password.as_bytes(), &parsed).is_ok())
+        })
+        .await?;
     let id = id.filter(|_| matches).ok_or_else(wrong)?;
     let user = Person { id, name: given.name };
     let refresh_token = auth.sessions.open(&user).await?;
@@ -297,6 +334,28 @@ async fn users(
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test]
+    async fn no_more_passwords_are_hashed_at_once_than_there_are_places() {
+        let hashing = Arc::new(Hashing::new(1, Duration::from_millis(20)));
+        let (release, released) = std::sync::mpsc::channel::<()>();
+        let (began, begun) = tokio::sync::oneshot::channel();
+        let (first, second) = (hashing.clone(), hashing.clone());
+        let first = tokio::spawn(async move {
+            first
+                .run(move || {
+                    began.send(()).ok();
+                    Ok(released.recv()?)
+                })
+                .await
+        });
+        begun.await.expect("begun");
+        let refused = second.run(|| Ok(())).await.expect_err("no place");
+        assert_eq!(refused.status, StatusCode::SERVICE_UNAVAILABLE);
+        release.send(()).expect("awaited");
+        assert!(first.await.expect("ended").is_ok());
+        assert!(hashing.run(|| Ok(())).await.is_ok());
+    }
 
     #[test]
     fn names_are_plain() {

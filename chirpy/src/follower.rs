@@ -47,7 +47,6 @@ pub async fn run() -> anyhow::Result<()> {
     let routes = Router::new()
         .route("/large/{over}", get(audience::large))
         .route("/followers/of", post(audience::of))
-        .route("/followers/{user}", get(followers))
         .route("/followers/{user}/people", get(people))
         .route("/followers/{user}/{follower}", put(follow).delete(unfollow))
         .route("/following/{user}", get(followees))
@@ -55,18 +54,6 @@ pub async fn run() -> anyhow::Result<()> {
         .route("/people/{user}/relation", get(relation))
         .with_state(pool);
     service.serve(routes).await
-}
-
-/// The ids of all followers: what fan-out needs.
-async fn followers(State(pool): State<Pool>, Path(user): Path<i64>) -> Result<Json<Vec<i64>>, ApiError> {
-    let client = pool.get().await?;
-    let statement = client
-        .prepare_cached("SELECT follower_id FROM follows WHERE followee_id = $1 ORDER BY 1")
-        .await?;
-    let rows = client.query(&statement, &[&user]).await?;
-    Ok(Json(
-        rows.iter().map(|row| row.try_get(0)).collect::<Result<_, _>>()?,
-    ))
 }
 
 /// The ids of everyone a user follows: what a live timeline listens to.

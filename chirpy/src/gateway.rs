@@ -114,17 +114,18 @@ async fn keys_published(State(gateway): State<Arc<Gateway>>) -> Response {
 /// A live timeline: passed on as it comes, without a deadline.
 async fn live(State(gateway): State<Arc<Gateway>>, headers: HeaderMap) -> Response {
     let passed = async {
-        let claims = gateway.sessions.claims(&headers).await?;
+        let path = "/api/timeline/live";
+        let claims = match gateway.admit(&Method::GET, path, &headers).await {
+            Ok(claims) => claims,
+            Err(refused) => return Ok(*refused),
+        };
         let claims = claims.ok_or_else(|| ApiError::new(StatusCode::UNAUTHORIZED, "please log in"))?;
-        if let Err(refused) = gateway.limits.admit(Class::Read, &claims.sub, Instant::now()) {
-            return Ok(refused.response());
-        }
         let mut own = stream::resume(&headers);
         for (name, value) in [("x-user-id", &claims.sub), ("x-user-name", &claims.name)] {
             let value = HeaderValue::from_str(value).map_err(anyhow::Error::from)?;
             own.insert(HeaderName::from_static(name), value);
         }
-        gateway.streams.pass("/api/timeline/live", own).await
+        gateway.streams.pass(path, own).await
     };
     passed.await.unwrap_or_else(ApiError::into_response)
 }
@@ -157,13 +158,17 @@ impl Gateway {
         path: &str,
         headers: &HeaderMap,
     ) -> Result<Option<Arc<Claims>>, Box<Response>> {
-        let refused = |error: ApiError| Box::new(error.into_response());
-        let claims = self.sessions.claims(headers).await.map_err(refused)?;
-        // Everyone who is not logged in shares one allowance: an edge proxy in front would know their addresses.
-        let who = claims.as_ref().map_or("", |claims| claims.sub.as_str());
-        let admitted = self.limits.admit(Class::of(method, path), who, Instant::now());
+        let claims = self.sessions.claims(headers).await;
+        let class = Class::of(method, path);
+        // Everyone who is not logged in shares one allowance: an edge proxy in front would know their addresses. So do those
+        // who come with a token that is none, and whoever logs in, with a token or without.
+        let who = match &claims {
+            Ok(Some(claims)) if class != Class::Login => claims.sub.as_str(),
+            _ => "",
+        };
+        let admitted = self.limits.admit(class, who, Instant::now());
         admitted.map_err(|refused| Box::new(refused.response()))?;
-        Ok(claims)
+        claims.map_err(|error| Box::new(error.into_response()))
     }
 
     async fn answer(self: Arc<Self>, route: Route, request: http::Request<Incoming>) -> Response {

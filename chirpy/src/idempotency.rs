@@ -117,7 +117,7 @@ pub async fn take_all(
     let insert = "INSERT INTO idempotency_keys (user_id, key, fingerprint)
                   SELECT * FROM unnest($1::bigint[], $2::text[], $3::text[]) AS new (user_id, key, fingerprint)
                   ORDER BY user_id, key
-                  ON CONFLICT DO NOTHING RETURNING user_id, key";
+                  ON CONFLICT DO NOTHING RETURNING user_id, key, fingerprint";
     let statement = transaction.prepare_cached(insert).await?;
     let users: Vec<i64> = wanted.iter().map(|(user, ..)| *user).collect();
     let keys: Vec<&str> = wanted.iter().map(|(_, key, _)| *key).collect();
@@ -130,11 +130,18 @@ pub async fn take_all(
         .await?;
     let mut taken = HashSet::new();
     for row in &rows {
-        taken.insert((row.try_get::<_, i64>(0)?, row.try_get::<_, String>(1)?));
+        taken.insert((row.try_get(0)?, row.try_get(1)?, row.try_get(2)?));
     }
-    // The first of those who share a key has it.
-    let mut first = |(user, key, _): &(i64, &str, String)| taken.remove(&(*user, (*key).to_owned()));
-    Ok(wanted.iter().map(&mut first).collect())
+    Ok(holders(wanted, taken))
+}
+
+/// Who of those that wanted keys has them, of (user, key, fingerprint). Of two requests with one key in one batch PostgreSQL
+/// takes either: the one that it took has the key, and the first of two that are the same.
+fn holders(wanted: &[(i64, &str, String)], mut taken: HashSet<(i64, String, String)>) -> Vec<bool> {
+    let mut holds = |(user, key, fingerprint): &(i64, &str, String)| {
+        taken.remove(&(*user, (*key).to_owned(), fingerprint.clone()))
+    };
+    wanted.iter().map(&mut holds).collect()
 }
 
 /// Keeps the first answers, of (user, key, answer), to be given again.
@@ -229,7 +236,19 @@ mod tests {
     #[test]
     fn a_fingerprint_knows_where_its_parts_end() {
         assert_ne!(fingerprint(&["ab", "c"]), fingerprint(&["a", "bc"]));
-        assert_eq!(fingerprint(&["火"]), fingerprint(&["火"]));
-        assert_eq!(fingerprint(&[]).len(), 64);
+        // SHA-256 of the part's length as eight bytes and of the part: keys are remembered for a day, so it may not change.
+        assert_eq!(
+            fingerprint(&["火"]),
+            "f1c34b4fb8e082e9c5edee81315e7bfbdaed8a1904b914d651ad13883cf7167c"
+        );
+    }
+
+    #[test]
+    fn of_two_requests_with_one_key_the_one_that_was_taken_holds_it() {
+        let one = |fingerprint: &str| (7, "k", fingerprint.to_owned());
+        let taken = |fingerprint: &str| HashSet::from([(7, "k".to_owned(), fingerprint.to_owned())]);
+        assert_eq!(holders(&[one("a"), one("b")], taken("b")), [false, true]);
+        assert_eq!(holders(&[one("a"), one("a")], taken("a")), [true, false]);
+        assert_eq!(holders(&[one("a")], HashSet::new()), [false]);
     }
 }

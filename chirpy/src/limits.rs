@@ -65,7 +65,14 @@ pub struct TooMany {
 /// The buckets.
 pub struct Limits {
     rates: Rates,
-    buckets: Mutex<HashMap<(Class, String), Bucket>>,
+    buckets: Mutex<Buckets>,
+}
+
+#[derive(Default)]
+struct Buckets {
+    by_user: HashMap<(Class, String), Bucket>,
+    /// When the full ones were last forgotten.
+    swept: Option<Instant>,
 }
 
 #[derive(Clone, Copy)]
@@ -74,9 +81,22 @@ struct Bucket {
     at: Instant,
 }
 
+impl Bucket {
+    /// What is in it by now.
+    fn filled(&self, rate: f64, now: Instant) -> f64 {
+        let passed = now.saturating_duration_since(self.at).as_secs_f64();
+        (self.tokens + passed * rate).min(burst(rate))
+    }
+}
+
+/// What a full bucket holds.
+fn burst(rate: f64) -> f64 {
+    (rate * BURST_SECONDS).max(1.0)
+}
+
 /// A full bucket holds so many seconds' worth.
 const BURST_SECONDS: f64 = 2.0;
-/// Past this many buckets the full ones are forgotten.
+/// Past this many buckets the full ones are forgotten, now and then.
 const MANY: usize = 10_000;
 
 impl Limits {
@@ -95,6 +115,12 @@ impl Limits {
         ])))
     }
 
+    /// Requests a second of a class; zero: no limit.
+    fn rate(&self, class: Class) -> f64 {
+        let place = Class::ALL.iter().position(|other| *other == class);
+        self.rates.0[place.unwrap_or_default()]
+    }
+
     fn new(rates: Rates) -> Self {
         Self {
             rates,
@@ -107,27 +133,27 @@ impl Limits {
     /// # Errors
     /// See [`TooMany`].
     pub fn admit(&self, class: Class, who: &str, now: Instant) -> Result<(), TooMany> {
-        let place = Class::ALL
-            .iter()
-            .position(|other| *other == class)
-            .unwrap_or_default();
-        let rate = self.rates.0[place];
+        let rate = self.rate(class);
         if rate <= 0.0 {
             return Ok(());
         }
-        let burst = (rate * BURST_SECONDS).max(1.0);
         let mut buckets = self.buckets.lock().unwrap_or_else(PoisonError::into_inner);
-        if buckets.len() > MANY {
-            // A bucket of any class is full again after this long.
-            buckets
-                .retain(|_, bucket| now.saturating_duration_since(bucket.at).as_secs_f64() < BURST_SECONDS);
+        let swept = buckets
+            .swept
+            .map(|at| now.saturating_duration_since(at).as_secs_f64());
+        if buckets.by_user.len() > MANY && swept.is_none_or(|ago| ago >= BURST_SECONDS) {
+            buckets.swept = Some(now);
+            // A full bucket is as good as a new one; any other remembers what its user has had.
+            buckets.by_user.retain(|(class, _), bucket| {
+                let rate = self.rate(*class);
+                bucket.filled(rate, now) < burst(rate)
+            });
         }
-        let bucket = buckets.entry((class, who.to_owned())).or_insert(Bucket {
-            tokens: burst,
+        let bucket = buckets.by_user.entry((class, who.to_owned())).or_insert(Bucket {
+            tokens: burst(rate),
             at: now,
         });
-        let passed = now.saturating_duration_since(bucket.at).as_secs_f64();
-        bucket.tokens = (bucket.tokens + passed * rate).min(burst);
+        bucket.tokens = bucket.filled(rate, now);
         bucket.at = now;
         if bucket.tokens >= 1.0 {
             bucket.tokens -= 1.0;
@@ -148,7 +174,7 @@ impl TooMany {
         let message = format!("too many requests at once; try again in {seconds} s");
         let mut response = ApiError::new(StatusCode::TOO_MANY_REQUESTS, message).into_response();
         let class = self.class.name();
-        let burst = (self.rate * BURST_SECONDS).max(1.0).floor();
+        let burst = burst(self.rate).floor();
         let put = |headers: &mut HeaderMap, name, value: String| {
             if let Ok(value) = HeaderValue::from_str(&value) {
                 headers.insert(name, value);
@@ -208,6 +234,24 @@ mod tests {
                 .admit(Class::Read, "a", start)
                 .is_ok()
         );
+    }
+
+    #[test]
+    fn many_users_are_swept_now_and_then_and_only_full_buckets_are_forgotten() {
+        // A login in ten seconds: a bucket is full after ten, not after the burst's two.
+        let (limits, start) = (Limits::new(Rates([0.1; 4])), Instant::now());
+        let admit = |who: usize, at| limits.admit(Class::Read, &who.to_string(), at);
+        assert!((0..=MANY).all(|who| admit(who, start).is_ok()));
+        let known = || limits.buckets.lock().expect("whole").by_user.len();
+        let at = |seconds| start + Duration::from_secs(seconds);
+        assert!(admit(0, at(3)).is_err(), "its bucket was swept too early");
+        assert_eq!(known(), MANY + 1);
+        assert!(admit(MANY + 1, at(12)).is_ok());
+        assert_eq!(known(), 1, "the full ones are forgotten");
+        assert!((0..=MANY).all(|who| admit(who + 2 * MANY, at(13)).is_ok()));
+        let before = known();
+        assert!(admit(5 * MANY, at(13)).is_ok());
+        assert_eq!(known(), before + 1, "not swept again so soon");
     }
 
     #[test]

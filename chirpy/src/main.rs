@@ -1,11 +1,13 @@
 //! Chirpy, a small short-message service: one binary, one role per subcommand.
 
 mod auth;
+mod background;
 mod budget;
 mod cached;
 mod capacity;
 mod check;
 mod cluster;
+mod complaints;
 mod database;
 mod deadline;
 mod engagement;
@@ -102,7 +104,8 @@ impl Role {
     }
 }
 
-// One thread per role: a role is scaled by replicas, and a small machine runs them all.
+// One thread per role (timeline-service has one more for what is done in bulk): a role is scaled by replicas, and a small
+// machine runs them all.
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> ExitCode {
     let role = Cli::parse().role;

@@ -13,18 +13,8 @@ use crate::cluster::{Cluster, Pool, slots};
 use crate::follower::Person;
 use crate::service::{ApiError, Service, parse_env};
 
-/// Compares and replaces in one step, so that of two who come with the same token only one is served.
-/// KEYS: the session. ARGV: the given token's hash, the next one's, seconds to live.
-const ROTATE: &str = "
-local held = redis.call('HMGET', KEYS[1], 'token', 'user')
-if not held[1] then return {'ended'} end
-if held[1] ~= ARGV[1] then
-  redis.call('DEL', KEYS[1])
-  return {'reused', held[2]}
-end
-redis.call('HSET', KEYS[1], 'token', ARGV[2])
-redis.call('EXPIRE', KEYS[1], ARGV[3])
-return {'ok', held[2]}";
+/// See there.
+const ROTATE: &str = include_str!("sessions/rotate.lua");
 
 /// What came of a refresh token.
 #[derive(Debug)]

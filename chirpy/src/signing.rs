@@ -12,7 +12,7 @@ use jsonwebtoken::jwk::{Jwk, JwkSet, PublicKeyUse, ThumbprintHash};
 use jsonwebtoken::{Algorithm, EncodingKey, Header};
 
 use crate::service::parse_env;
-use crate::token::Claims;
+use crate::token::{AUDIENCE, Claims, ISSUER, TYPE};
 
 /// An Ed25519 private key's PKCS #8 wrapping (RFC 8410): these bytes, then the 32 of the key itself.
 const PKCS8_PREFIX: [u8; 16] = [
@@ -54,7 +54,7 @@ pub struct Signer {
 
 impl Signer {
     /// From `SIGNING_KEY_ROTATE_S` (a day), `SIGNING_KEY_PUBLISH_AHEAD_S` (five minutes; more than any verifier's time between
-    /// fetches), `SIGNING_KEY_REFRESH_S` and `ACCESS_TOKEN_TTL_S`.
+    /// fetches), `SIGNING_KEY_REFRESH_S` and `ACCESS_TOKEN_TTL_S` (a quarter of an hour: a token cannot be called back).
     ///
     /// # Errors
     /// When a variable does not parse.
@@ -64,7 +64,7 @@ impl Signer {
             ages: Ages {
                 rotate: parse_env("SIGNING_KEY_ROTATE_S", 86_400.0)?,
                 ahead: parse_env("SIGNING_KEY_PUBLISH_AHEAD_S", 300.0)?,
-                token: parse_env("ACCESS_TOKEN_TTL_S", 4 * 3600)?,
+                token: parse_env("ACCESS_TOKEN_TTL_S", 15 * 60)?,
             },
             refresh: Duration::from_secs_f64(
                 parse_env("SIGNING_KEY_REFRESH_S", 10.0_f64)?.clamp(0.05, 3600.0),
@@ -101,10 +101,13 @@ impl Signer {
             sub: id.to_string(),
             name: name.to_owned(),
             exp: jiff::Timestamp::now().as_second() + self.ages.token,
+            iss: ISSUER.to_owned(),
+            aud: AUDIENCE.to_owned(),
         };
         let (kid, key) = &ring.signing;
         let mut header = Header::new(Algorithm::EdDSA);
         header.kid = Some(kid.clone());
+        header.typ = Some(TYPE.to_owned());
         Ok(jsonwebtoken::encode(&header, &claims, key)?)
     }
 
@@ -145,13 +148,14 @@ impl Signer {
                     .await?;
                 tracing::info!(kid, "A new signing key");
             }
-            transaction
-                .execute(
-                    "DELETE FROM signing_keys WHERE created_at < now() - make_interval(secs => $1::float8)",
-                    &[&self.ages.withdraw()],
-                )
-                .await?;
         }
+        // Not only when there is a new key: what is withdrawn may verify nothing from then on.
+        transaction
+            .execute(
+                "DELETE FROM signing_keys WHERE created_at < now() - make_interval(secs => $1::float8)",
+                &[&self.ages.withdraw()],
+            )
+            .await?;
         // The newest that was published long enough ago; the very first has to do at once.
         let rows = transaction
             .query(
@@ -215,15 +219,25 @@ mod tests {
     use super::*;
     use crate::token::{PublicKeys, Refused};
 
-    fn signed(private: &[u8], kid: &str, exp: i64) -> String {
-        let claims = Claims {
+    fn good_until(exp: i64) -> Claims {
+        Claims {
             sub: "7".into(),
             name: "ai".into(),
             exp,
-        };
+            iss: ISSUER.into(),
+            aud: AUDIENCE.into(),
+        }
+    }
+
+    fn signed(private: &[u8], kid: &str, exp: i64) -> String {
+        signed_as(private, kid, TYPE, &good_until(exp))
+    }
+
+    fn signed_as(private: &[u8], kid: &str, kind: &str, claims: &Claims) -> String {
         let mut header = Header::new(Algorithm::EdDSA);
         header.kid = Some(kid.to_owned());
-        jsonwebtoken::encode(&header, &claims, &EncodingKey::from_ed_der(private)).expect("signed")
+        header.typ = Some(kind.to_owned());
+        jsonwebtoken::encode(&header, claims, &EncodingKey::from_ed_der(private)).expect("signed")
     }
 
     #[test]
@@ -250,9 +264,36 @@ mod tests {
             Some(Refused::UnknownKey)
         );
         assert_eq!(
-            keys.verify(&signed(&private, &kid, later - 4000)).err(),
-            Some(Refused::Invalid)
+            keys.verify(&signed(&private, &kid, jiff::Timestamp::now().as_second() - 2))
+                .err(),
+            Some(Refused::Invalid),
+            "no grace"
         );
+        let elsewhere = [
+            ("JWT", good_until(later)),
+            (
+                TYPE,
+                Claims {
+                    iss: "another".into(),
+                    ..good_until(later)
+                },
+            ),
+            (
+                TYPE,
+                Claims {
+                    aud: "another".into(),
+                    ..good_until(later)
+                },
+            ),
+        ];
+        for (kind, claims) in elsewhere {
+            let token = signed_as(&private, &kid, kind, &claims);
+            assert_eq!(
+                keys.verify(&token).err(),
+                Some(Refused::Invalid),
+                "{kind} {claims:?}"
+            );
+        }
         assert_eq!(keys.verify("forged").err(), Some(Refused::Invalid));
     }
 
@@ -262,7 +303,8 @@ mod tests {
         let kid = public.common.key_id.clone().expect("an id");
         let mut header = Header::new(Algorithm::HS256);
         header.kid = Some(kid);
-        let claims = serde_json::json!({ "sub": "7", "name": "ai", "exp": 4_000_000_000_i64 });
+        header.typ = Some(TYPE.into());
+        let claims = good_until(4_000_000_000);
         let secret = EncodingKey::from_secret(serde_json::to_string(&public).expect("JSON").as_bytes());
         let forged = jsonwebtoken::encode(&header, &claims, &secret).expect("signed");
         let keys = PublicKeys::new(JwkSet { keys: vec![public] });

@@ -5,10 +5,10 @@ use std::time::Duration;
 use axum::body::Body;
 use axum::http::{HeaderMap, HeaderName, StatusCode, header};
 use axum::response::Response;
-use futures::StreamExt as _;
+use futures::{Stream, StreamExt as _};
 use tokio::sync::watch;
 
-use crate::service::ApiError;
+use crate::service::{ApiError, parse_env};
 
 /// What a client that comes back has seen.
 pub const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
@@ -19,6 +19,8 @@ pub struct Streams {
     client: reqwest::Client,
     /// How long until an answer begins; it may then go on.
     begin: Duration,
+    /// A stream that says nothing for so long, not even that it is still there, is over.
+    silence: Duration,
     stopping: watch::Receiver<bool>,
 }
 
@@ -26,8 +28,9 @@ impl Streams {
     /// Streams from the service at `base`, cut when `stopping` says that this process ends.
     ///
     /// # Errors
-    /// When no client can be made.
+    /// When no client can be made, or `LIVE_HEARTBEAT_S` does not parse.
     pub fn new(base: &str, stopping: watch::Receiver<bool>) -> anyhow::Result<Self> {
+        let heartbeat = Duration::from_secs(parse_env("LIVE_HEARTBEAT_S", 15)?);
         Ok(Self {
             base: base.trim_end_matches('/').to_owned(),
             client: reqwest::Client::builder()
@@ -37,6 +40,7 @@ impl Streams {
                 .pool_max_idle_per_host(0)
                 .build()?,
             begin: Duration::from_secs(5),
+            silence: heartbeat * 3,
             stopping,
         })
     }
@@ -80,12 +84,25 @@ impl Streams {
                 std::future::pending::<()>().await;
             }
         };
+        let parts = audible(Box::pin(answer.bytes_stream()), self.silence);
         response
-            .body(Body::from_stream(
-                answer.bytes_stream().take_until(Box::pin(stopped)),
-            ))
+            .body(Body::from_stream(parts.take_until(Box::pin(stopped))))
             .map_err(|error| anyhow::Error::from(error).into())
     }
+}
+
+/// The stream, broken off when it has been silent for too long: whoever reads it comes back and finds out more.
+fn audible<T, E: std::error::Error + Send + Sync + 'static>(
+    parts: impl Stream<Item = Result<T, E>> + Unpin + Send,
+    silence: Duration,
+) -> impl Stream<Item = std::io::Result<T>> + Send {
+    futures::stream::unfold(Some(parts), move |parts| async move {
+        let mut parts = parts?;
+        match tokio::time::timeout(silence, parts.next()).await {
+            Ok(part) => Some((part?.map_err(std::io::Error::other), Some(parts))),
+            Err(_) => Some((Err(std::io::ErrorKind::TimedOut.into()), None)),
+        }
+    })
 }
 
 /// The one header of a client's that a stream needs.
@@ -95,4 +112,23 @@ pub fn resume(headers: &HeaderMap) -> HeaderMap {
         .map(|value| (LAST_EVENT_ID, value.clone()))
         .into_iter()
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_stream_that_falls_silent_is_broken_off() {
+        let said = futures::stream::iter(["a", "b"]).map(Ok::<_, std::io::Error>);
+        let parts = said.chain(futures::stream::pending());
+        let heard: Vec<_> = audible(Box::pin(parts), Duration::from_millis(20))
+            .collect()
+            .await;
+        let heard: Vec<_> = heard
+            .into_iter()
+            .map(|part| part.map_err(|error| error.kind()))
+            .collect();
+        assert_eq!(heard, [Ok("a"), Ok("b"), Err(std::io::ErrorKind::TimedOut)]);
+    }
 }

@@ -2,6 +2,7 @@
 //! publishes as a JSON Web Key Set (RFC 7517) and rotates.
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
@@ -23,15 +24,26 @@ pub struct Claims {
     pub name: String,
     /// Seconds since the epoch.
     pub exp: i64,
+    /// [`ISSUER`] and [`AUDIENCE`].
+    pub iss: String,
+    pub aud: String,
 }
+
+/// Who signs, and for whom.
+pub const ISSUER: &str = "chirpy-auth";
+pub const AUDIENCE: &str = "chirpy";
+/// The kind of token, by RFC 9068: no other that our key may sign passes for one.
+pub const TYPE: &str = "at+jwt";
 
 /// Why a token is not taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Refused {
     /// Signed with a key that is not in the set: forged, or newer than the set.
     UnknownKey,
-    /// Expired, altered, or no token at all.
+    /// Expired, altered, for somebody else, or no token at all.
     Invalid,
+    /// Signed with a key that is not in the set, which could not be fetched: nobody knows.
+    Unverifiable,
 }
 
 /// A set of public keys, ready to verify with.
@@ -61,7 +73,15 @@ impl PublicKeys {
         }
         let kid = header.kid.ok_or(Refused::Invalid)?;
         let key = self.by_kid.get(&kid).ok_or(Refused::UnknownKey)?;
-        let validation = Validation::new(Algorithm::EdDSA);
+        if header.typ.as_deref() != Some(TYPE) {
+            return Err(Refused::Invalid);
+        }
+        let mut validation = Validation::new(Algorithm::EdDSA);
+        // Whoever signs and whoever verifies have the same clock, or near enough: the last second is not worth a minute.
+        validation.leeway = 0;
+        validation.set_issuer(&[ISSUER]);
+        validation.set_audience(&[AUDIENCE]);
+        validation.set_required_spec_claims(&["exp", "iss", "aud"]);
         let token = jsonwebtoken::decode::<Claims>(token, key, &validation).map_err(|_| Refused::Invalid)?;
         Ok(token.claims)
     }
@@ -73,6 +93,8 @@ pub struct Verifier {
     keys: RwLock<Arc<PublicKeys>>,
     /// When the keys were last asked for; held while asking, so that a hundred unknown keys ask once.
     asked: tokio::sync::Mutex<Option<Instant>>,
+    /// The last fetch failed.
+    failing: AtomicBool,
     refresh: Duration,
     cooldown: Duration,
 }
@@ -88,6 +110,7 @@ impl Verifier {
             auth: Upstream::from_env("auth-service", "Auth Service", 2500)?,
             keys: RwLock::default(),
             asked: tokio::sync::Mutex::default(),
+            failing: AtomicBool::new(false),
             refresh: Duration::from_secs(parse_env("JWKS_REFRESH_S", 60_u64)?.max(1)),
             cooldown: Duration::from_millis(parse_env("JWKS_COOLDOWN_MS", 1000)?),
         }))
@@ -104,13 +127,21 @@ impl Verifier {
 
     /// The claims of a valid, unexpired token. A token with a key we do not know makes us ask for the keys, so that a
     /// rotation needs no restart; while auth-service is away the keys known so far go on being good.
-    pub async fn claims(&self, token: &str) -> Option<Claims> {
+    ///
+    /// # Errors
+    /// See [`Refused`].
+    pub async fn claims(&self, token: &str) -> Result<Claims, Refused> {
         match self.known().verify(token) {
             Err(Refused::UnknownKey) => {
                 self.fetch(self.cooldown).await;
-                self.known().verify(token).ok()
+                match self.known().verify(token) {
+                    Err(Refused::UnknownKey) if self.failing.load(Ordering::Relaxed) => {
+                        Err(Refused::Unverifiable)
+                    }
+                    outcome => outcome,
+                }
             }
-            outcome => outcome.ok(),
+            outcome => outcome,
         }
     }
 
@@ -122,6 +153,7 @@ impl Verifier {
         }
         match self.auth.get::<JwkSet>(JWKS_PATH).await {
             Ok(set) => {
+                self.failing.store(false, Ordering::Relaxed);
                 let known = self.known();
                 if known.set != set {
                     tracing::info!(keys = set.keys.len(), "The signing keys changed");
@@ -129,7 +161,10 @@ impl Verifier {
                         Arc::new(PublicKeys::new(set));
                 }
             }
-            Err(error) => tracing::warn!(%error, "The signing keys cannot be fetched; those known go on"),
+            Err(error) => {
+                self.failing.store(true, Ordering::Relaxed);
+                tracing::warn!(%error, "The signing keys cannot be fetched; those known go on");
+            }
         }
         *asked = Some(Instant::now());
     }

@@ -1,7 +1,7 @@
 //! Calls to the other services, each with its deadline.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use axum::http::{Method, StatusCode};
@@ -10,6 +10,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::budget::Budget;
+use crate::complaints::Complaints;
 use crate::deadline;
 use crate::retry::Pauses;
 use crate::service::{ApiError, text_env};
@@ -41,6 +42,8 @@ pub struct Upstream {
     deadline: Duration,
     wire: Arc<Wire>,
     budget: Arc<Budget>,
+    /// Of requests that timed out, and of those that failed otherwise.
+    complaints: Arc<[Complaints; 2]>,
 }
 
 impl Upstream {
@@ -60,6 +63,7 @@ impl Upstream {
             deadline: deadline::of_hop(&format!("{variable}_TIMEOUT_MS"), deadline_ms)?,
             wire: Arc::new(Wire::new(&base).with_context(|| format!("{variable}_URL"))?),
             budget: Arc::default(),
+            complaints: Arc::default(),
         })
     }
 
@@ -138,10 +142,7 @@ impl Upstream {
             .and_then(|value| value.get("error")?.as_str().map(str::to_owned))
             .unwrap_or_else(|| format!("{} answered {status}", self.title));
         if status.is_server_error() {
-            tracing::error!(
-                "Request to {} failed: url={url} status={status} error={message}",
-                self.title
-            );
+            self.complain(&url, &format!("status={status} error={message}"));
             return Err(ApiError::new(StatusCode::BAD_GATEWAY, message));
         }
         Err(ApiError::new(status, message))
@@ -155,7 +156,7 @@ impl Upstream {
     /// service. Its answer as it came, whatever its status.
     ///
     /// # Errors
-    /// 504 when the deadline passed, 502 when the service could not be reached.
+    /// 504 when the deadline passed, 503 when too many wait, 502 when the service could not be reached.
     pub async fn pass(
         &self,
         method: &Method,
@@ -207,11 +208,15 @@ impl Upstream {
     }
 
     fn timed_out(&self, url: &str, waited: Duration) -> ApiError {
-        tracing::error!(
-            timeout_ms = u64::try_from(waited.as_millis()).unwrap_or(u64::MAX),
-            "Request to {} timed out: url={url}",
-            self.title
-        );
+        let [timeouts, _] = &*self.complaints;
+        if let Some(similar) = timeouts.again(Instant::now()) {
+            tracing::error!(
+                timeout_ms = u64::try_from(waited.as_millis()).unwrap_or(u64::MAX),
+                similar,
+                "Request to {} timed out: url={url}",
+                self.title
+            );
+        }
         ApiError::new(
             StatusCode::GATEWAY_TIMEOUT,
             format!("{} did not answer in time", self.title),
@@ -219,11 +224,24 @@ impl Upstream {
     }
 
     fn failed(&self, url: &str, error: &WireError) -> ApiError {
-        tracing::error!("Request to {} failed: url={url} error={error}", self.title);
+        self.complain(url, &format!("error={error}"));
+        if matches!(error, WireError::Busy) {
+            return ApiError::new(
+                StatusCode::SERVICE_UNAVAILABLE,
+                format!("{} is busy; try again in a moment", self.title),
+            );
+        }
         ApiError::new(
             StatusCode::BAD_GATEWAY,
             format!("{} cannot be reached", self.title),
         )
+    }
+
+    fn complain(&self, url: &str, what: &str) {
+        let [_, failures] = &*self.complaints;
+        if let Some(similar) = failures.again(Instant::now()) {
+            tracing::error!(similar, "Request to {} failed: url={url} {what}", self.title);
+        }
     }
 }
 
@@ -243,6 +261,7 @@ mod tests {
             deadline: Duration::from_secs(10),
             wire: Arc::new(Wire::new(address).expect("an address")),
             budget: Arc::default(),
+            complaints: Arc::default(),
         }
     }
 
@@ -320,6 +339,7 @@ mod tests {
             deadline,
             wire: Arc::new(Wire::new(&base).expect("a URL")),
             budget: Arc::default(),
+            complaints: Arc::default(),
         };
         (upstream, seen)
     }

@@ -17,6 +17,8 @@ const IDLE: Duration = Duration::from_secs(20);
 /// Connections at the same time; a request that finds none waits, as it would in the other's accept queue, and does not
 /// make a busy service busier with opening one.
 const MOST: usize = 128;
+/// Requests that may wait for a connection: more of them would only wait until their callers have gone.
+const WAITING: usize = 512;
 const CONNECT: Duration = Duration::from_secs(1);
 /// Longest head of an answer, bytes.
 const MAX_HEAD: usize = 64 * 1024;
@@ -35,6 +37,8 @@ pub enum WireError {
     Closed,
     #[error("not an HTTP/1.1 answer: {0}")]
     Malformed(&'static str),
+    #[error("too many requests wait for it")]
+    Busy,
 }
 
 /// A whole answer.
@@ -53,6 +57,7 @@ pub struct Wire {
     address: String,
     idle: Mutex<Vec<Open>>,
     permits: Semaphore,
+    waiting: Semaphore,
 }
 
 struct Open {
@@ -97,6 +102,7 @@ impl Wire {
             address,
             idle: Mutex::default(),
             permits: Semaphore::new(MOST),
+            waiting: Semaphore::new(WAITING),
         })
     }
 
@@ -108,7 +114,7 @@ impl Wire {
     /// One request and its answer. The caller sets a deadline by dropping the future, which closes the connection.
     ///
     /// # Errors
-    /// See [`WireError`]. A request that no byte of an answer came to on a kept connection is sent once more when that is safe
+    /// See [`WireError`]; [`WireError::Busy`] at once. A request that no byte of an answer came to on a kept connection is sent once more when that is safe
     /// (GET): the other end had closed the connection meanwhile.
     pub async fn exchange(
         &self,
@@ -117,8 +123,14 @@ impl Wire {
         headers: &[(&str, &[u8])],
         body: Option<&[u8]>,
     ) -> Result<Answer, WireError> {
+        let _permit = match self.permits.try_acquire() {
+            Ok(permit) => permit,
+            Err(_) => {
+                let _waiting = self.waiting.try_acquire().map_err(|_| WireError::Busy)?;
+                self.permits.acquire().await.map_err(|_| WireError::Closed)?
+            }
+        };
         let request = self.encode(method, path, headers, body);
-        let _permit = self.permits.acquire().await.map_err(|_| WireError::Closed)?;
         if let Some(open) = self.kept() {
             match self.on(open, &request).await {
                 Err((WireError::Closed | WireError::Io(_), true)) if *method == Method::GET => {}
@@ -399,6 +411,27 @@ mod tests {
         let wire = server(vec![vec!["HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nabc"]]).await;
         let outcome = wire.exchange(&Method::GET, "/", &[], None).await;
         assert!(matches!(outcome, Err(WireError::Closed)), "{outcome:?}");
+    }
+
+    #[tokio::test]
+    async fn only_so_many_wait_for_a_connection() {
+        // Takes connections and never answers.
+        let silent = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let wire = Wire::new(&format!("http://{}", silent.local_addr().expect("bound"))).expect("a URL");
+        let mut requests = vec![];
+        for _ in 0..MOST + WAITING {
+            let mut request = Box::pin(wire.exchange(&Method::GET, "/", &[], None));
+            assert!(futures::poll!(&mut request).is_pending());
+            requests.push(request);
+        }
+        let refused = wire.exchange(&Method::GET, "/", &[], None).await;
+        assert!(matches!(refused, Err(WireError::Busy)), "{refused:?}");
+        requests.pop();
+        let mut request = Box::pin(wire.exchange(&Method::GET, "/", &[], None));
+        assert!(
+            futures::poll!(&mut request).is_pending(),
+            "one who waited has gone"
+        );
     }
 
     #[test]

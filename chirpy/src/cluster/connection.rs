@@ -49,6 +49,16 @@ impl RedisError {
             .iter()
             .any(|passing| message.starts_with(passing))
     }
+
+    /// Whether the key is on its way to another node and there already (`ASK`).
+    pub fn asks(&self) -> bool {
+        matches!(self, Self::Reply { message, .. } if message.starts_with("ASK "))
+    }
+
+    /// Whether another node, or the same one in a moment, would have answered.
+    pub fn elsewhere(&self) -> bool {
+        self.moved() || self.asks()
+    }
 }
 
 /// An open connection that Redis has accepted.

@@ -122,23 +122,44 @@ impl Cluster {
 
     /// A new connection to `node`, tried again after each failure until it succeeds.
     pub async fn dial(&self, node: &str) -> Connection {
-        let label = vec![("node", node.to_owned())];
         let mut failures = 0;
         loop {
-            self.dials.get_or_create(&label).inc();
-            match Connection::open(node, self.client_name, self.connect_timeout).await {
-                Ok(connection) => return connection,
-                Err(error) => {
-                    let reason = error.reason().to_owned();
-                    self.dial_errors
-                        .get_or_create(&vec![("node", node.to_owned()), ("reason", reason)])
-                        .inc();
-                    tracing::debug!(%error, "Dial failed");
-                    failures += 1;
-                }
+            if let Some(connection) = self.try_dial(node, &mut failures).await {
+                return connection;
             }
-            self.refresh().await;
-            tokio::time::sleep(self.dial_pauses.after(failures, fastrand::f64())).await;
         }
+    }
+
+    /// The same, for as long as `node` is a primary of the slot map: one that was replaced may never come back.
+    pub async fn dial_while_known(&self, node: &str) -> Option<Connection> {
+        let mut failures = 0;
+        loop {
+            if let Some(connection) = self.try_dial(node, &mut failures).await {
+                return Some(connection);
+            }
+            if !self.known().nodes().contains(&node) {
+                return None;
+            }
+        }
+    }
+
+    /// One attempt, and the pause after it when it failed.
+    async fn try_dial(&self, node: &str, failures: &mut u32) -> Option<Connection> {
+        let label = vec![("node", node.to_owned())];
+        self.dials.get_or_create(&label).inc();
+        match Connection::open(node, self.client_name, self.connect_timeout).await {
+            Ok(connection) => return Some(connection),
+            Err(error) => {
+                let reason = error.reason().to_owned();
+                self.dial_errors
+                    .get_or_create(&vec![("node", node.to_owned()), ("reason", reason)])
+                    .inc();
+                tracing::debug!(%error, "Dial failed");
+                *failures += 1;
+            }
+        }
+        self.refresh().await;
+        tokio::time::sleep(self.dial_pauses.after(*failures, fastrand::f64())).await;
+        None
     }
 }

@@ -1,7 +1,7 @@
 //! One connection per node, shared by everyone: commands of concurrent requests leave in one write, and answers are
 //! dealt out in the order of the questions.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -17,8 +17,10 @@ use super::{Cluster, RedisError};
 const WAITING: usize = 4096;
 /// Requests that leave in one write, at most.
 const TOGETHER: usize = 512;
-/// A node that owes an answer for so long has its connection closed.
+/// A node that owes an answer, or takes no bytes, for so long has its connection closed.
 const STALLED: Duration = Duration::from_secs(5);
+/// Before a call is made again whose slot has moved or whose connection broke.
+const AGAIN: Duration = Duration::from_millis(20);
 
 /// Shared connections to the cluster's nodes.
 pub struct Multiplexed {
@@ -79,7 +81,7 @@ impl Multiplexed {
                     }
                     Err(error) if error.moved() || matches!(error, RedisError::Broken { .. }) => {
                         self.cluster.refresh().await;
-                        tokio::time::sleep(Duration::from_millis(20)).await;
+                        tokio::time::sleep(AGAIN).await;
                     }
                     outcome => return outcome,
                 }
@@ -91,12 +93,115 @@ impl Multiplexed {
         }
     }
 
+    /// Commands of one reply each, every one for a key of its slot: those for one node leave as one call. Each has its own
+    /// outcome, so a node that is slow or gone fails the commands that are its own. As in [`Multiplexed::run`], twice is once.
+    pub async fn run_each(
+        &self,
+        commands: &[(u16, Vec<u8>)],
+        within: Duration,
+    ) -> Vec<Result<Reply, RedisError>> {
+        let deadline = tokio::time::Instant::now() + within;
+        let mut outcomes: Vec<Option<Result<Reply, RedisError>>> = commands.iter().map(|_| None).collect();
+        let mut pending: Vec<usize> = (0..commands.len()).collect();
+        while !pending.is_empty() {
+            let map = self.cluster.map().await;
+            let mut nodes: BTreeMap<&str, Vec<usize>> = BTreeMap::new();
+            for place in pending.drain(..) {
+                let (slot, _) = commands[place];
+                match map.node(slot) {
+                    Some(node) => nodes.entry(node).or_default().push(place),
+                    None => outcomes[place] = Some(Err(RedisError::NoNode(slot))),
+                }
+            }
+            let calls = nodes.into_iter().map(|(node, places)| async move {
+                let length = places.iter().map(|place| commands[*place].1.len()).sum();
+                let mut packed = Vec::with_capacity(length);
+                for place in &places {
+                    packed.extend_from_slice(&commands[*place].1);
+                }
+                let call = self.call(node, packed, places.len());
+                let answer = tokio::time::timeout_at(deadline, call).await;
+                (node, places, answer)
+            });
+            for (node, places, answer) in futures::future::join_all(calls).await {
+                let node = || node.to_owned();
+                match answer {
+                    Ok(Ok(replies)) => {
+                        for (place, reply) in places.into_iter().zip(replies) {
+                            let outcome = match reply {
+                                Reply::Error(message) => Err(RedisError::Reply {
+                                    node: node(),
+                                    message,
+                                }),
+                                reply => Ok(reply),
+                            };
+                            if outcome.as_ref().is_err_and(RedisError::elsewhere) {
+                                pending.push(place);
+                            }
+                            outcomes[place] = Some(outcome);
+                        }
+                    }
+                    // The connection broke: the next try sees the present.
+                    Ok(Err(error)) => {
+                        for place in places {
+                            pending.push(place);
+                            let (node, message) = (node(), error.to_string());
+                            outcomes[place] = Some(Err(RedisError::Broken { node, message }));
+                        }
+                    }
+                    Err(_) => {
+                        for place in places {
+                            outcomes[place] = Some(Err(RedisError::Timeout { node: node() }));
+                        }
+                    }
+                }
+            }
+            if pending.is_empty() || tokio::time::Instant::now() + AGAIN >= deadline {
+                break;
+            }
+            let _ = tokio::time::timeout_at(deadline, self.cluster.refresh()).await;
+            tokio::time::sleep(AGAIN).await;
+            // A key on its way between two nodes needs a word before it: that is a call of its own, and rare.
+            for place in std::mem::take(&mut pending) {
+                let asking = matches!(&outcomes[place], Some(Err(error)) if error.asks());
+                if asking {
+                    let (slot, packed) = &commands[place];
+                    let left = deadline.saturating_duration_since(tokio::time::Instant::now());
+                    let answer = self.run(*slot, packed.clone(), 1, left).await;
+                    outcomes[place] = Some(answer.map(|mut replies| replies.pop().unwrap_or(Reply::Nil)));
+                } else {
+                    pending.push(place);
+                }
+            }
+        }
+        let outcomes = outcomes.into_iter().enumerate();
+        outcomes
+            .map(|(place, outcome)| outcome.unwrap_or(Err(RedisError::NoNode(commands[place].0))))
+            .collect()
+    }
+
+    /// As [`Multiplexed::call`], with the first error reply as the outcome.
     async fn on_node(
         &self,
         address: &str,
         packed: Vec<u8>,
         replies: usize,
     ) -> Result<Vec<Reply>, RedisError> {
+        let replies = self.call(address, packed, replies).await?;
+        match replies.iter().find_map(|reply| match reply {
+            Reply::Error(message) => Some(message.clone()),
+            _ => None,
+        }) {
+            Some(message) => Err(RedisError::Reply {
+                node: address.to_owned(),
+                message,
+            }),
+            None => Ok(replies),
+        }
+    }
+
+    /// The replies of a node, whatever they say.
+    async fn call(&self, address: &str, packed: Vec<u8>, replies: usize) -> Result<Vec<Reply>, RedisError> {
         let broken = || RedisError::Broken {
             node: address.to_owned(),
             message: "the connection is gone".into(),
@@ -109,17 +214,7 @@ impl Multiplexed {
         };
         let sender = self.sender(address);
         sender.send(call).await.map_err(|_| broken())?;
-        let replies = answered.await.map_err(|_| broken())??;
-        match replies.iter().find_map(|reply| match reply {
-            Reply::Error(message) => Some(message.clone()),
-            _ => None,
-        }) {
-            Some(message) => Err(RedisError::Reply {
-                node: address.to_owned(),
-                message,
-            }),
-            None => Ok(replies),
-        }
+        answered.await.map_err(|_| broken())?
     }
 
     fn sender(&self, address: &str) -> mpsc::Sender<Call> {
@@ -138,11 +233,16 @@ impl Multiplexed {
 /// Carries calls over one connection until it breaks; what was under way then is told so, and the next call finds the
 /// channel closed and opens another.
 async fn carry(cluster: &Cluster, address: &str, mut calls: mpsc::Receiver<Call>) {
-    let mut stream = cluster.dial(address).await.into_stream();
     let mut asked: VecDeque<Asked> = VecDeque::new();
-    let message = match converse(&mut stream, &mut calls, &mut asked).await {
-        Ok(()) => return,
-        Err(error) => error.to_string(),
+    let message = match cluster.dial_while_known(address).await {
+        Some(connection) => {
+            let mut stream = connection.into_stream();
+            match converse(&mut stream, &mut calls, &mut asked).await {
+                Ok(()) => return,
+                Err(error) => error.to_string(),
+            }
+        }
+        None => "it is none of the cluster's primaries any more".to_owned(),
     };
     calls.close();
     let broken = || RedisError::Broken {
@@ -174,7 +274,8 @@ async fn converse(
                     return Ok(());
                 }
                 out.clear();
-                for call in waiting.drain(..) {
+                // Who has stopped waiting needs no answer: a node that lags must not work for them too.
+                for call in waiting.drain(..).filter(|call| !call.answer.is_closed()) {
                     out.extend_from_slice(&call.packed);
                     asked.push_back(Asked {
                         at: Instant::now(),
@@ -183,8 +284,8 @@ async fn converse(
                         answer: call.answer,
                     });
                 }
-                // Redis reads whatever it still has to answer, so this ends.
-                writer.write_all(&out).await?;
+                // Redis reads whatever it still has to answer, so this ends, unless Redis or the way there stands still.
+                tokio::time::timeout(STALLED, writer.write_all(&out)).await??;
             }
             read = reader.read_buf(&mut buffer) => {
                 if read? == 0 {
@@ -220,3 +321,6 @@ fn deal(buffer: &mut BytesMut, asked: &mut VecDeque<Asked>) -> std::io::Result<(
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests;

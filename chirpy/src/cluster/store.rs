@@ -45,6 +45,22 @@ impl Store {
             Self::Multiplexed(shared) => shared.run(slot, packed, replies, within).await,
         }
     }
+
+    /// Commands of one reply each, every one for a key of its slot and with an outcome of its own, in the same order.
+    pub async fn run_each(
+        &self,
+        commands: &[(u16, Vec<u8>)],
+        within: Duration,
+    ) -> Vec<Result<Reply, RedisError>> {
+        if let Self::Multiplexed(shared) = self {
+            return shared.run_each(commands, within).await;
+        }
+        let runs = commands.iter().map(|(slot, packed)| async move {
+            let replies = self.run(*slot, packed.clone(), 1, within).await?;
+            Ok(replies.into_iter().next().unwrap_or(Reply::Nil))
+        });
+        futures::future::join_all(runs).await
+    }
 }
 
 /// RESP3's kinds do not occur: no connection of ours asks for them.

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use axum::http::{HeaderMap, StatusCode, header};
 
 use crate::service::ApiError;
-use crate::token::{Claims, Verifier};
+use crate::token::{Claims, Refused, Verifier};
 
 /// So long a verified token is trusted without another look: what its keys say may change.
 const TRUSTED: Duration = Duration::from_secs(30);
@@ -31,7 +31,7 @@ impl Sessions {
     /// Whose request this is; none without a token.
     ///
     /// # Errors
-    /// 401 when there is a token and it is not valid.
+    /// 401 when there is a token and it is not valid, 503 when nobody can tell.
     pub async fn claims(&self, headers: &HeaderMap) -> Result<Option<Arc<Claims>>, ApiError> {
         let Some(value) = headers.get(header::AUTHORIZATION) else {
             return Ok(None);
@@ -45,7 +45,14 @@ impl Sessions {
         if let Some(claims) = self.remembered(token) {
             return Ok(Some(claims));
         }
-        let claims = Arc::new(self.keys.claims(token).await.ok_or_else(invalid)?);
+        let claims = self.keys.claims(token).await.map_err(|refused| match refused {
+            Refused::Unverifiable => ApiError::new(
+                StatusCode::SERVICE_UNAVAILABLE,
+                "the token cannot be checked just now",
+            ),
+            Refused::UnknownKey | Refused::Invalid => invalid(),
+        })?;
+        let claims = Arc::new(claims);
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         if known.len() >= MANY {
             known.clear();

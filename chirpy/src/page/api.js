@@ -138,18 +138,29 @@ const pause = (ms, signal) => new Promise((resolve) => {
   signal.addEventListener("abort", () => { clearTimeout(timer); resolve(); }, { once: true });
 });
 
+/** A stream says at least every 15 s that it is still there; one that is silent three times as long is over. */
+const SILENCE = 45_000;
+
+/** What comes next, or a failure when nothing does. */
+function heard(reader) {
+  let timer;
+  const silent = new Promise((_, reject) => { timer = setTimeout(() => reject(new Failure(0)), SILENCE); });
+  return Promise.race([reader.read(), silent]).finally(() => clearTimeout(timer));
+}
+
 /** Reads the live timeline until `signal` says stop, through breaks. An EventSource could not send the token. */
 export async function live({ last, signal, onPost, onState }) {
   let failures = 0;
   while (!signal.aborted) {
+    let reader;
     try {
       onState("connecting");
       const headers = last ? { "last-event-id": String(last) } : {};
       const answer = await authorised("GET", "timeline/live", { headers, signal });
-      const reader = answer.body.pipeThrough(new TextDecoderStream()).getReader();
+      reader = answer.body.pipeThrough(new TextDecoderStream()).getReader();
       let text = "";
       for (;;) {
-        const { value, done } = await reader.read();
+        const { value, done } = await heard(reader);
         if (done) break;
         failures = 0;
         onState("live");
@@ -165,6 +176,8 @@ export async function live({ last, signal, onPost, onState }) {
     } catch (error) {
       if (signal.aborted || (error.status === 401 && !session)) return;
       failures += 1;
+      // The connection too, when it was silence that ended it.
+      reader?.cancel().catch(() => {});
     }
     if (signal.aborted) return;
     if (failures) onState("offline");

@@ -141,7 +141,12 @@ impl Writer {
         }
     }
 
-    async fn store(&self, batch: Vec<Waiting>) {
+    async fn store(&self, mut batch: Vec<Waiting>) {
+        // Nobody is told of a post whose author has gone: it was never acknowledged, and is not stored.
+        batch.retain(|waiting| !waiting.answer.is_closed());
+        if batch.is_empty() {
+            return;
+        }
         let (news, answers): (Vec<(Shard, NewPost)>, Vec<_>) = batch
             .into_iter()
             .map(|waiting| ((waiting.shard, waiting.new), waiting.answer))

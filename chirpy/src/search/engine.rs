@@ -184,14 +184,14 @@ impl Engine {
         Ok(())
     }
 
-    /// Sends actions, and makes them visible. Whatever the engine refuses of them is an error.
+    /// Sends actions; searches see them with the index's next refresh (a second by default). Whatever the engine refuses of them is an error.
     ///
     /// # Errors
     /// See [`EngineError`]; an index that is not there counts as missing.
     pub async fn bulk(&self, actions: &Bulk) -> Result<(), EngineError> {
         let body = actions.0.clone();
         let answer = self
-            .call(Method::POST, "/_bulk?refresh=true", "application/x-ndjson", body)
+            .call(Method::POST, "/_bulk", "application/x-ndjson", body)
             .await?;
         if answer["errors"] != json!(true) {
             return Ok(());

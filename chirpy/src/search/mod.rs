@@ -32,6 +32,20 @@ pub struct Asked {
     pub limit: Option<usize>,
 }
 
+/// Longest query, characters: each of its pairs is looked up.
+const MAX_QUERY: usize = 200;
+
+impl Asked {
+    fn words(&self) -> Result<&str, ApiError> {
+        let length = self.q.chars().count();
+        if length > MAX_QUERY {
+            let message = format!("a search has at most {MAX_QUERY} characters, not {length}");
+            return Err(ApiError::bad_request(message));
+        }
+        Ok(&self.q)
+    }
+}
+
 /// A term more people use than before.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Trend {
@@ -133,7 +147,7 @@ async fn posts(
     Json(asked): Json<Asked>,
 ) -> Result<Json<Vec<Post>>, ApiError> {
     let limit = asked.limit.unwrap_or(20).clamp(1, 100);
-    let query = fold(&asked.q);
+    let query = fold(asked.words()?);
     let words: Vec<&str> = query.split_whitespace().collect();
     if words.is_empty() {
         return Ok(Json(vec![]));
@@ -163,7 +177,7 @@ async fn people(
     Json(asked): Json<Asked>,
 ) -> Result<Json<Vec<Person>>, ApiError> {
     let limit = asked.limit.unwrap_or(20).clamp(1, 100);
-    let name = fold(asked.q.trim().trim_start_matches(['@', '＠']));
+    let name = fold(asked.words()?.trim().trim_start_matches(['@', '＠']));
     if name.is_empty() || name.contains(char::is_whitespace) {
         return Ok(Json(vec![]));
     }
@@ -276,5 +290,16 @@ mod tests {
     fn every_word_is_asked_for() {
         let query = all_words("text", &["東京", "タワー"]);
         assert_eq!(query["bool"]["filter"].as_array().map(Vec::len), Some(2));
+    }
+
+    #[test]
+    fn a_search_has_an_end() {
+        let asked = |length| {
+            let q = "火".repeat(length);
+            Asked { q, limit: None }
+        };
+        assert!(asked(MAX_QUERY).words().is_ok());
+        let refused = asked(MAX_QUERY + 1).words().expect_err("too long");
+        assert_eq!(refused.status, StatusCode::BAD_REQUEST);
     }
 }

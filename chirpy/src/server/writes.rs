@@ -1,6 +1,7 @@
 //! New posts on their way to post-service, those of concurrent requests together.
 
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use axum::http::StatusCode;
 use tokio::sync::{Semaphore, mpsc, oneshot};
@@ -13,6 +14,10 @@ use crate::upstream::Upstream;
 const WAITING: usize = 1000;
 /// Posts in one request, at most.
 const TOGETHER: usize = 64;
+/// A post that could not be sent for so long is refused, while its author still waits to hear of it.
+const LONGEST: Duration = Duration::from_secs(1);
+
+const BUSY: &str = "too many posts are waiting; try again in a moment";
 
 /// Sends posts to post-service.
 pub struct Writes {
@@ -23,6 +28,7 @@ pub struct Writes {
 
 struct Waiting {
     new: NewPost,
+    at: Instant,
     answer: oneshot::Sender<Result<Post, ApiError>>,
 }
 
@@ -52,8 +58,12 @@ impl Writes {
         let unavailable = |message: &str| ApiError::new(StatusCode::SERVICE_UNAVAILABLE, message);
         let (answer, answered) = oneshot::channel();
         queue
-            .try_send(Waiting { new, answer })
-            .map_err(|_| unavailable("too many posts are waiting"))?;
+            .try_send(Waiting {
+                new,
+                at: Instant::now(),
+                answer,
+            })
+            .map_err(|_| unavailable(BUSY))?;
         answered.await.map_err(|_| unavailable("the service is ending"))?
     }
 }
@@ -67,10 +77,11 @@ async fn send(posts: Upstream, batches: usize, mut waiting: mpsc::Receiver<Waiti
         }
         // Nobody is told of a post whose author has gone: it was never acknowledged, and is not stored.
         next.retain(|waiting| !waiting.answer.is_closed());
-        if next.is_empty() {
+        let batch = in_time(std::mem::take(&mut next), Instant::now());
+        if batch.is_empty() {
             continue;
         }
-        let (posts, batch) = (posts.clone(), std::mem::take(&mut next));
+        let posts = posts.clone();
         tokio::spawn(async move {
             let (news, answers): (Vec<NewPost>, Vec<_>) = batch
                 .into_iter()
@@ -81,6 +92,17 @@ async fn send(posts: Upstream, batches: usize, mut waiting: mpsc::Receiver<Waiti
             deal(outcome, answers);
         });
     }
+}
+
+/// Those who have not waited too long; the others are told that they have.
+fn in_time(waiting: Vec<Waiting>, now: Instant) -> Vec<Waiting> {
+    let late = |one: &Waiting| now.saturating_duration_since(one.at) >= LONGEST;
+    let (late, in_time): (Vec<_>, Vec<_>) = waiting.into_iter().partition(late);
+    for one in late {
+        let busy = ApiError::new(StatusCode::SERVICE_UNAVAILABLE, BUSY);
+        let _ = one.answer.send(Err(busy));
+    }
+    in_time
 }
 
 /// Gives everyone their own outcome. Who asked may have stopped waiting.
@@ -108,5 +130,32 @@ fn deal(outcome: Result<Vec<Outcome>, ApiError>, answers: Vec<oneshot::Sender<Re
                 let _ = answer.send(Err(ApiError::new(error.status, error.message.clone())));
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_post_that_waited_too_long_is_refused_and_not_sent() {
+        let now = Instant::now();
+        let waiting = |id, at| {
+            let (answer, answered) = oneshot::channel();
+            let new = NewPost {
+                author_id: id,
+                author: "ai".into(),
+                text: "hi".into(),
+                reply_to: None,
+                idempotency_key: None,
+            };
+            (Waiting { new, at, answer }, answered)
+        };
+        let ((old, mut told), (young, mut untold)) = (waiting(1, now), waiting(2, now + LONGEST / 2));
+        let sent = in_time(vec![old, young], now + LONGEST);
+        assert_eq!(sent.iter().map(|one| one.new.author_id).collect::<Vec<_>>(), [2]);
+        let refused = told.try_recv().expect("told").expect_err("refused");
+        assert_eq!(refused.status, StatusCode::SERVICE_UNAVAILABLE);
+        assert!(untold.try_recv().is_err());
     }
 }

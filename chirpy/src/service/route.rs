@@ -41,7 +41,6 @@ impl Route {
 pub struct Observation {
     route: Route,
     start: Instant,
-    /// Zero: not to be counted.
     code: u16,
 }
 
@@ -50,20 +49,12 @@ impl Observation {
     pub fn answered(mut self, code: http::StatusCode) {
         self.code = code.as_u16();
     }
-
-    /// It was no request of its own after all.
-    pub fn forget(mut self) {
-        self.code = 0;
-    }
 }
 
 impl Drop for Observation {
     fn drop(&mut self) {
         let seconds = self.start.elapsed().as_secs_f64();
         let route = &self.route;
-        if self.code == 0 {
-            return;
-        }
         if self.code == 200 {
             route.ok.observe(seconds);
         } else {

@@ -1,17 +1,20 @@
 //! Several timeline reads in one request: a line per read, and an answer whose first line says how long each body is.
 //!
-//! A read that takes longer than most is not waited for: its length is `-`, and the reader asks for it by itself. So a slow
-//! shard holds back its own users only.
+//! An answer waits for its slowest read, so whoever asks puts reads of one shard together: a slow shard then holds back its
+//! own users only. A read that failed has a `-` and its status for a length.
 
 use std::fmt::Write as _;
-use std::time::Duration;
 
+use axum::http::StatusCode;
 use bytes::Bytes;
 
+use crate::cluster::slots;
+
 /// Reads in one request, at most.
-pub const MOST: usize = 128;
-/// How long a batch waits for its slowest read.
-pub const PATIENCE: Duration = Duration::from_millis(50);
+pub const MOST: usize = 256;
+
+/// What became of a read: its page, or why there is none.
+pub type Page<B> = Result<B, StatusCode>;
 
 /// One page of one timeline.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,6 +42,12 @@ impl Read {
             }
         }
         Some(read)
+    }
+
+    /// The shard that the user's timeline lies in.
+    pub fn shard(&self) -> usize {
+        let slot = slots::slot(super::key(self.user).as_bytes());
+        usize::try_from(slots::shard(slot)).unwrap_or_default()
     }
 
     /// The user with what is asked for, as [`Read::asked`] takes them apart.
@@ -79,39 +88,45 @@ pub fn asked(body: &str) -> Option<Vec<Read>> {
 }
 
 /// The answer: lengths, then bodies.
-pub fn join(bodies: &[Option<Vec<u8>>]) -> Vec<u8> {
-    let lengths: Vec<String> = bodies
-        .iter()
-        .map(|body| {
-            body.as_ref()
-                .map_or("-".to_owned(), |body| body.len().to_string())
-        })
-        .collect();
-    let mut answer = lengths.join(",").into_bytes();
-    answer.push(b'\n');
-    for body in bodies.iter().flatten() {
+pub fn join(pages: &[Page<Vec<u8>>]) -> Vec<u8> {
+    let bodies: usize = pages.iter().flatten().map(Vec::len).sum();
+    let mut lengths = String::with_capacity(pages.len() * 6);
+    for page in pages {
+        if !lengths.is_empty() {
+            lengths.push(',');
+        }
+        // Writing to a String does not fail.
+        let _ = match page {
+            Ok(body) => write!(lengths, "{}", body.len()),
+            Err(status) => write!(lengths, "-{}", status.as_u16()),
+        };
+    }
+    lengths.push('\n');
+    let mut answer = lengths.into_bytes();
+    answer.reserve_exact(bodies);
+    for body in pages.iter().flatten() {
         answer.extend_from_slice(body);
     }
     answer
 }
 
-/// The bodies of an answer, without copying them; none when it is no such answer.
-pub fn split(mut answer: Bytes) -> Option<Vec<Option<Bytes>>> {
+/// The pages of an answer, without copying them; none when it is no such answer.
+pub fn split(mut answer: Bytes) -> Option<Vec<Page<Bytes>>> {
     let end = answer.iter().position(|byte| *byte == b'\n')?;
     let line = answer.split_to(end + 1);
-    let mut bodies = vec![];
+    let mut pages = vec![];
     for length in std::str::from_utf8(&line[..end]).ok()?.split(',') {
-        if length == "-" {
-            bodies.push(None);
+        if let Some(status) = length.strip_prefix('-') {
+            pages.push(Err(StatusCode::from_u16(status.parse().ok()?).ok()?));
             continue;
         }
         let length: usize = length.parse().ok()?;
         if length > answer.len() {
             return None;
         }
-        bodies.push(Some(answer.split_to(length)));
+        pages.push(Ok(answer.split_to(length)));
     }
-    answer.is_empty().then_some(bodies)
+    answer.is_empty().then_some(pages)
 }
 
 #[cfg(test)]
@@ -144,7 +159,7 @@ mod tests {
 
     #[test]
     fn an_answer_that_is_cut_short_is_none() {
-        for wrong in ["", "3", "3\nab", "3\nabcd", "x\nabc"] {
+        for wrong in ["", "3", "3\nab", "3\nabcd", "x\nabc", "-\n", "-7\n"] {
             assert_eq!(split(Bytes::copy_from_slice(wrong.as_bytes())), None, "{wrong:?}");
         }
     }
@@ -153,12 +168,14 @@ mod tests {
         #[test]
         fn what_is_asked_and_answered_arrives(
             reads in prop::collection::vec((any::<i64>(), any::<Option<i64>>(), any::<Option<i64>>()), 1..20),
-            bodies in prop::collection::vec(any::<Option<Vec<u8>>>(), 1..20),
+            pages in prop::collection::vec(any::<Result<Vec<u8>, bool>>(), 1..20),
         ) {
             let reads: Vec<Read> = reads.into_iter().map(|(user, limit, before)| Read { user, limit, before }).collect();
             prop_assert_eq!(asked(&ask(&reads)), Some(reads));
-            let expected: Vec<Option<Bytes>> = bodies.iter().cloned().map(|body| body.map(Bytes::from)).collect();
-            prop_assert_eq!(split(join(&bodies).into()), Some(expected));
+            let status = |late| if late { StatusCode::GATEWAY_TIMEOUT } else { StatusCode::SERVICE_UNAVAILABLE };
+            let pages: Vec<Page<Vec<u8>>> = pages.into_iter().map(|page| page.map_err(status)).collect();
+            let expected: Vec<Page<Bytes>> = pages.iter().cloned().map(|page| page.map(Bytes::from)).collect();
+            prop_assert_eq!(split(join(&pages).into()), Some(expected));
         }
     }
 }

@@ -104,17 +104,19 @@ impl Bodies {
             .map_err(|(status, message)| ApiError::new(status, message))
     }
 
-    /// A post as it is now; none: it was deleted.
-    pub fn put(&self, id: i64, post: Option<&Post>) {
+    /// A post as it was `at` that time; none: it was deleted.
+    pub fn put(&self, id: i64, post: Option<&Post>, at: Instant) {
         let body = post
             .and_then(|post| serde_json::to_vec(post).ok())
             .map(Bytes::from);
-        lock(&self.cache).put(id, Entry::now(Some(body)));
+        let body = Some(body);
+        lock(&self.cache).put(id, Entry { body, at });
     }
 
     /// What is kept of a post is not true any more.
     pub fn forget(&self, id: i64) {
-        lock(&self.cache).put(id, Entry::now(None));
+        let at = Instant::now();
+        lock(&self.cache).put(id, Entry { body: None, at });
     }
 }
 
@@ -178,15 +180,6 @@ struct Entry {
     body: Option<Body>,
     /// When it was true.
     at: Instant,
-}
-
-impl Entry {
-    fn now(body: Option<Body>) -> Self {
-        Self {
-            body,
-            at: Instant::now(),
-        }
-    }
 }
 
 /// Bounded by two generations: when the young one is full the old one is dropped, and what was read since lives on.

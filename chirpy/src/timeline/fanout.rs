@@ -324,9 +324,13 @@ impl Fanout {
                 connection.pipeline(packed, replies).await?;
             }
             Delivery::Shared(store) => {
-                let sends = chunks.filter_map(|chunk| {
+                let sends = chunks.map(|chunk| async move {
+                    let slot = chunk.first().map_or(0, |write| write.slot);
                     let (packed, replies) = commands(chunk);
-                    Some(store.run(chunk.first()?.slot, packed, replies, self.job_timeout))
+                    let sent = store.run(slot, packed, replies, self.job_timeout);
+                    // Chunk after chunk without a break would hold back the feed and the other jobs.
+                    tokio::task::yield_now().await;
+                    sent.await
                 });
                 try_join_all(sends).await?;
             }

@@ -1,7 +1,7 @@
 //! Follows post-service's changes, so that new posts are at hand before they are read and edits show at once.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
 
@@ -42,9 +42,11 @@ async fn step(
     let Some(cursor) = cursor else {
         return Ok((posts.get("/changes/now").await?, true));
     };
+    // What comes back was true when it was asked for, not when it arrived.
+    let asked = Instant::now();
     let found: Changes = posts.get(&format!("/changes?after={}", cursor.in_url())).await?;
     for change in &found.changes {
-        bodies.put(change.id, change.post.as_ref());
+        bodies.put(change.id, change.post.as_ref(), asked);
     }
     Ok((found.after, found.more))
 }

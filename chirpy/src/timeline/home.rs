@@ -1,7 +1,7 @@
 //! Reading home timelines, and what a new follow does to them.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use axum::Router;
 use axum::body::{Body, to_bytes};
@@ -16,8 +16,9 @@ use serde::Deserialize;
 use super::batch::{self, Read};
 use super::bodies::Bodies;
 use super::key;
-use super::large::{Large, range};
+use super::large::{Large, ask, range};
 use crate::cluster::{RedisError, Reply, Store, slots};
+use crate::complaints::Complaints;
 use crate::post::Post;
 use crate::service::{ApiError, Hot, Route, Service, parse_env};
 use crate::upstream::Upstream;
@@ -28,6 +29,9 @@ pub const KEPT: i64 = 800;
 pub const BROUGHT: i64 = 50;
 /// Largest request for a batch of reads, bytes.
 const MAX_BATCH: usize = 64 * 1024;
+/// Entries of a page, when the reader does not say, and at most.
+const PAGE: i64 = 20;
+const MAX_PAGE: i64 = 200;
 
 /// What a reader needs.
 pub struct Home {
@@ -66,28 +70,67 @@ impl Home {
 
     /// A page of a home timeline as JSON.
     async fn page(&self, read: &Read) -> Result<Vec<u8>, ApiError> {
-        let (user, limit) = (read.user, read.limit.unwrap_or(20).clamp(1, 200));
-        let most = usize::try_from(limit).unwrap_or(200);
+        let (key, limit) = (key(read.user), limit(read));
         let mut before = read.before;
         loop {
-            let mut ids = range(&self.store, &key(user), before, limit, self.deadline).await?;
-            match before {
-                None => self.large.merge(user, &mut ids, most),
-                Some(before) => {
-                    let large = &self.large;
-                    large
-                        .merge_before(&self.store, user, before, &mut ids, most)
-                        .await?;
-                }
-            }
-            let list = self.bodies.list(&ids).await?;
-            // A page of nothing but deleted posts is not the end: an empty timeline is.
-            match ids.last() {
-                Some(last) if list == b"[]" => before = Some(*last),
-                _ => return Ok(list),
+            let ids = range(&self.store, &key, before, limit, self.deadline).await?;
+            let page = Read { before, ..*read };
+            match self.shown(&page, ids).await? {
+                Shown::Page(list) => return Ok(list),
+                Shown::Deleted(last) => before = Some(last),
             }
         }
     }
+
+    /// Pages of several, their ids asked of each Redis node at once.
+    async fn pages(&self, reads: &[Read]) -> Vec<Result<Vec<u8>, ApiError>> {
+        let asked: Vec<_> = reads
+            .iter()
+            .map(|read| ask(&key(read.user), read.before, limit(read)))
+            .collect();
+        let replies = self.store.run_each(&asked, self.deadline).await;
+        let pages = reads.iter().zip(replies).map(|(read, reply)| async move {
+            match self.shown(read, ids(&reply?)).await? {
+                Shown::Page(list) => Ok(list),
+                Shown::Deleted(last) => {
+                    let before = Some(last);
+                    self.page(&Read { before, ..*read }).await
+                }
+            }
+        });
+        join_all(pages).await
+    }
+
+    /// What these ids of a reader's own timeline and the large accounts' posts make of a page.
+    async fn shown(&self, read: &Read, mut ids: Vec<i64>) -> Result<Shown, ApiError> {
+        let most = usize::try_from(limit(read)).unwrap_or_default();
+        match read.before {
+            None => self.large.merge(read.user, &mut ids, most),
+            Some(before) => {
+                let large = &self.large;
+                large
+                    .merge_before(&self.store, read.user, before, &mut ids, most)
+                    .await?;
+            }
+        }
+        let list = self.bodies.list(&ids).await?;
+        // A page of nothing but deleted posts is not the end: an empty timeline is.
+        Ok(match ids.last() {
+            Some(last) if list == b"[]" => Shown::Deleted(*last),
+            _ => Shown::Page(list),
+        })
+    }
+}
+
+/// What a page holds.
+enum Shown {
+    Page(Vec<u8>),
+    /// Posts that are all deleted, down to this one.
+    Deleted(i64),
+}
+
+fn limit(read: &Read) -> i64 {
+    read.limit.unwrap_or(PAGE).clamp(1, MAX_PAGE)
 }
 
 pub fn routes(home: Arc<Home>) -> Router {
@@ -138,25 +181,15 @@ async fn together(home: Arc<Home>, route: Route, request: http::Request<Incoming
     let Some(reads) = reads else {
         return ApiError::bad_request("not a batch of reads").into_response();
     };
-    let pages = reads.iter().map(|read| {
-        let (home, route) = (&home, &route);
-        async move {
-            let observation = route.begin();
-            // What comes too late, or fails, is asked for again by itself; that is when it counts.
-            let page = tokio::time::timeout(batch::PATIENCE, home.page(read)).await;
-            match page {
-                Ok(Ok(list)) => {
-                    observation.answered(StatusCode::OK);
-                    Some(list)
-                }
-                Ok(Err(_)) | Err(_) => {
-                    observation.forget();
-                    None
-                }
-            }
-        }
+    let observations: Vec<_> = reads.iter().map(|_| route.begin()).collect();
+    let pages = home.pages(&reads).await;
+    let pages = pages.into_iter().zip(observations).map(|(page, observation)| {
+        let page = page.map_err(|error| error.status);
+        observation.answered(page.as_ref().err().copied().unwrap_or(StatusCode::OK));
+        page
     });
-    Response::new(Body::from(batch::join(&join_all(pages).await)))
+    let pages: Vec<_> = pages.collect();
+    Response::new(Body::from(batch::join(&pages)))
 }
 
 fn json(body: Vec<u8>) -> Response {
@@ -168,7 +201,10 @@ fn json(body: Vec<u8>) -> Response {
 
 impl From<RedisError> for ApiError {
     fn from(error: RedisError) -> Self {
-        tracing::error!(%error, "Redis failed");
+        static COMPLAINTS: Complaints = Complaints::new();
+        if let Some(similar) = COMPLAINTS.again(Instant::now()) {
+            tracing::error!(%error, similar, "Redis failed");
+        }
         Self::new(
             StatusCode::SERVICE_UNAVAILABLE,
             "the timeline store does not answer",
@@ -249,7 +285,7 @@ async fn include(
     add(&home, user, author).await
 }
 
-/// Looks again once every fan-out worker knows of the follow; not when it has ended meanwhile.
+/// Looks again once every fan-out worker knows of the follow or its end, and makes the timeline agree with what is so then.
 async fn later(home: Arc<Home>, user: i64, author: i64) {
     tokio::time::sleep(home.followers_kept + Duration::from_secs(1)).await;
     let follows = home
@@ -257,9 +293,11 @@ async fn later(home: Arc<Home>, user: i64, author: i64) {
         .get::<Vec<i64>>(&format!("/following/{user}"))
         .await;
     // What failed has been logged by the call; the next post comes by fan-out.
-    if follows.is_ok_and(|authors| authors.contains(&author)) {
-        let _ = add(&home, user, author).await;
-    }
+    let _ = match follows {
+        Ok(authors) if authors.contains(&author) || author == user => add(&home, user, author).await,
+        Ok(_) => take(&home, user, author).await,
+        Err(error) => Err(error),
+    };
 }
 
 async fn add(home: &Home, user: i64, author: i64) -> Result<StatusCode, ApiError> {
@@ -272,16 +310,21 @@ async fn add(home: &Home, user: i64, author: i64) -> Result<StatusCode, ApiError
     change(home, user, command, posts.len()).await
 }
 
-/// The end of a follow takes them away.
+/// The end of a follow takes them away: at once, and those that fan-out brings while it does not know of it.
 async fn exclude(
     State(home): State<Arc<Home>>,
     Path((user, author)): Path<(i64, i64)>,
 ) -> Result<StatusCode, ApiError> {
-    let posts = recent(&home, author).await?;
+    tokio::spawn(later(home.clone(), user, author));
+    take(&home, user, author).await
+}
+
+async fn take(home: &Home, user: i64, author: i64) -> Result<StatusCode, ApiError> {
+    let posts = recent(home, author).await?;
     let mut command = redis::cmd("ZREM");
     command.arg(key(user));
     for post in &posts {
         command.arg(post.id);
     }
-    change(&home, user, command, posts.len()).await
+    change(home, user, command, posts.len()).await
 }

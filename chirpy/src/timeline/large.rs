@@ -5,10 +5,10 @@ use std::collections::HashMap;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
-use futures::future::join_all;
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 
+use super::cursor;
 use super::home::ids;
 use crate::cluster::{Store, slots};
 use crate::service::parse_env;
@@ -121,11 +121,16 @@ impl Large {
     /// Reads all lists. One that cannot be read stays as it was.
     pub async fn read(&self, store: &Store) {
         let known = self.known();
-        let reads = known.authors.iter().map(|author| async move {
-            let posts = range(store, &key(*author), None, AT_HAND, DEADLINE).await;
-            posts.ok().map(|posts| (*author, posts))
-        });
-        let lists: Vec<_> = join_all(reads).await.into_iter().flatten().collect();
+        let asked: Vec<_> = known
+            .authors
+            .iter()
+            .map(|author| ask(&key(*author), None, AT_HAND))
+            .collect();
+        let replies = store.run_each(&asked, DEADLINE).await;
+        let lists = known.authors.iter().zip(&replies);
+        let lists: Vec<_> = lists
+            .filter_map(|(author, reply)| Some((*author, ids(reply.as_ref().ok()?))))
+            .collect();
         // What was learnt meanwhile stays.
         let known = self.known();
         let mut posts = known.posts.clone();
@@ -164,8 +169,12 @@ impl Large {
     ) -> Result<(), crate::cluster::RedisError> {
         let known = self.known();
         let count = i64::try_from(limit).unwrap_or(i64::MAX);
-        for author in known.followed.get(&reader).into_iter().flatten() {
-            own.extend(range(store, &key(*author), Some(before), count, DEADLINE).await?);
+        let authors = known.followed.get(&reader).into_iter().flatten();
+        let asked: Vec<_> = authors
+            .map(|author| ask(&key(*author), Some(before), count))
+            .collect();
+        for reply in store.run_each(&asked, DEADLINE).await {
+            own.extend(ids(&reply?));
         }
         newest(own, limit);
         Ok(())
@@ -186,23 +195,23 @@ pub async fn range(
     count: i64,
     within: Duration,
 ) -> Result<Vec<i64>, crate::cluster::RedisError> {
-    let mut command = match before {
-        None => redis::cmd("ZREVRANGE"),
-        Some(_) => redis::cmd("ZREVRANGEBYSCORE"),
-    };
-    match before {
-        None => command.arg(key).arg(0).arg(count - 1),
-        Some(before) => command
-            .arg(key)
-            .arg(format!("({before}"))
-            .arg("-inf")
-            .arg("LIMIT")
-            .arg(0)
-            .arg(count),
-    };
-    let slot = slots::slot(key.as_bytes());
-    let replies = store.run(slot, command.get_packed_command(), 1, within).await?;
+    let (slot, packed) = ask(key, before, count);
+    let replies = store.run(slot, packed, 1, within).await?;
     Ok(replies.first().map(ids).unwrap_or_default())
+}
+
+/// The command of [`range`], and the slot it is for.
+pub fn ask(key: &str, before: Option<i64>, count: i64) -> (u16, Vec<u8>) {
+    let command = match before {
+        // By rank: what most readers ask for, and the cheaper of the two.
+        None => {
+            let mut command = redis::cmd("ZREVRANGE");
+            command.arg(key).arg(0).arg(count - 1);
+            command
+        }
+        before => cursor::page(key, before, count),
+    };
+    (slots::slot(key.as_bytes()), command.get_packed_command())
 }
 
 #[cfg(test)]

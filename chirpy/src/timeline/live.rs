@@ -4,6 +4,7 @@
 //! once for all of them. A listener who may have missed something (a break of the subscription, a full queue, a
 //! `Last-Event-ID`) looks at its timeline, which is the truth.
 
+use std::collections::hash_map::Entry;
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::convert::Infallible;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -30,7 +31,7 @@ use crate::stream::LAST_EVENT_ID;
 use crate::upstream::Upstream;
 
 /// Ids are given when a post is written, and posts reach timelines in about that order: one may come so many ids after a
-/// younger one.
+/// younger one. A stream that has stood for a while looks further back: to where it was two looks ago.
 const OVERLAP: i64 = 200;
 /// Most posts of one look at a timeline; whoever was away longer reads pages.
 const CATCH_UP: i64 = 100;
@@ -47,6 +48,8 @@ struct Live {
     /// A stream ends after this long, so that its reader shows a valid token again.
     lifetime: Duration,
     most: u64,
+    /// Of one reader.
+    most_each: usize,
 }
 
 pub fn routes(
@@ -76,6 +79,7 @@ pub fn routes(
         heartbeat: Duration::from_secs(parse_env("LIVE_HEARTBEAT_S", 15)?),
         lifetime: Duration::from_secs(parse_env("LIVE_MAX_S", 900)?),
         most: parse_env("LIVE_MAX_STREAMS", 10_000)?,
+        most_each: parse_env("LIVE_MAX_STREAMS_PER_USER", 10)?,
     };
     Ok(Router::new()
         .route("/timelines/{user}/live", get(timeline))
@@ -92,11 +96,14 @@ struct Hub {
 #[derive(Default)]
 struct Listeners {
     by_number: HashMap<u64, Arc<Listener>>,
+    /// How many of them are one reader's.
+    by_user: HashMap<i64, usize>,
     /// Numbers of listeners by shard of their timeline and author they follow.
     by_author: HashMap<(i16, i64), HashSet<u64>>,
 }
 
 struct Listener {
+    user: i64,
     shard: i16,
     queue: mpsc::Sender<Arc<Post>>,
     /// Something was missed: the timeline has to be looked at.
@@ -116,14 +123,20 @@ impl Hub {
         self.listeners.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn interested(&self, message: Message) -> Vec<Arc<Listener>> {
+    /// Those of a message's posts that somebody waits for, and who.
+    fn interested(&self, message: &Message) -> Vec<(i64, Vec<Arc<Listener>>)> {
         let listeners = self.locked();
-        let numbers = listeners.by_author.get(&(message.shard, message.author));
-        numbers
-            .into_iter()
-            .flatten()
-            .filter_map(|number| listeners.by_number.get(number).cloned())
-            .collect()
+        if listeners.by_author.is_empty() {
+            return vec![];
+        }
+        let wanted = message.posts.iter().filter_map(|(post, author)| {
+            let numbers = listeners.by_author.get(&(message.shard, *author))?;
+            let known = numbers
+                .iter()
+                .filter_map(|number| listeners.by_number.get(number).cloned());
+            Some((*post, known.collect()))
+        });
+        wanted.collect()
     }
 
     /// Brings what is heard to those it concerns.
@@ -134,12 +147,7 @@ impl Hub {
             let mut wanted: Vec<(i64, Vec<Arc<Listener>>)> = vec![];
             for heard in batch.drain(..) {
                 match heard {
-                    Heard::Message(message) => {
-                        let listeners = self.interested(message);
-                        if !listeners.is_empty() {
-                            wanted.push((message.post, listeners));
-                        }
-                    }
+                    Heard::Message(message) => wanted.extend(self.interested(&message)),
                     Heard::Again(shard) => {
                         let listeners = self.locked();
                         let all = listeners.by_number.values();
@@ -183,16 +191,27 @@ struct Place {
 }
 
 impl Place {
-    fn new(hub: Arc<Hub>, shard: i16) -> (Self, mpsc::Receiver<Arc<Post>>) {
+    /// None when the reader has `most_each` places already.
+    fn new(hub: Arc<Hub>, user: i64, most_each: usize) -> Option<(Self, mpsc::Receiver<Arc<Post>>)> {
         let (queue, posts) = mpsc::channel(QUEUE);
+        let shard = slots::shard(slots::slot(key(user).as_bytes()));
         let listener = Arc::new(Listener {
+            user,
             shard,
             queue,
             behind: AtomicBool::new(false),
             woken: tokio::sync::Notify::new(),
         });
         let number = hub.next.fetch_add(1, Ordering::Relaxed);
-        hub.locked().by_number.insert(number, listener.clone());
+        {
+            let mut listeners = hub.locked();
+            let places = listeners.by_user.entry(user).or_default();
+            if *places >= most_each {
+                return None;
+            }
+            *places += 1;
+            listeners.by_number.insert(number, listener.clone());
+        }
         hub.open.inc();
         let place = Self {
             hub,
@@ -200,7 +219,7 @@ impl Place {
             authors: vec![],
             listener,
         };
-        (place, posts)
+        Some((place, posts))
     }
 
     /// Listens to these authors, and to no others.
@@ -235,6 +254,12 @@ impl Drop for Place {
     fn drop(&mut self) {
         let mut listeners = self.hub.locked();
         listeners.by_number.remove(&self.number);
+        if let Entry::Occupied(mut places) = listeners.by_user.entry(self.listener.user) {
+            *places.get_mut() -= 1;
+            if *places.get() == 0 {
+                places.remove();
+            }
+        }
         self.forget(&mut listeners);
         self.hub.open.dec();
     }
@@ -258,6 +283,8 @@ struct Feed {
     posts: mpsc::Receiver<Arc<Post>>,
     /// The youngest post the reader has.
     newest: i64,
+    /// What that was at the last two regular looks, the older first; a look goes back so far.
+    marks: [i64; 2],
     /// Sent lately, so that nothing is sent twice.
     sent: VecDeque<i64>,
     pending: VecDeque<Arc<Post>>,
@@ -279,13 +306,17 @@ async fn timeline(
     let last = headers
         .get(LAST_EVENT_ID)
         .and_then(|id| id.to_str().ok()?.parse::<i64>().ok());
-    let shard = slots::shard(slots::slot(key(user).as_bytes()));
-    let (place, posts) = Place::new(live.hub.clone(), shard);
+    let place = Place::new(live.hub.clone(), user, live.most_each);
+    let (place, posts) = place.ok_or_else(|| {
+        let message = "too many live timelines of yours are open; close one of them";
+        ApiError::new(StatusCode::TOO_MANY_REQUESTS, message)
+    })?;
     let mut feed = Feed {
         user,
         place,
         posts,
         newest: last.unwrap_or_default(),
+        marks: [i64::MAX; 2],
         sent: VecDeque::new(),
         pending: VecDeque::new(),
         ends: Instant::now() + live.lifetime,
@@ -338,7 +369,7 @@ impl Feed {
 
     /// Puts what the timeline has and the reader has not into the queue, oldest first.
     async fn catch_up(&mut self) -> Result<(), ApiError> {
-        let above = self.newest.saturating_sub(OVERLAP).max(0);
+        let above = self.newest.saturating_sub(OVERLAP).min(self.marks[0]).max(0);
         let mut missing = self.look(Some(above), CATCH_UP).await?;
         missing.retain(|id| !self.sent.contains(id));
         if missing.is_empty() {
@@ -379,6 +410,7 @@ impl Feed {
                     let _ = self.learn_follows().await;
                     // A message may have been lost on its way, in a failover above all: the timeline knows.
                     listener.behind.store(true, Ordering::Release);
+                    self.marks = [self.marks[1], self.newest];
                 }
             }
             if listener.behind.swap(false, Ordering::AcqRel) && self.catch_up().await.is_err() {
@@ -401,5 +433,54 @@ impl Feed {
         // The id to resume from is the youngest the reader has, not this one's when it came late.
         let event = Event::default().event("post").id(self.newest.to_string());
         event.json_data(post).ok()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_reader_has_so_many_streams_and_a_place_given_up_is_free() {
+        let hub = Arc::new(Hub {
+            listeners: Mutex::default(),
+            next: AtomicU64::new(0),
+            open: Gauge::default(),
+        });
+        let place = |user| Place::new(hub.clone(), user, 2);
+        let (first, second) = (place(7).expect("one"), place(7).expect("two"));
+        assert!(place(7).is_none());
+        let other = place(8).expect("another's");
+        assert_eq!(hub.open.get(), 3);
+        drop(first);
+        let third = place(7).expect("free again");
+        drop((second, other, third));
+        let listeners = hub.locked();
+        assert!(listeners.by_user.is_empty() && listeners.by_number.is_empty());
+        assert_eq!(hub.open.get(), 0);
+    }
+
+    #[test]
+    fn only_posts_that_somebody_waits_for_are_fetched() {
+        let hub = Arc::new(Hub {
+            listeners: Mutex::default(),
+            next: AtomicU64::new(0),
+            open: Gauge::default(),
+        });
+        let (mut place, _posts) = Place::new(hub.clone(), 7, 1).expect("a place");
+        let shard = place.listener.shard;
+        let message = |shard| Message {
+            shard,
+            posts: vec![(1, 30), (2, 40), (3, 30)],
+        };
+        assert!(hub.interested(&message(shard)).is_empty());
+        place.listen_to(vec![30, 50]);
+        let wanted: Vec<i64> = hub
+            .interested(&message(shard))
+            .iter()
+            .map(|(id, _)| *id)
+            .collect();
+        assert_eq!(wanted, [1, 3]);
+        assert!(hub.interested(&message((shard + 1) % slots::SHARDS)).is_empty());
     }
 }

@@ -18,6 +18,7 @@ pub use fanout::{Job, Poll};
 pub use home::{BROUGHT, KEPT};
 pub use large::{Account, key as author_key};
 
+use crate::background::Background;
 use crate::cluster::{Cluster, Store};
 use crate::service::{Service, parse_env};
 use crate::upstream::Upstream;
@@ -53,24 +54,20 @@ pub async fn run() -> anyhow::Result<()> {
         posts.clone(),
         followers.clone(),
     )?);
-    let live = live::routes(
-        &mut service,
-        store.clone(),
-        cluster.clone(),
-        posts.clone(),
-        followers.clone(),
-    )?;
+    let live = live::routes(&mut service, store.clone(), cluster.clone(), posts, followers)?;
 
+    // What is done in bulk has a thread, and connections, of its own: a reader never waits for it.
+    let bulk = Background::start("bulk")?;
     let every = Duration::from_millis(parse_env("POST_FEED_INTERVAL_MS", 200)?);
-    tokio::spawn(feed::follow(posts.clone(), bodies, every, service.stopping()));
-    let fanout = Arc::new(fanout::Fanout::from_env(
-        &mut service,
-        cluster.clone(),
-        posts,
-        followers,
-        large.over,
-    )?);
-    let worker = tokio::spawn(fanout::work(fanout, service.stopping()));
+    let (posts, followers) = (
+        Upstream::from_env("post-service", "Post Service", 2000)?,
+        Upstream::from_env("follower-service", "Follower Service", 2000)?,
+    );
+    bulk.spawn(feed::follow(posts.clone(), bodies, every, service.stopping()));
+    let fanout = bulk.within(|| {
+        fanout::Fanout::from_env(&mut service, cluster.clone(), posts, followers, large.over).map(Arc::new)
+    })?;
+    let worker = bulk.spawn(fanout::work(fanout, service.stopping()));
     let (lists, lists_store, stopping) = (large.clone(), store.clone(), service.stopping());
     tokio::spawn(async move { lists.follow(&lists_store, stopping).await });
     service.ready_when("Redis Cluster", move || {

@@ -1,5 +1,7 @@
 //! Redis' sharded pub/sub: one channel per third of the slots, on the nodes that hold those timelines.
 
+use std::fmt::Write as _;
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
@@ -21,77 +23,84 @@ pub fn channel(shard: i16) -> String {
         .unwrap_or_default()
 }
 
-/// A post is in a shard's timelines.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// Posts are in a shard's timelines.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Message {
     pub shard: i16,
-    pub post: i64,
-    pub author: i64,
+    /// Ids of posts and of their authors.
+    pub posts: Vec<(i64, i64)>,
 }
 
 impl Message {
-    fn payload(self) -> String {
-        format!("{} {}", self.post, self.author)
+    fn payload(&self) -> String {
+        let mut text = String::with_capacity(self.posts.len() * 16);
+        for (post, author) in &self.posts {
+            if !text.is_empty() {
+                text.push(',');
+            }
+            // Writing to a String does not fail.
+            let _ = write!(text, "{post} {author}");
+        }
+        text
     }
 
     fn parse(shard: i16, payload: &[u8]) -> Option<Self> {
-        let (post, author) = std::str::from_utf8(payload).ok()?.split_once(' ')?;
-        Some(Self {
-            shard,
-            post: post.parse().ok()?,
-            author: author.parse().ok()?,
-        })
+        let posts = std::str::from_utf8(payload).ok()?.split(',').map(|one| {
+            let (post, author) = one.split_once(' ')?;
+            Some((post.parse().ok()?, author.parse().ok()?))
+        });
+        let posts = posts.collect::<Option<_>>()?;
+        Some(Self { shard, posts })
     }
 }
 
-/// Tells listeners about posts that have reached their timelines. What is lost here is found by the next look at a timeline,
-/// so fan-out never waits for it.
-pub struct Publisher(mpsc::Sender<Message>);
+/// Tells listeners about posts that have reached their timelines: a message per delivery. What is lost here is found by the
+/// next look at a timeline, so fan-out never waits for it.
+pub struct Publisher(Vec<mpsc::Sender<Message>>);
 
 impl Publisher {
-    /// Messages waiting to be sent; more than this at once are left out.
-    const QUEUE: usize = 4096;
+    /// Messages waiting to be sent to one shard's node; more than this at once are left out.
+    const QUEUE: usize = 1024;
 
-    pub fn new(cluster: std::sync::Arc<Cluster>) -> Self {
-        let (sender, receiver) = mpsc::channel(Self::QUEUE);
-        tokio::spawn(publish(Pool::new(cluster, 1, Duration::from_secs(300)), receiver));
-        Self(sender)
+    /// A shard whose node is slow holds back no other's messages.
+    pub fn new(cluster: Arc<Cluster>) -> Self {
+        let pool = Arc::new(Pool::new(cluster, 1, Duration::from_secs(300)));
+        let shard = |shard| {
+            let (sender, receiver) = mpsc::channel(Self::QUEUE);
+            tokio::spawn(publish(pool.clone(), channel(shard), receiver));
+            sender
+        };
+        Self((0..slots::SHARDS).map(shard).collect())
     }
 
     /// A job is done: its posts, each with its author, are in the shard's timelines.
     pub fn delivered(&self, shard: i16, posts: &[(i64, i64)]) {
-        for (post, author) in posts.iter().copied() {
-            let message = Message { shard, post, author };
-            if self.0.try_send(message).is_err() {
-                tracing::debug!(post, "Too many live updates at once; some are left out");
-                return;
-            }
+        let queue = usize::try_from(shard).ok().and_then(|shard| self.0.get(shard));
+        let message = Message {
+            shard,
+            posts: posts.to_vec(),
+        };
+        if queue.is_some_and(|queue| queue.try_send(message).is_err()) {
+            tracing::debug!(shard, "Too many live updates at once; some are left out");
         }
     }
 }
 
-async fn publish(pool: Pool, mut messages: mpsc::Receiver<Message>) {
-    let channels: Vec<String> = (0..slots::SHARDS).map(channel).collect();
+async fn publish(pool: Arc<Pool>, channel: String, mut messages: mpsc::Receiver<Message>) {
+    let slot = slots::slot(channel.as_bytes());
     let mut batch = vec![];
-    while messages.recv_many(&mut batch, 256).await > 0 {
-        for (shard, channel) in (0..).zip(&channels) {
-            let mut packed = vec![];
-            let mut count = 0;
-            for message in batch.iter().filter(|message| message.shard == shard) {
-                redis::cmd("SPUBLISH")
-                    .arg(channel)
-                    .arg(message.payload())
-                    .write_packed_command(&mut packed);
-                count += 1;
-            }
-            if count > 0 {
-                let slot = slots::slot(channel.as_bytes());
-                if let Err(error) = pool.run(slot, packed, count, Duration::from_secs(1)).await {
-                    tracing::debug!(%error, "Live updates were not published");
-                }
-            }
+    while messages.recv_many(&mut batch, 64).await > 0 {
+        let mut packed = vec![];
+        let count = batch.len();
+        for message in batch.drain(..) {
+            redis::cmd("SPUBLISH")
+                .arg(&channel)
+                .arg(message.payload())
+                .write_packed_command(&mut packed);
         }
-        batch.clear();
+        if let Err(error) = pool.run(slot, packed, count, Duration::from_secs(1)).await {
+            tracing::debug!(%error, "Live updates were not published");
+        }
     }
 }
 
@@ -108,7 +117,7 @@ const PING: Duration = Duration::from_secs(3);
 const SILENCE: Duration = Duration::from_secs(8);
 
 /// Listens to a shard's channel for as long as someone takes what it hears, through failovers and moved slots.
-pub async fn subscribe(cluster: std::sync::Arc<Cluster>, shard: i16, heard: mpsc::Sender<Heard>) {
+pub async fn subscribe(cluster: Arc<Cluster>, shard: i16, heard: mpsc::Sender<Heard>) {
     let channel = channel(shard);
     let mut first = true;
     while !heard.is_closed() {
@@ -203,11 +212,11 @@ mod tests {
     fn messages_come_back_as_they_went() {
         let message = Message {
             shard: 2,
-            post: 7,
-            author: 3,
+            posts: vec![(7, 3), (8, 3), (9, 4)],
         };
+        assert_eq!(message.payload(), "7 3,8 3,9 4");
         assert_eq!(Message::parse(2, message.payload().as_bytes()), Some(message));
-        for bad in ["", "7", "7 x", "7 3 1"] {
+        for bad in ["", "7", "7 x", "7 3 1", "7 3,", "7 3,x"] {
             assert_eq!(Message::parse(2, bad.as_bytes()), None, "{bad}");
         }
     }

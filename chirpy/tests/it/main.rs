@@ -5,6 +5,7 @@
 mod at_scale;
 mod check;
 mod failover;
+mod follows;
 mod habits;
 mod live;
 mod opensearch;

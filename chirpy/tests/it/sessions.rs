@@ -158,3 +158,78 @@ async fn keys_rotate_without_anyone_noticing() {
         "the gateway publishes what it knows: {gateway:?}"
     );
 }
+
+/// Sends packed commands to whichever node has the key, and reads what it says to the last of them.
+async fn told(nodes: &[String], packed: &[u8]) -> String {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    for node in nodes {
+        let mut stream = tokio::net::TcpStream::connect(node).await.expect("a node");
+        stream.write_all(packed).await.expect("written");
+        let mut answer = vec![0; 4096];
+        let length = stream.read(&mut answer).await.expect("an answer");
+        let answer = String::from_utf8_lossy(&answer[..length]).into_owned();
+        if !answer.contains("-MOVED") {
+            return answer;
+        }
+    }
+    panic!("no node has the key");
+}
+
+#[tokio::test]
+async fn a_rotation_that_is_sent_twice_is_one_and_the_old_token_still_ends_the_session() {
+    let chirpy = Stand::up().await;
+    let nodes = chirpy.redis_nodes();
+    let key = "session:{twice}";
+    let open = redis::cmd("HSET")
+        .arg(key)
+        .arg(&["token", "first", "user", "ai"])
+        .get_packed_command();
+    assert_eq!(told(&nodes, &open).await, ":2\r\n");
+    let rotate = |given: &str, next: &str| {
+        redis::cmd("EVAL")
+            .arg(include_str!("../../src/sessions/rotate.lua"))
+            .arg(1)
+            .arg(key)
+            .arg(&[given, next, "60"])
+            .get_packed_command()
+    };
+    let good = "*2\r\n$2\r\nok\r\n$2\r\nai\r\n";
+    assert_eq!(told(&nodes, &rotate("first", "second")).await, good);
+    // Its answer was lost on the way, so the client of Redis sends it again.
+    assert_eq!(told(&nodes, &rotate("first", "second")).await, good);
+    assert_eq!(told(&nodes, &rotate("second", "third")).await, good);
+    let stolen = told(&nodes, &rotate("second", "fourth")).await;
+    assert!(stolen.contains("reused"), "{stolen}");
+    let over = told(&nodes, &rotate("third", "fifth")).await;
+    assert!(over.contains("ended"), "{over}");
+}
+
+#[tokio::test]
+async fn a_gateway_that_has_no_keys_says_so_and_false_tokens_have_a_limit() {
+    let mut chirpy = Stand::with(&[("RATE_LIMIT_PER_SECOND", "20"), ("JWKS_COOLDOWN_MS", "0")]).await;
+    let (ai, _) = chirpy.account("ai").await;
+    let me = |token: String| {
+        let chirpy = &chirpy;
+        async move { chirpy.call("GET", "/api/me", Some(&token), None).await.0 }
+    };
+    assert_eq!(me(ai.clone()).await, 200);
+    // What is no token costs the allowance of everybody who is nobody: some are told so, then all are held back.
+    let tries = (0..200).map(|n| me(format!("{ai}{n}")));
+    let mut statuses = futures::future::join_all(tries).await;
+    statuses.sort_unstable();
+    statuses.dedup();
+    assert_eq!(statuses, [401, 429]);
+    assert_eq!(
+        me(ai.clone()).await,
+        200,
+        "whoever has a token has an allowance too"
+    );
+
+    chirpy.stop("auth-service");
+    chirpy.restart("gateway").await;
+    let (status, _) = chirpy.call("GET", "/api/me", Some(&ai), None).await;
+    assert_eq!(status, 503, "nobody can tell whether the token is good");
+    chirpy.restart("auth-service").await;
+    let (status, _) = chirpy.call("GET", "/api/me", Some(&ai), None).await;
+    assert_eq!(status, 200);
+}

@@ -393,6 +393,20 @@ impl Stand {
         format!("http://127.0.0.1:{port}")
     }
 
+    /// Ends a role's first process; [`Stand::restart`] starts it again.
+    pub fn stop(&mut self, role: &str) {
+        let place = self.roles.iter().position(|name| *name == role).expect("a role");
+        let child = &mut self.children[self.first_role + place];
+        child.kill().and_then(|()| child.wait()).expect("it ends");
+    }
+
+    /// Where the Redis nodes listen.
+    pub fn redis_nodes(&self) -> Vec<String> {
+        let nodes = self.environment.iter().find(|(name, _)| name == "REDIS_NODES");
+        let (_, nodes) = nodes.expect("there are some");
+        nodes.split(',').map(str::to_owned).collect()
+    }
+
     /// Ends a role's first process and starts another in its place.
     pub async fn restart(&mut self, role: &str) {
         let place = self.roles.iter().position(|name| *name == role).expect("a role");

@@ -112,7 +112,9 @@ impl Psi {
     /// The level whose answer is expected to leave the least in doubt (the entropy of what is known, expected over both
     /// answers, is least).
     pub fn next(&self) -> f64 {
-        let candidate = |n: u32| self.low + (self.high - self.low) * f64::from(n) / f64::from(CANDIDATES - 1);
+        let step = |n: u32| self.low + (self.high - self.low) * f64::from(n) / f64::from(CANDIDATES - 1);
+        // The last step may come out a rounding beyond the end.
+        let candidate = |n: u32| step(n).clamp(self.low, self.high);
         let doubt = |x: f64| {
             // H(known | answer) = H(known) + H(answer | known) - H(answer), and the first is the same for all x.
             let (mut yes, mut given) = (0.0, 0.0);

@@ -32,6 +32,9 @@ pub enum ClientError {
 #[derive(Clone, Debug, Deserialize)]
 pub struct Login {
     pub token: String,
+    /// Seconds that the token is good for, when that is known.
+    #[serde(default)]
+    pub expires_in: Option<f64>,
 }
 
 /// A post, as far as this client cares.

@@ -37,6 +37,7 @@ impl Counts {
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Stretch {
     pub counts: Counts,
+    /// Of what was answered well.
     pub latency: Latencies,
 }
 
@@ -48,7 +49,11 @@ pub struct Tally {
     pub fresh: u64,
     pub stale: u64,
     pub errors: BTreeMap<String, u64>,
+    /// Of what was answered well: a refusal is fast, and must not make the others look so.
     pub latency: Latencies,
+    /// Until what failed had failed.
+    #[serde(default = "Latencies::fine")]
+    pub failed: Latencies,
     pub stretches: Vec<Stretch>,
 }
 
@@ -60,6 +65,7 @@ impl Default for Tally {
             stale: 0,
             errors: BTreeMap::new(),
             latency: Latencies::fine(),
+            failed: Latencies::fine(),
             stretches: vec![],
         }
     }
@@ -147,6 +153,7 @@ impl Measured {
             ours.fresh += theirs.fresh;
             ours.stale += theirs.stale;
             ours.latency.add(&theirs.latency);
+            ours.failed.add(&theirs.failed);
             for (kind, times) in &theirs.errors {
                 ours.fail(kind, *times);
             }
@@ -171,6 +178,7 @@ impl Measured {
                 stale: tally.stale,
                 errors: tally.errors.clone(),
                 latency: tally.latency.clone(),
+                failed: tally.failed.clone(),
                 stretches: tally.stretches.get(place..).unwrap_or_default().to_vec(),
             };
             (*journey, recent)
@@ -190,7 +198,7 @@ impl Measured {
         total
     }
 
-    /// The latencies of all journeys.
+    /// The latencies of all journeys' good answers.
     pub fn latency(&self) -> Latencies {
         let mut all = Latencies::fine();
         self.journeys.values().for_each(|tally| all.add(&tally.latency));

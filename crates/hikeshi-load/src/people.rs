@@ -1,6 +1,7 @@
 //! Who takes part, and who of them is logged in.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use tokio::sync::mpsc;
 
@@ -20,7 +21,13 @@ struct Slot {
     head: Option<Arc<[u8]>>,
     /// Somebody has been asked to log this person in.
     asked: bool,
+    /// When to ask for the next login, while this one is still good.
+    renew: Option<Instant>,
 }
+
+/// The part of a token's life after which the next is asked for: of those who logged in together some are early, or all
+/// would come again together.
+const RENEW: std::ops::Range<f64> = 0.5..0.9;
 
 impl People {
     /// `users` people named `prefix` and four digits, and the hot account. Whoever must be logged in comes out of the
@@ -69,11 +76,12 @@ impl People {
         u32::try_from(place).ok()
     }
 
-    /// The lines that this person's requests begin with; asks for a login when there are none.
+    /// The lines that this person's requests begin with; asks for a login when there are none, or they will not do for long.
     pub fn head(&self, person: u32) -> Option<Arc<[u8]>> {
         let mut slots = self.slots();
         let slot = slots.get_mut(person as usize)?;
-        if slot.head.is_none() && !slot.asked {
+        let old = slot.renew.is_some_and(|renew| renew <= Instant::now());
+        if (slot.head.is_none() || old) && !slot.asked {
             slot.asked = true;
             // Nobody listens only when the run is over.
             let _ = self.wanted.send(person);
@@ -92,6 +100,15 @@ impl People {
             return;
         };
         slot.asked = false;
+        if login.is_none() && slot.renew.is_some_and(|renew| renew <= Instant::now()) {
+            // The one there is may still be good.
+            return;
+        }
+        slot.renew = login.as_ref().and_then(|login| {
+            let part = RENEW.start + fastrand::f64() * (RENEW.end - RENEW.start);
+            let life = Duration::try_from_secs_f64(login.expires_in? * part).ok()?;
+            Instant::now().checked_add(life)
+        });
         // A line break in it would be the end of a header.
         let login = login.filter(|login| login.token.bytes().all(|byte| byte.is_ascii_graphic()));
         slot.head = login.as_ref().map(|login| {
@@ -110,6 +127,7 @@ impl People {
         {
             slot.head = None;
             slot.login = None;
+            slot.renew = None;
         }
     }
 }
@@ -128,7 +146,13 @@ mod tests {
         assert!((0..100).all(|dice| people.pick(dice) < 3));
         assert!(people.head(1).is_none() && people.head(1).is_none());
         assert_eq!((wanted.try_recv().ok(), wanted.try_recv().ok()), (Some(1), None));
-        let login = |token: &str| Some(Login { token: token.into() });
+        let login = |token: &str| {
+            let token = token.into();
+            Some(Login {
+                token,
+                expires_in: None,
+            })
+        };
         people.logged_in(1, "h", login("a"));
         let old = people.head(1).expect("logged in");
         people.logged_in(1, "h", login("b"));
@@ -136,5 +160,27 @@ mod tests {
         assert!(people.head(1).is_some_and(|head| head.ends_with(b"Bearer b\r\n")));
         people.logged_in(1, "h", login("a\r\nX: y"));
         assert!(people.head(1).is_none());
+    }
+    #[test]
+    fn a_token_is_renewed_before_it_ends_and_the_old_one_goes_on_meanwhile() {
+        let (people, mut wanted) = People::new("person", 1, "tenki");
+        let login = |token: &str, expires_in| {
+            let (token, expires_in) = (token.into(), Some(expires_in));
+            Some(Login { token, expires_in })
+        };
+        let bears = |token: &str| {
+            let end = format!("Bearer {token}\r\n");
+            people.head(0).is_some_and(|head| head.ends_with(end.as_bytes()))
+        };
+        people.logged_in(0, "h", login("young", 3600.0));
+        assert!(bears("young") && wanted.try_recv().is_err());
+        people.logged_in(0, "h", login("old", 0.0));
+        assert!(bears("old") && bears("old"));
+        assert_eq!((wanted.try_recv().ok(), wanted.try_recv().ok()), (Some(0), None));
+        people.logged_in(0, "h", None);
+        assert!(bears("old"), "the login failed, and will be tried again");
+        assert_eq!(wanted.try_recv().ok(), Some(0));
+        people.logged_in(0, "h", login("young", 3600.0));
+        assert!(bears("young") && wanted.try_recv().is_err());
     }
 }

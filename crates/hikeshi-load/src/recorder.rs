@@ -43,8 +43,10 @@ pub struct JourneySummary {
     pub error: u64,
     pub fresh: u64,
     pub stale: u64,
-    /// From the intended start.
+    /// Of what was answered well, from the intended start.
     pub latency_ms: Quantiles,
+    /// Of what failed.
+    pub failed_ms: Quantiles,
     /// How often each kind of error occurred; only so many kinds are told apart.
     pub errors: HashMap<String, u64>,
 }
@@ -90,7 +92,7 @@ impl Recorder {
         registry.register("journey_requests", "Journeys taken, by result", requests.clone());
         registry.register(
             "journey_request_duration_seconds",
-            "Time from the intended start of a journey to its end",
+            "Time from the intended start of a journey to its good end; what failed is counted, not timed",
             durations.clone(),
         );
         registry.register(
@@ -152,24 +154,29 @@ impl Recorder {
         measured.count(journey, at, |counts, _| counts.sent += 1);
     }
 
-    /// A request that was due `at` after the start ended `elapsed` later; an error says which.
+    /// A request that was due `at` after the start ended `elapsed` later; an error says which. What failed has no part in the
+    /// latencies: a system that refuses quickly would look fast.
     pub fn ended(&self, journey: Journey, at: Duration, elapsed: Duration, outcome: Result<(), &str>) {
         let metrics = &self.metrics[journey.place()];
         match outcome {
             Ok(()) => metrics.ok.inc(),
             Err(_) => metrics.error.inc(),
         };
-        metrics.duration.observe(elapsed.as_secs_f64());
         let mut measured = self.measured();
-        measured.count(journey, at, |counts, latency| {
-            latency.record(elapsed);
-            match outcome {
-                Ok(()) => counts.ok += 1,
-                Err(_) => counts.error += 1,
+        match outcome {
+            Ok(()) => {
+                metrics.duration.observe(elapsed.as_secs_f64());
+                measured.count(journey, at, |counts, latency| {
+                    latency.record(elapsed);
+                    counts.ok += 1;
+                });
             }
-        });
-        if let Err(kind) = outcome {
-            measured.journey(journey).fail(kind, 1);
+            Err(kind) => {
+                measured.count(journey, at, |counts, _| counts.error += 1);
+                let tally = measured.journey(journey);
+                tally.failed.record(elapsed);
+                tally.fail(kind, 1);
+            }
         }
     }
 
@@ -216,6 +223,7 @@ impl Recorder {
                 fresh: tally.fresh,
                 stale: tally.stale,
                 latency_ms: tally.latency.quantiles(),
+                failed_ms: tally.failed.quantiles(),
                 errors: tally
                     .errors
                     .iter()
@@ -252,4 +260,42 @@ pub fn cpu_seconds() -> f64 {
     getrusage(UsageWho::RUSAGE_SELF).map_or(0.0, |usage| {
         seconds(usage.user_time()) + seconds(usage.system_time())
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn quick_refusals_make_nothing_look_fast() {
+        let recorder = Recorder::new(
+            &[Journey::ReadTimeline],
+            Measured::with_course(Duration::from_secs(10)),
+        );
+        let ended = |millis, outcome| {
+            let at = Duration::from_secs(1);
+            recorder.ended(Journey::ReadTimeline, at, Duration::from_millis(millis), outcome);
+        };
+        ended(900, Ok(()));
+        (0..99).for_each(|_| ended(1, Err("status 503")));
+        let summary = recorder.summary(Duration::from_secs(10));
+        let reads = &summary.journeys["read-timeline"];
+        assert!(
+            reads.latency_ms.p50 >= 900.0 && reads.failed_ms.max < 2.0,
+            "{reads:?}"
+        );
+        assert_eq!((reads.ok, reads.error), (1, 99));
+        let measured = recorder.measured();
+        assert!(
+            measured.journeys[&Journey::ReadTimeline].stretches[1]
+                .latency
+                .quantile(0.01)
+                >= 900.0
+        );
+        let text = recorder.exposition().expect("text");
+        assert!(
+            text.contains("journey_request_duration_seconds_count{journey=\"read-timeline\"} 1\n"),
+            "{text}"
+        );
+    }
 }

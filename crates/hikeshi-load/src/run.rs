@@ -99,6 +99,8 @@ pub struct Run {
     engine: Mutex<Option<Engine>>,
     /// People to be logged in, while somebody attends to them.
     wanted: tokio::sync::Mutex<mpsc::UnboundedReceiver<u32>>,
+    /// For those who are being logged in meanwhile.
+    logins: tokio::sync::Semaphore,
     followers: Mutex<HashMap<u32, Vec<u32>>>,
     /// Of ordinary posts and of the hot account's.
     last_samples: Mutex<[Option<Instant>; 2]>,
@@ -137,6 +139,7 @@ impl Run {
             plan,
             people,
             wanted: tokio::sync::Mutex::new(wanted),
+            logins: tokio::sync::Semaphore::new(LOGINS),
             followers: Mutex::default(),
             last_samples: Mutex::default(),
         }))
@@ -148,10 +151,17 @@ impl Run {
             .acknowledged_lines(|person| self.people.name(person).to_owned())
     }
 
+    /// Whether it could be done; when not, nobody asks for that person's login again before [`LOGIN_AGAIN`].
     async fn log_one_in(&self, person: u32) -> bool {
+        // Never closed.
+        let place = self.logins.acquire().await;
         let name = self.people.name(person);
         let login = self.client.login(name, &self.plan.password).await.ok();
+        drop(place);
         let known = login.is_some();
+        if !known {
+            tokio::time::sleep(LOGIN_AGAIN).await;
+        }
         self.people.logged_in(person, &self.host, login);
         known
     }
@@ -178,7 +188,6 @@ impl Run {
                     if failures % 20 == 5 {
                         tracing::warn!(name = self.people.name(person), failures, "Cannot log in yet");
                     }
-                    tokio::time::sleep(LOGIN_AGAIN).await;
                 }
             })
             .await;
@@ -273,9 +282,7 @@ impl Run {
                 Some(person) = wanted.recv() => {
                     let run = self.clone();
                     tasks.spawn(async move {
-                        if !run.log_one_in(person).await {
-                            tokio::time::sleep(LOGIN_AGAIN).await;
-                        }
+                        run.log_one_in(person).await;
                     });
                 }
                 () = told(&mut stop), if !ended.load(Ordering::Relaxed) => ended.store(true, Ordering::Relaxed),

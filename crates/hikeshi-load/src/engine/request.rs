@@ -81,7 +81,14 @@ mod tests {
 
     fn written(journey: Journey, hot: bool) -> String {
         let (people, _wanted) = People::new("person", 3, "tenki");
-        people.logged_in(0, "chirpy:80", Some(Login { token: "t".into() }));
+        people.logged_in(
+            0,
+            "chirpy:80",
+            Some(Login {
+                token: "t".into(),
+                expires_in: None,
+            }),
+        );
         let arrival = Arrival {
             number: 7,
             at: Duration::ZERO,

@@ -131,9 +131,11 @@ struct Told<'a> {
     counts: Counts,
     fresh: u64,
     stale: u64,
+    /// Of what was answered well, and of what failed.
     latency_ms: Quantiles,
+    failed_ms: Quantiles,
     errors: &'a BTreeMap<String, u64>,
-    /// HdrHistogram V2, base64, microseconds.
+    /// Of what was answered well: HdrHistogram V2, base64, microseconds.
     histogram: &'a crate::latency::Latencies,
     course: Vec<Point>,
 }
@@ -172,6 +174,7 @@ impl Report {
                 fresh: tally.fresh,
                 stale: tally.stale,
                 latency_ms: tally.latency.quantiles(),
+                failed_ms: tally.failed.quantiles(),
                 errors: &tally.errors,
                 histogram: &tally.latency,
                 course: course.collect(),
@@ -226,14 +229,15 @@ mod tests {
             measured.count(journey, at, |counts, latencies| {
                 counts.offered += 1;
                 counts.sent += 1;
-                latencies.record(latency);
                 if failed {
                     counts.error += 1;
                 } else {
+                    latencies.record(latency);
                     counts.ok += 1;
                 }
             });
             if failed {
+                measured.journey(journey).failed.record(latency);
                 let kind = if n % 80 == 0 { "timeout" } else { "status 503" };
                 measured.journey(journey).fail(kind, 1);
             }
@@ -285,7 +289,7 @@ mod tests {
         assert_eq!(reads["course"].as_array().map(Vec::len), Some(10));
         let histogram: crate::latency::Latencies =
             serde_json::from_value(reads["histogram"].clone()).expect("a histogram");
-        assert_eq!(Some(histogram.len()), reads["offered"].as_u64());
+        assert_eq!(Some(histogram.len()), reads["ok"].as_u64());
         assert_eq!(json["good"], false);
     }
 }

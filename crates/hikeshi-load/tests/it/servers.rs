@@ -155,6 +155,31 @@ async fn a_token_that_is_no_longer_known_is_renewed_and_the_read_repeated() {
 }
 
 #[tokio::test]
+async fn a_server_that_lets_nobody_in_is_not_stormed() {
+    let logins = Arc::new(AtomicU64::new(0));
+    let counted = logins.clone();
+    let address = serve(Arc::new(move |head: &str| {
+        // The five people and the hot account get in once; then their tokens are no more, and nobody gets another.
+        if head.starts_with("POST /api/login") && counted.fetch_add(1, Ordering::SeqCst) < 6 {
+            return (answer("200 OK", LOGIN), false);
+        }
+        if head.starts_with("POST") {
+            return (answer("503 Service Unavailable", "{}"), false);
+        }
+        (answer("401 Unauthorized", "{}"), false)
+    }))
+    .await;
+    let began = Instant::now();
+    let summary = measure(reads(200.0, 0.6), address, SETTINGS).await;
+    let tries = logins.load(Ordering::SeqCst) - 6;
+    // Each of them at most four times a second.
+    let most = 6.0 * (began.elapsed().as_secs_f64() * 4.0 + 1.0);
+    assert!(tries > 0 && (tries as f64) <= most, "{tries} of {most}");
+    let reads = &summary.journeys["read-timeline"];
+    assert_eq!((reads.ok, reads.error), (0, 120), "{:?}", reads.errors);
+}
+
+#[tokio::test]
 async fn who_finds_no_connection_free_waits_and_is_measured_from_when_it_was_due() {
     let address = serve(Arc::new(|head: &str| {
         if !head.starts_with("POST /api/login") {
@@ -227,7 +252,10 @@ async fn a_server_that_never_answers_is_a_timeout_and_one_that_is_gone_no_connec
     let gone = listener.local_addr().expect("bound");
     let run = Run::new(reads(50.0, 0.2), &format!("http://{gone}"), SETTINGS, None).expect("a run");
     for person in run.people.all() {
-        let login = hikeshi_load::client::Login { token: "t".into() };
+        let login = hikeshi_load::client::Login {
+            token: "t".into(),
+            expires_in: None,
+        };
         run.people.logged_in(person, "h", Some(login));
     }
     drop(listener);

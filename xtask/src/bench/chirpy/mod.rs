@@ -1,8 +1,10 @@
 //! `cargo xtask bench chirpy`: the story's load on the whole system, with the load generator and the stores on the same
-//! machine, and where its CPU goes.
+//! machine, and where its CPU goes. It fails when an acknowledged post is lost, a request failed, or less was sent than asked
+//! for; the latencies are for the reader to judge.
 
 mod cpu;
 mod faults;
+mod hops;
 mod system;
 
 use std::thread::sleep;
@@ -55,15 +57,74 @@ pub fn run(workspace: &Workspace, args: &[String]) -> Result<()> {
     system.load(rate, options.users, options.connections)?;
     let began = settled(&system)?;
     println!("bench: measuring for {} s", options.seconds);
-    let before = cpu::usage(system.home())?;
+    let look = || anyhow::Ok((cpu::usage(system.home())?, hops::calls(&system.edges()?)));
+    let (used_before, calls_before) = look()?;
+    let from = Instant::now();
     wait(Duration::from_secs(options.seconds));
-    let after = cpu::usage(system.home())?;
+    let (used_after, calls_after) = look()?;
+    let looked = from.elapsed().as_secs_f64();
     let seconds = began.elapsed().as_secs_f64();
     let summary = system.summary()?;
-    let answered = journeys(&summary, seconds)?;
-    processes(&before, &after, seconds, answered);
-    lost(&system)?;
-    system.down()
+    let load = journeys(&summary, seconds)?;
+    // CPU and calls are of the time between the looks, a little less than what was measured in all.
+    let answered = load.answered * looked / seconds;
+    let used = grown(&used_before, &used_after);
+    processes(&used, looked, answered);
+    let hops = hops::between(&calls_before, &calls_after, &used, looked, answered);
+    hops::print(&hops, &used, looked);
+    let missing = lost(&system)?;
+    system.down()?;
+    let wrong = failures(&load, rate * seconds, missing);
+    ensure!(wrong.is_empty(), "{}", wrong.join("; "));
+    Ok(())
+}
+
+/// What the generator counted, over all journeys.
+#[derive(Clone, Copy, Debug, Default)]
+struct Load {
+    offered: f64,
+    sent: f64,
+    answered: f64,
+    errors: f64,
+}
+
+/// What of what was asked for may be missing: the generator's clock and ours differ by a moment.
+const SHORT: f64 = 0.01;
+
+/// Why the run does not count.
+fn failures(load: &Load, asked: f64, lost: usize) -> Vec<String> {
+    let mut wrong = vec![];
+    if lost > 0 {
+        wrong.push(format!("{lost} acknowledged posts are lost"));
+    }
+    if load.errors > 0.0 {
+        wrong.push(format!("{} requests failed", load.errors));
+    }
+    let least = asked * (1.0 - SHORT);
+    for (what, count) in [
+        ("due", load.offered),
+        ("sent", load.sent),
+        ("answered", load.answered),
+    ] {
+        // What failed is said already.
+        let count = if what == "answered" {
+            count + load.errors
+        } else {
+            count
+        };
+        if count < least {
+            wrong.push(format!("{count:.0} requests were {what}, of {asked:.0}"));
+        }
+    }
+    wrong
+}
+
+fn grown(before: &cpu::Usage, after: &cpu::Usage) -> cpu::Usage {
+    let used = after.iter().map(|(name, seconds)| {
+        let before = before.get(name).unwrap_or(&0.0);
+        (name.clone(), seconds - before)
+    });
+    used.collect()
 }
 
 #[expect(
@@ -102,30 +163,37 @@ fn settled(system: &System) -> Result<Instant> {
     }
 }
 
-/// Prints a line per journey; returns how many requests were answered well.
-fn journeys(summary: &Value, seconds: f64) -> Result<f64> {
+/// Prints a line per journey; returns their sum. Latencies are of what was answered well; what failed has its own.
+fn journeys(summary: &Value, seconds: f64) -> Result<Load> {
     let journeys = summary
         .get("journeys")
         .and_then(Value::as_object)
         .context("the load generator's summary has no journeys")?;
-    println!("| journey | offered/s | answered/s | errors | stale | p50 ms | p99 ms | max ms |");
-    println!("|---|---|---|---|---|---|---|---|");
-    let mut answered = 0.0;
+    println!(
+        "| journey | offered/s | answered/s | errors | stale | p50 ms | p90 ms | p99 ms | p99.9 ms | max ms | errors' p50 ms | max ms |"
+    );
+    println!("|---|---|---|---|---|---|---|---|---|---|---|---|");
+    let mut load = Load::default();
     for (name, journey) in journeys {
         let count = |field: &str| journey.get(field).and_then(Value::as_f64).unwrap_or_default();
-        let latency = |field: &str| {
-            let latency = journey.get("latency_ms").and_then(|latency| latency.get(field));
+        let milliseconds = |kind: &str, field: &str| {
+            let latency = journey.get(kind).and_then(|latency| latency.get(field));
             latency.and_then(Value::as_f64).unwrap_or_default()
         };
+        let latency = |field| milliseconds("latency_ms", field);
         println!(
-            "| {name} | {:.0} | {:.0} | {} | {} | {:.1} | {:.1} | {:.1} |",
+            "| {name} | {:.0} | {:.0} | {} | {} | {:.1} | {:.1} | {:.1} | {:.1} | {:.1} | {:.1} | {:.1} |",
             count("offered") / seconds,
             count("ok") / seconds,
             count("error"),
             count("stale"),
             latency("p50"),
+            latency("p90"),
             latency("p99"),
+            latency("p999"),
             latency("max"),
+            milliseconds("failed_ms", "p50"),
+            milliseconds("failed_ms", "max"),
         );
         for (error, times) in journey
             .get("errors")
@@ -135,15 +203,22 @@ fn journeys(summary: &Value, seconds: f64) -> Result<f64> {
         {
             println!("  {times} x {error}");
         }
-        answered += count("ok");
+        load.offered += count("offered");
+        load.sent += count("sent");
+        load.answered += count("ok");
+        load.errors += count("error");
     }
-    Ok(answered)
+    let late = |field: &str| summary.get("late_ms").and_then(|late| late.get(field)?.as_f64());
+    if let (Some(p99), Some(max)) = (late("p99"), late("max")) {
+        println!("requests were written p99 {p99:.2} ms, at most {max:.1} ms after they were due");
+    }
+    Ok(load)
 }
 
-fn processes(before: &cpu::Usage, after: &cpu::Usage, seconds: f64, answered: f64) {
-    let mut rows: Vec<(&str, f64)> = after
+fn processes(used: &cpu::Usage, seconds: f64, answered: f64) {
+    let mut rows: Vec<(&str, f64)> = used
         .iter()
-        .map(|(name, used)| (name.as_str(), used - before.get(name).unwrap_or(&0.0)))
+        .map(|(name, seconds)| (name.as_str(), *seconds))
         .collect();
     rows.sort_by(|a, b| b.1.total_cmp(&a.1));
     let all: f64 = rows.iter().map(|(_, used)| used).sum();
@@ -158,6 +233,7 @@ fn processes(before: &cpu::Usage, after: &cpu::Usage, seconds: f64, answered: f6
     }
 }
 
+/// How many acknowledged posts are lost.
 fn lost(system: &System) -> Result<usize> {
     let verdict = system.check()?;
     let count = |field: &str| verdict.get(field).and_then(Value::as_u64).unwrap_or_default();
@@ -173,4 +249,32 @@ fn lost(system: &System) -> Result<usize> {
         count("timelines_missing"),
     );
     Ok(missing)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_run_with_a_lost_post_an_error_or_less_load_does_not_count() {
+        let good = Load {
+            offered: 1000.0,
+            sent: 1000.0,
+            answered: 998.0,
+            errors: 0.0,
+        };
+        assert!(failures(&good, 1001.0, 0).is_empty());
+        assert_eq!(failures(&good, 1000.0, 2), ["2 acknowledged posts are lost"]);
+        let failed = Load { errors: 1.0, ..good };
+        assert_eq!(failures(&failed, 1000.0, 0), ["1 requests failed"]);
+        let late = Load {
+            answered: 800.0,
+            ..good
+        };
+        assert_eq!(
+            failures(&late, 1000.0, 0),
+            ["800 requests were answered, of 1000"]
+        );
+        assert_eq!(failures(&good, 2000.0, 0).len(), 3);
+    }
 }
