@@ -197,7 +197,8 @@ impl Upstream {
                 Ok(answer) => repeatable && AGAIN.contains(&answer.status),
                 Err(WireError::Connect { .. }) => true,
                 Err(WireError::Closed | WireError::Io(_)) => repeatable,
-                Err(WireError::Malformed(_)) => false,
+                // One more would only be one more that waits.
+                Err(WireError::Busy | WireError::Malformed(_)) => false,
             };
             if !again || attempt > RETRIES || !self.budget.retry() {
                 return outcome;

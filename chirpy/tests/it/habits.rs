@@ -29,7 +29,7 @@ async fn a_forgotten_server(chirpy: &mut Stand, port: u16, ai: &str) {
     };
     assert_eq!(post("誰もいません").await, 502);
     let own = port.to_string();
-    let server = chirpy.launch(&["words"], &[("PORT", &own)], "words");
+    let server = chirpy.beside(&["words"], &[("PORT", &own)], "words");
     let post = |text: &'static str| {
         let (chirpy, body) = (&*chirpy, Some(json!({ "text": text })));
         async move { chirpy.call("POST", "/api/posts", Some(ai), body).await.0 }
@@ -102,7 +102,7 @@ async fn a_migration_that_takes_a_table_lock(chirpy: &mut Stand) {
         row.get(0)
     };
 
-    let habit = chirpy.launch(&["date-follows"], &[("MIGRATION_ONLINE", "false")], "habit");
+    let habit = chirpy.beside(&["date-follows"], &[("MIGRATION_ONLINE", "false")], "habit");
     chirpy
         .until("it waits for the lock", || async { waiting(&watcher).await == 1 })
         .await;
@@ -120,7 +120,7 @@ async fn a_migration_that_takes_a_table_lock(chirpy: &mut Stand) {
     let undo = "ALTER TABLE follows DROP COLUMN since";
     client.batch_execute(undo).await.expect("undone");
     client.batch_execute(long_read).await.expect("a reader");
-    let online = chirpy.launch(&["date-follows"], &[("MIGRATION_ONLINE", "true")], "online");
+    let online = chirpy.beside(&["date-follows"], &[("MIGRATION_ONLINE", "true")], "online");
     chirpy
         .until("it has given the lock up twice", || async {
             let (status, answer) = chirpy.call("GET", people, None, None).await;
@@ -154,7 +154,7 @@ async fn a_log_shipper_with_a_small_memory(chirpy: &mut Stand) {
             ("LOG_BUFFER_FOLDER", &folder),
             ("LOG_SHIP_INTERVAL_MS", "20"),
         ];
-        chirpy.launch(&["log-shipper"], &variables, kind);
+        chirpy.beside(&["log-shipper"], &variables, kind);
         shippers.push(format!("http://127.0.0.1:{port}"));
     }
     let http = chirpy.http.clone();
@@ -182,7 +182,7 @@ async fn a_log_shipper_with_a_small_memory(chirpy: &mut Stand) {
         );
     }
     let port = sink.to_string();
-    chirpy.launch(&["search-node"], &[("PORT", port.as_str())], "sink");
+    chirpy.beside(&["search-node"], &[("PORT", port.as_str())], "sink");
     let metric = |url: String, outcome: &'static str| {
         let http = http.clone();
         async move {

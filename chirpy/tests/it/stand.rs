@@ -333,7 +333,7 @@ impl Stand {
     }
 
     /// Starts a process of its own, with these variables too; its log has this name. For [`Stand::ended`] and [`Stand::end`].
-    pub fn launch(&mut self, arguments: &[&str], variables: &[(&str, &str)], log: &str) -> usize {
+    pub fn beside(&mut self, arguments: &[&str], variables: &[(&str, &str)], log: &str) -> usize {
         let mut command = Command::new(env!("CARGO_BIN_EXE_chirpy"));
         command
             .args(arguments)
