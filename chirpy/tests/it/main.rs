@@ -3,6 +3,7 @@
 #![expect(clippy::expect_used, reason = "a test says what it expected")]
 
 mod at_scale;
+mod beside;
 mod check;
 mod failover;
 mod follows;

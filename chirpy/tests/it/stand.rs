@@ -10,12 +10,12 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 
 /// Longest wait for anything; a busy machine needs some of it.
-const DEADLINE: Duration = Duration::from_secs(90);
+pub(crate) const DEADLINE: Duration = Duration::from_secs(90);
 
 pub struct Stand {
-    children: Vec<Child>,
-    folder: tempfile::TempDir,
-    environment: Vec<(String, String)>,
+    pub(crate) children: Vec<Child>,
+    pub(crate) folder: tempfile::TempDir,
+    pub(crate) environment: Vec<(String, String)>,
     /// The roles, in the order of their processes, which begin at this place among the children.
     roles: Vec<&'static str>,
     first_role: usize,
@@ -332,40 +332,6 @@ impl Stand {
         )
     }
 
-    /// Starts a process of its own, with these variables too; its log has this name. For [`Stand::ended`] and [`Stand::end`].
-    pub fn beside(&mut self, arguments: &[&str], variables: &[(&str, &str)], log: &str) -> usize {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_chirpy"));
-        command
-            .args(arguments)
-            .envs(self.environment.clone())
-            .envs(variables.iter().copied());
-        self.spawn(&mut command, log);
-        self.children.len() - 1
-    }
-
-    /// Waits until a started process has ended: whether it ended well.
-    pub async fn ended(&mut self, process: usize) -> bool {
-        let start = Instant::now();
-        loop {
-            if let Some(status) = self.children[process].try_wait().expect("a child") {
-                return status.success();
-            }
-            assert!(start.elapsed() < DEADLINE, "{}", logs(self.folder.path()));
-            tokio::time::sleep(Duration::from_millis(50)).await;
-        }
-    }
-
-    /// Kills a started process.
-    pub fn end(&mut self, process: usize) {
-        let child = &mut self.children[process];
-        child.kill().and_then(|()| child.wait()).expect("it ends");
-    }
-
-    /// What a process has written.
-    pub fn log(&self, name: &str) -> String {
-        std::fs::read_to_string(self.folder.path().join(format!("{name}.log"))).unwrap_or_default()
-    }
-
     /// PostgreSQL's URL.
     pub fn database(&self) -> &str {
         let url = self.environment.iter().find(|(name, _)| name == "DATABASE_URL");
@@ -498,7 +464,7 @@ impl Drop for Stand {
     }
 }
 
-fn logs(folder: &Path) -> String {
+pub fn logs(folder: &Path) -> String {
     let mut text = String::new();
     for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
         if let Ok(log) = std::fs::read_to_string(entry.path()) {

@@ -2,7 +2,7 @@
 //! cluster, so what is external to the selection is still in it: a pod's or a Service's address, or a name that the
 //! cluster's DNS knows.
 
-use std::net::Ipv4Addr;
+use core::net::Ipv4Addr;
 
 use crate::words::Words;
 

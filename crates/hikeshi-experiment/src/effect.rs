@@ -251,10 +251,7 @@ fn network(spec: &Value) -> (String, String) {
         Some("both") => ("出入りする", " both ways"),
         _ => ("出る", " going out"),
     };
-    let named = spec["externalTargets"]
-        .as_array()
-        .is_some_and(|named| !named.is_empty());
-    let aim = if named || spec["target"].is_object() {
+    let aim = if names_others(spec) || spec["target"].is_object() {
         (" (対象の相手との間だけ) ", " toward the target")
     } else {
         ("", "")
@@ -265,6 +262,13 @@ fn network(spec: &Value) -> (String, String) {
             .replace("から出入りする", "に出入りする"),
         format!("{}{way_en}{}", en.join(" and "), aim.1),
     )
+}
+
+/// Whether a NetworkChaos names its other end by address or name.
+pub(crate) fn names_others(spec: &Value) -> bool {
+    spec["externalTargets"]
+        .as_array()
+        .is_some_and(|named| !named.is_empty())
 }
 
 fn stress(stressors: &Value) -> (String, String) {

@@ -11,6 +11,7 @@ use hikeshi_slo::Cujs;
 use serde_json::Value;
 
 use crate::api::{JourneyShare, Range, Traffic};
+use crate::effect::names_others;
 use crate::manifest::chaos_specs;
 use crate::selector::{Cluster, alive, chosen_of, owner_of, selects};
 
@@ -140,10 +141,7 @@ impl<'a> Part<'a> {
             }
         }
         // Names and addresses are the cluster's to resolve: with them the peers are anybody.
-        let named = spec["externalTargets"]
-            .as_array()
-            .is_some_and(|named| !named.is_empty());
-        let peers = (spec["target"].is_object() && !named).then(|| {
+        let peers = (spec["target"].is_object() && !names_others(spec)).then(|| {
             matched(&spec["target"]["selector"], namespace, cluster)
                 .into_iter()
                 .map(|pod| owner_of(pod).1)
@@ -263,10 +261,7 @@ impl<'a> Part<'a> {
                 "mode random-max-percent takes anything from none to its limit",
             );
         }
-        if self.spec["externalTargets"]
-            .as_array()
-            .is_some_and(|named| !named.is_empty())
-        {
+        if names_others(self.spec) {
             part.least = 0.0;
             note(
                 notes,

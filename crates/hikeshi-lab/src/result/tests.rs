@@ -73,7 +73,7 @@ fn a_wait_is_recommended_that_people_bear_and_it_goes_into_the_file() {
         borne.low <= 1.6 && 1.6 <= borne.high && borne.low > 1.0,
         "{borne:?}"
     );
-    let change = told.recommendation.change.clone().unwrap();
+    let change = told.recommendation.change.unwrap();
     assert_eq!(
         change,
         Change::Within {

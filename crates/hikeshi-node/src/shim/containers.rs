@@ -458,7 +458,7 @@ impl Containers {
         let looks = self
             .list
             .iter()
-            .filter(|container| container.throttle.is_some() && !container.paused);
+            .filter(|one| one.throttle.is_some() && !one.paused);
         let next = looks
             .map(|container| container.next_look)
             .min()
@@ -491,9 +491,7 @@ impl Containers {
             if used > limit && !container.oom_killed {
                 let name = container.name.clone();
                 self.list[index].oom_killed = true;
-                self.note(&format!(
-                    "container {name} uses {used} bytes, limit {limit}: killed"
-                ));
+                self.note(&format!("{name} uses {used} bytes, limit {limit}: killed"));
                 self.signal_tree(index, Signal::SIGKILL);
             }
         }
