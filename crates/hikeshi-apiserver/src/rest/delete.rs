@@ -9,11 +9,11 @@ use serde_json::{Value, json};
 use super::write::stamp;
 use crate::app::App;
 use crate::convert::from_stored;
-use crate::registry::Resource;
+use crate::registry::{Resource, built_in};
 use crate::request::{Call, body};
 use crate::selector::Selector;
 use crate::status::{ApiError, ApiResult, json_response, success};
-use crate::store::View;
+use crate::store::{DEFINITIONS, View};
 
 /// What becomes of an object's dependents.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -270,6 +270,38 @@ pub(super) fn remove(view: &mut View, key: &str, object: &Value) -> ApiResult<()
     if !namespace.is_empty() {
         finish_namespace(view, namespace)?;
     }
+    if key == DEFINITIONS {
+        remove_objects_of(view, metadata["name"].as_str().unwrap_or_default())?;
+    }
+    Ok(())
+}
+
+/// Takes a definition's objects out with it: a new definition of that name must not find them. Their finalizers are not
+/// waited for: no request could take them off any more.
+fn remove_objects_of(view: &mut View, definition: &str) -> ApiResult<()> {
+    // Somebody may have brought their own definition of a kind that is served without one.
+    if built_in()
+        .iter()
+        .any(|resource| resource.store_key() == definition)
+    {
+        return Ok(());
+    }
+    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+    let objects: Vec<(String, String)> = view
+        .list(definition, None)
+        .map(|object| {
+            (
+                text(&object["metadata"]["namespace"]),
+                text(&object["metadata"]["name"]),
+            )
+        })
+        .collect();
+    for (namespace, name) in objects {
+        view.delete(definition, &namespace, &name)?;
+        if !namespace.is_empty() {
+            finish_namespace(view, &namespace)?;
+        }
+    }
     Ok(())
 }
 
@@ -334,6 +366,32 @@ fn orphan_dependents(view: &mut View, owner: &Value) -> ApiResult<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_definition_takes_its_objects_along_and_no_others() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = crate::store::Store::open(dir.path()).unwrap();
+        let left = store.write(|view| -> ApiResult<Vec<usize>> {
+            let kinds = [
+                "pumps.fire.example",
+                "hoses.fire.example",
+                "httpchaos.chaos-mesh.org",
+            ];
+            for kind in kinds {
+                for name in ["a", "b"] {
+                    let object = json!({"metadata": {"name": name, "namespace": "x", "finalizers": ["f/f"]}});
+                    view.put(kind, "x", name, object)?;
+                }
+            }
+            for kind in ["pumps.fire.example", "httpchaos.chaos-mesh.org"] {
+                let definition = json!({"metadata": {"name": kind}});
+                view.put(DEFINITIONS, "", kind, definition.clone())?;
+                remove(view, DEFINITIONS, &definition)?;
+            }
+            Ok(kinds.iter().map(|kind| view.list(kind, None).count()).collect())
+        });
+        assert_eq!(left.unwrap(), [0, 2, 2]);
+    }
 
     #[test]
     fn a_grace_below_zero_is_a_second_and_nothing_else_is_forced() {
