@@ -155,6 +155,7 @@ fn a_person_goes_through_a_whole_drill_in_the_war_room() {
         assert!(kubectl.status.success(), "kubectl {args:?}: {}", told(&kubectl));
     }
     walk(&root, &chromium, "experiments.mjs", &host_link(&started));
+    walk(&root, &chromium, "lab.mjs", &host_link(&started));
     drop(home);
 }
 
