@@ -214,12 +214,17 @@ async fn a_log_shipper_with_a_small_memory(chirpy: &mut Stand) {
     assert_eq!(dropped[1], 0);
     for (shipper, lost) in dropped.into_iter().enumerate() {
         let query = json!({ "query": { "term": { "service": format!("by-{shipper}") } } });
-        let count = http
-            .post(format!("{nodes}/chirpy-logs/_count"))
-            .json(&query)
-            .send()
+        // Accepted is not yet found: the engine refreshes once a second.
+        chirpy
+            .until("what was shipped is found", || async {
+                let count = http
+                    .post(format!("{nodes}/chirpy-logs/_count"))
+                    .json(&query)
+                    .send()
+                    .await;
+                let count: Value = count.expect("an answer").json().await.expect("JSON");
+                count["count"] == LINES - lost
+            })
             .await;
-        let count: Value = count.expect("an answer").json().await.expect("JSON");
-        assert_eq!(count["count"], LINES - lost);
     }
 }

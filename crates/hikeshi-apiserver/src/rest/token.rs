@@ -25,6 +25,10 @@ pub(super) fn handle(app: &App, call: &Call) -> ApiResult<Response> {
     let account = app.store.get("serviceaccounts", call.ns(), call.name());
     let account = account.ok_or_else(|| ApiError::not_found(&call.resource, call.name()))?;
     let mut request = call.object()?;
+    // Only ours to say; kubectl 1.30 sends one whose time is null.
+    if let Some(request) = request.as_object_mut() {
+        request.remove("status");
+    }
     validate::typed::<TokenRequest>("TokenRequest", "v1", &request)?;
     let spec = &request["spec"];
     let refuse = |field: &str, problem: &str| {

@@ -391,7 +391,7 @@ async fn ctrl_c_ends_it(home: &Home, admin: &Kubectl) {
         .stderr(Stdio::piped())
         .spawn()
         .expect("hikeshi starts");
-    let injected = "wait --for=condition=AllInjected httpchaos/interrupted -n default --timeout=1s";
+    let injected = "wait --for=condition=AllInjected httpchaos/interrupted --timeout=1s";
     eventually("the fault is in", SOON, async || {
         admin.run(injected).await.status.success().then_some(())
     })
@@ -409,7 +409,7 @@ async fn ctrl_c_ends_it(home: &Home, admin: &Kubectl) {
     );
     assert!(
         admin
-            .refused("get httpchaos interrupted -n default")
+            .refused("get httpchaos interrupted")
             .await
             .contains("not found")
     );
