@@ -101,17 +101,8 @@ pub enum SetError {
     NotFound,
 }
 
-/// The file with another objective (percent); everything else, comments too, as it was.
-///
-/// # Errors
-/// See [`SetError`].
-pub fn set_objective(
-    cujs: &Cujs,
-    text: &str,
-    journey: &str,
-    slo: &str,
-    objective: f64,
-) -> Result<String, SetError> {
+/// The places of a journey and of one of its SLOs.
+pub(crate) fn located(cujs: &Cujs, journey: &str, slo: &str) -> Result<(usize, usize), SetError> {
     let c = cujs.cujs.iter().position(|cuj| cuj.name == journey);
     let c = c.ok_or_else(|| SetError::NoJourney {
         name: journey.to_owned(),
@@ -124,6 +115,21 @@ pub fn set_objective(
         name: slo.to_owned(),
         known: slos.iter().map(|slo| slo.label().to_owned()).collect(),
     })?;
+    Ok((c, s))
+}
+
+/// The file with another objective (percent); everything else, comments too, as it was.
+///
+/// # Errors
+/// See [`SetError`].
+pub fn set_objective(
+    cujs: &Cujs,
+    text: &str,
+    journey: &str,
+    slo: &str,
+    objective: f64,
+) -> Result<String, SetError> {
+    let (c, s) = located(cujs, journey, slo)?;
     let tree = places(text).ok_or(SetError::NotFound)?;
     let (line, column) = tree.place(&[
         "cujs".into(),
@@ -148,7 +154,7 @@ pub fn set_objective(
         .find(|c: char| !(c.is_ascii_digit() || ".eE+-_".contains(c)))
         .unwrap_or(rest.len());
     let written: Option<f64> = rest[..end].parse().ok();
-    if written != Some(slos[s].objective) {
+    if written != Some(cujs.cujs[c].slos[s].objective) {
         return Err(SetError::NotFound);
     }
     lines[line] = format!("{before}{objective}{}", &rest[end..]);

@@ -3,7 +3,7 @@
 use hikeshi_scenario::Dur;
 
 use crate::cujs::{Cujs, Sli};
-use crate::history::SetError;
+use crate::history::{SetError, located};
 use crate::read::places;
 
 /// The file with another `within` of a latency SLO; everything else, comments too, as it was.
@@ -17,18 +17,8 @@ pub fn set_within(
     slo: &str,
     within: Dur,
 ) -> Result<String, SetError> {
-    let c = cujs.cujs.iter().position(|cuj| cuj.name == journey);
-    let c = c.ok_or_else(|| SetError::NoJourney {
-        name: journey.to_owned(),
-        known: cujs.cujs.iter().map(|cuj| cuj.name.clone()).collect(),
-    })?;
+    let (c, s) = located(cujs, journey, slo)?;
     let slos = &cujs.cujs[c].slos;
-    let s = slos.iter().position(|other| other.label() == slo);
-    let s = s.ok_or_else(|| SetError::NoSlo {
-        journey: journey.to_owned(),
-        name: slo.to_owned(),
-        known: slos.iter().map(|slo| slo.label().to_owned()).collect(),
-    })?;
     let Sli::Latency(old) = slos[s].sli else {
         return Err(SetError::NotFound);
     };
