@@ -1,8 +1,8 @@
-import { useEffect } from "react";
 import { ApiError } from "../api";
 import { usePath } from "../experiments/route";
-import { clock, seatName, useLocale } from "../i18n";
-import { LangSwitch, Logo, Notice, ThemeSwitch, wordsOf } from "../parts";
+import { clock, useLocale } from "../i18n";
+import { PageTop, useTitle } from "../PageTop";
+import { Notice, wordsOf } from "../parts";
 import type { Lang, Viewer } from "../types";
 import { useBudgets } from "./data";
 import { Detail } from "./Detail";
@@ -25,34 +25,11 @@ export function BudgetPage({ viewer, lang, onLang }: Props) {
   const all = answer?.journeys.flatMap((journey) => journey.slos.map((slo) => ({ journey, slo }))) ?? [];
   const shown = all.find(({ slo }) => slo.slo === picked) ?? all[0];
 
-  useEffect(() => {
-    const before = document.title;
-    document.title = `${t("b_title")} · Hikeshi`;
-    return () => {
-      document.title = before;
-    };
-  }, [t]);
+  useTitle(t("b_title"));
 
   return (
     <div className="b-page" data-picked={picked !== ""}>
-      <header className="top">
-        <Logo />
-        <div className="title">
-          <h1>{t("b_title")}</h1>
-          <p>
-            <span className="me">
-              {viewer.name} · {seatName(locale, viewer.seat)}
-            </span>
-          </p>
-        </div>
-        <div className="tools">
-          <a className="button" href="/">
-            {t("x_war_room")}
-          </a>
-          <LangSwitch lang={lang} onLang={onLang} />
-          <ThemeSwitch />
-        </div>
-      </header>
+      <PageTop viewer={viewer} title={t("b_title")} lang={lang} onLang={onLang} back={t("x_war_room")} />
       {answer && error !== null && (
         <p className="banner" role="status">
           {t("b_stale")} {clock(answer.at)}

@@ -1,7 +1,7 @@
-import { useEffect } from "react";
 import { useNow } from "../drill";
-import { seatName, useLocale } from "../i18n";
-import { LangSwitch, Logo, Notice, ThemeSwitch } from "../parts";
+import { useLocale } from "../i18n";
+import { PageTop, useTitle } from "../PageTop";
+import { Notice } from "../parts";
 import type { Lang, Viewer } from "../types";
 import { Compose } from "./Compose";
 import { useExperiments, useKnown } from "./data";
@@ -27,8 +27,7 @@ export function ExperimentsPage({ viewer, skew, lang, onLang }: Props) {
 }
 
 function Allowed({ viewer, skew, lang, onLang }: Props) {
-  const locale = useLocale();
-  const { t } = locale;
+  const { t } = useLocale();
   const now = useNow(skew);
   const path = usePath();
   const { answer, error, again } = useExperiments();
@@ -38,42 +37,27 @@ function Allowed({ viewer, skew, lang, onLang }: Props) {
   const watched = part !== "" && part !== "history" ? part : null;
   const running = answer?.running ?? [];
 
-  useEffect(() => {
-    const before = document.title;
-    document.title = `${running.length > 0 ? `(${running.length}) ` : ""}${t("x_title")} · Hikeshi`;
-    return () => {
-      document.title = before;
-    };
-  }, [running.length, t]);
+  useTitle(`${running.length > 0 ? `(${running.length}) ` : ""}${t("x_title")}`);
 
   return (
     <div className="x-page">
-      <header className="top">
-        <Logo />
-        <div className="title">
-          <h1>{t("x_title")}</h1>
-          <p>
-            <span className="me">
-              {viewer.name} · {seatName(locale, viewer.seat)}
-            </span>
-          </p>
-        </div>
-        <nav className="x-nav" aria-label={t("x_title")}>
-          <Link to="/experiments" current={part === ""}>
-            {t("x_compose")}
-          </Link>
-          <Link to="/experiments/history" current={part === "history"}>
-            {t("x_history")}
-          </Link>
-        </nav>
-        <div className="tools">
-          <a className="button" href="/">
-            {t("x_war_room")}
-          </a>
-          <LangSwitch lang={lang} onLang={onLang} />
-          <ThemeSwitch />
-        </div>
-      </header>
+      <PageTop
+        viewer={viewer}
+        title={t("x_title")}
+        lang={lang}
+        onLang={onLang}
+        back={t("x_war_room")}
+        nav={
+          <nav className="x-nav" aria-label={t("x_title")}>
+            <Link to="/experiments" current={part === ""}>
+              {t("x_compose")}
+            </Link>
+            <Link to="/experiments/history" current={part === "history"}>
+              {t("x_history")}
+            </Link>
+          </nav>
+        }
+      />
       {error !== null && (
         <p className="banner" role="status">
           {t("reconnecting")}

@@ -1,8 +1,9 @@
 import { useEffect, useRef } from "react";
 import { mayExperiment } from "../experiments/Page";
 import { go, Link, usePath } from "../experiments/route";
-import { seatName, useLocale } from "../i18n";
-import { LangSwitch, Logo, ThemeSwitch, useToasts } from "../parts";
+import { useLocale } from "../i18n";
+import { PageTop, useTitle } from "../PageTop";
+import { useToasts } from "../parts";
 import type { Lang, Viewer } from "../types";
 import { useLab } from "./data";
 import { Feel } from "./Feel";
@@ -20,8 +21,7 @@ interface Props {
 export const resultPath = (id: string) => `/lab/${encodeURIComponent(id)}`;
 
 export function LabPage({ viewer, lang, onLang }: Props) {
-  const locale = useLocale();
-  const { t } = locale;
+  const { t } = useLocale();
   const toasts = useToasts();
   const lab = useLab();
   const { state, doing } = lab;
@@ -38,13 +38,7 @@ export function LabPage({ viewer, lang, onLang }: Props) {
     inLab.current = on && (state.mine || on.mode === "feel") ? on.id : null;
     if (over && state.past.some((past) => past.id === over)) go(resultPath(over));
   }, [state, on]);
-  useEffect(() => {
-    const before = document.title;
-    document.title = `${t("l_title")} · Hikeshi`;
-    return () => {
-      document.title = before;
-    };
-  }, [t]);
+  useTitle(t("l_title"));
 
   const act = async (wanted: Act): Promise<LabState | null> => {
     try {
@@ -57,39 +51,29 @@ export function LabPage({ viewer, lang, onLang }: Props) {
   const inside = on && (state?.mine || on.mode === "feel") && shown === "";
   return (
     <div className="l-page" data-inside={Boolean(inside)}>
-      <header className="top">
-        <Logo />
-        <div className="title">
-          <h1>
-            <Link to="/lab" className="plain">
-              {t("l_title")}
-            </Link>
-          </h1>
-          <p>
-            <span className="me">
-              {viewer.name} · {seatName(locale, viewer.seat)}
-            </span>
-          </p>
-        </div>
-        <div className="tools">
-          {on && (host || state?.mine) && (
-            <button
-              type="button"
-              disabled={doing !== null}
-              onClick={() => {
-                if (window.confirm(t("l_stop_confirm"))) void act({ do: "stop" });
-              }}
-            >
-              {t("l_stop")}
-            </button>
-          )}
-          <a className="button" href="/">
-            {t("l_war_room")}
-          </a>
-          <LangSwitch lang={lang} onLang={onLang} />
-          <ThemeSwitch />
-        </div>
-      </header>
+      <PageTop
+        viewer={viewer}
+        title={
+          <Link to="/lab" className="plain">
+            {t("l_title")}
+          </Link>
+        }
+        lang={lang}
+        onLang={onLang}
+        back={t("l_war_room")}
+      >
+        {on && (host || state?.mine) && (
+          <button
+            type="button"
+            disabled={doing !== null}
+            onClick={() => {
+              if (window.confirm(t("l_stop_confirm"))) void act({ do: "stop" });
+            }}
+          >
+            {t("l_stop")}
+          </button>
+        )}
+      </PageTop>
       {lab.error !== null && (
         <p className="banner" role="status">
           {t("reconnecting")}
