@@ -91,7 +91,7 @@ impl Indexer {
         if first || found.after != after {
             bulk.index(POSTS, CURSOR, &json!({ "cursor": { "at": found.after } }));
         }
-        Ok(found.more || !found.changes.is_empty())
+        Ok(found.more)
     }
 
     /// The accounts since the cursor, those included that were indexed a moment ago.

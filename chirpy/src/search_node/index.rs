@@ -1,6 +1,6 @@
 //! One index: a tantivy index in memory, and what Elasticsearch's API says about it.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
@@ -32,8 +32,8 @@ struct Writing {
     writer: IndexWriter,
     /// Ids of all documents, so that a new one can be told from a newer one.
     ids: HashSet<String>,
-    /// Written and not yet visible.
-    dirty: bool,
+    /// Written and not yet visible: the source by id, none when it was deleted.
+    unseen: HashMap<String, Option<Map<String, Value>>>,
 }
 
 impl Index {
@@ -54,7 +54,7 @@ impl Index {
             writing: Mutex::new(Writing {
                 writer: index.writer_with_num_threads(1, WRITER_MEMORY)?,
                 ids: HashSet::new(),
-                dirty: false,
+                unseen: HashMap::new(),
             }),
         })
     }
@@ -108,7 +108,7 @@ impl Index {
             .writer
             .delete_term(Term::from_field_text(self.mapping.id, id));
         writing.writer.add_document(document)?;
-        writing.dirty = true;
+        writing.unseen.insert(id.to_owned(), Some(source.clone()));
         Ok(writing.ids.insert(id.to_owned()))
     }
 
@@ -118,7 +118,7 @@ impl Index {
         writing
             .writer
             .delete_term(Term::from_field_text(self.mapping.id, id));
-        writing.dirty = true;
+        writing.unseen.insert(id.to_owned(), None);
         writing.ids.remove(id)
     }
 
@@ -128,20 +128,26 @@ impl Index {
     /// When the index fails.
     pub fn refresh(&self) -> Result<(), Refused> {
         let mut writing = self.writing();
-        if std::mem::take(&mut writing.dirty) {
+        if !writing.unseen.is_empty() {
             writing.writer.commit()?;
             self.reader.reload()?;
+            writing.unseen.clear();
         }
         Ok(())
     }
 
-    /// A document's source as it was last written.
+    /// A document's source as it was last written, visible or not.
     ///
     /// # Errors
     /// When the index fails.
     pub fn get(&self, id: &str) -> Result<Option<Value>, Refused> {
-        self.refresh()?;
-        let searcher = self.reader.searcher();
+        let searcher = {
+            let writing = self.writing();
+            if let Some(source) = writing.unseen.get(id) {
+                return Ok(source.clone().map(Value::Object));
+            }
+            self.reader.searcher()
+        };
         let query = TermQuery::new(
             Term::from_field_text(self.mapping.id, id),
             IndexRecordOption::Basic,

@@ -41,10 +41,14 @@ const LOOK: Duration = Duration::from_millis(20);
 /// The timer's mark among the connections'.
 const TIMER: u64 = u64::MAX;
 
+/// Part of its time that a request may wait for a connection. One that is sent with little time left only costs a system that
+/// is late already: its answer comes to nobody, its connection is closed and another one opened, and so for the next, for good.
+const WAIT_SHARE: f64 = 0.5;
+
 /// How requests are sent.
 #[derive(Clone, Copy, Debug)]
 pub struct Settings {
-    /// A request that has no answer so long after it was due has failed.
+    /// A request that has no answer so long after it was due has failed, and one that found no connection within half of that.
     pub timeout: Duration,
     /// Connections open at once, at most.
     pub connections: usize,
@@ -446,9 +450,11 @@ impl Engine {
                 fail(&request, "timeout", errand);
             }
         }
-        while self.queue.front().is_some_and(late) {
+        let patience = timeout.mul_f64(WAIT_SHARE);
+        let waited = |request: &Request| now.saturating_duration_since(request.due) >= patience;
+        while self.queue.front().is_some_and(waited) {
             if let Some(request) = self.queue.pop_front() {
-                fail(&request, "timeout", errand);
+                fail(&request, "no free connection", errand);
             }
         }
         for request in std::mem::take(&mut self.parked) {

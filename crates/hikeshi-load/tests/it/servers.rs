@@ -208,6 +208,40 @@ async fn who_finds_no_connection_free_waits_and_is_measured_from_when_it_was_due
 }
 
 #[tokio::test]
+async fn what_waits_too_long_for_a_connection_is_not_sent_and_closes_none() {
+    let answered = Arc::new(AtomicU64::new(0));
+    let counted = answered.clone();
+    let address = serve(Arc::new(move |head: &str| {
+        if head.starts_with("POST /api/login") {
+            return (answer("200 OK", LOGIN), false);
+        }
+        counted.fetch_add(1, Ordering::SeqCst);
+        #[expect(clippy::disallowed_methods, reason = "each answer takes this long")]
+        std::thread::sleep(Duration::from_millis(50));
+        (answer("200 OK", TIMELINE), false)
+    }))
+    .await;
+    let settings = Settings {
+        connections: 1,
+        timeout: Duration::from_secs(1),
+        ..SETTINGS
+    };
+    // Four times as many as it can answer, for longer than anybody waits.
+    let summary = measure(reads(80.0, 1.5), address, settings).await;
+    let reads = &summary.journeys["read-timeline"];
+    assert_eq!(reads.errors.get("timeout"), None, "{:?}", reads.errors);
+    assert_eq!(
+        reads.errors.get("no free connection"),
+        Some(&reads.error),
+        "{:?}",
+        reads.errors
+    );
+    // All that was sent was answered.
+    assert_eq!((reads.ok, reads.sent), (answered.load(Ordering::SeqCst), reads.ok));
+    assert!(reads.ok >= 20 && reads.error >= 40, "{reads:?}");
+}
+
+#[tokio::test]
 async fn each_way_to_fail_has_its_name() {
     let number = AtomicU64::new(0);
     let address = serve(Arc::new(move |head: &str| {

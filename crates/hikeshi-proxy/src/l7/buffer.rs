@@ -9,26 +9,61 @@ use tokio::io::{AsyncRead, ReadBuf};
 
 use crate::http1::MAX_HEAD;
 
-/// Bytes of a buffer at first: a usual head and a small body.
-const SMALL: usize = 4 * 1024;
+/// Bytes of a buffer of requests at first: a usual head and a small body.
+const REQUEST: usize = 4 * 1024;
+/// Bytes of a buffer of answers at first. Room for a usual page, since each read more is a write more, and a wakeup more of
+/// whoever waits for it.
+const ANSWER: usize = 16 * 1024;
 /// Bytes of a buffer that was filled by one read.
 const LARGE: usize = 32 * 1024;
-/// Most small buffers that a thread keeps.
-const MOST_SPARE: usize = 256;
+/// Most bytes of spare buffers of one kind that a thread keeps.
+const MOST_SPARE: usize = 1024 * 1024;
+
+type Spare = RefCell<Vec<Box<[u8]>>>;
 
 thread_local! {
-    static SPARE: RefCell<Vec<Box<[u8]>>> = const { RefCell::new(Vec::new()) };
+    static SPARE_REQUEST: Spare = const { RefCell::new(Vec::new()) };
+    static SPARE_ANSWER: Spare = const { RefCell::new(Vec::new()) };
 }
 
 /// Bytes that have been read and not yet consumed.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Buffer {
+    /// Bytes of the space at first.
+    first: usize,
     space: Box<[u8]>,
     start: usize,
     end: usize,
 }
 
 impl Buffer {
+    /// For what a client sends.
+    pub fn of_requests() -> Self {
+        Self::new(REQUEST)
+    }
+
+    /// For what a backend sends.
+    pub fn of_answers() -> Self {
+        Self::new(ANSWER)
+    }
+
+    fn new(first: usize) -> Self {
+        Self {
+            first,
+            space: Box::default(),
+            start: 0,
+            end: 0,
+        }
+    }
+
+    fn spare(&self) -> &'static std::thread::LocalKey<Spare> {
+        if self.first == REQUEST {
+            &SPARE_REQUEST
+        } else {
+            &SPARE_ANSWER
+        }
+    }
+
     #[inline]
     pub fn bytes(&self) -> &[u8] {
         &self.space[self.start..self.end]
@@ -61,9 +96,9 @@ impl Buffer {
     pub fn rest(&mut self) {
         if self.is_empty() && !self.space.is_empty() {
             let space = std::mem::take(&mut self.space);
-            if space.len() == SMALL {
-                SPARE.with_borrow_mut(|spare| {
-                    if spare.len() < MOST_SPARE {
+            if space.len() == self.first {
+                self.spare().with_borrow_mut(|spare| {
+                    if spare.len() < MOST_SPARE / self.first {
                         spare.push(space);
                     }
                 });
@@ -87,8 +122,8 @@ impl Buffer {
 
     fn make_room(&mut self) {
         if self.space.is_empty() {
-            let spare = SPARE.with_borrow_mut(Vec::pop);
-            self.space = spare.unwrap_or_else(|| vec![0; SMALL].into());
+            let spare = self.spare().with_borrow_mut(Vec::pop);
+            self.space = spare.unwrap_or_else(|| vec![0; self.first].into());
         }
         if self.end < self.space.len() {
             return;

@@ -66,7 +66,7 @@ impl Client {
     pub fn new(stream: TcpStream, patience: Patience) -> Self {
         Self {
             stream,
-            buffer: Buffer::default(),
+            buffer: Buffer::of_requests(),
             timer: Box::pin(sleep_until(Instant::now() + patience.idle)),
             timed: None,
             heard: false,

@@ -49,7 +49,7 @@ impl Connection {
         };
         Ok(Box::new(Self {
             wire,
-            buffer: Buffer::default(),
+            buffer: Buffer::of_answers(),
             used: false,
             source,
             destination,
