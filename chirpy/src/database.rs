@@ -1,5 +1,6 @@
 //! PostgreSQL: where it is, the pools and the schema.
 
+mod bounded;
 mod lag;
 mod migrations;
 mod pool;
@@ -9,10 +10,13 @@ pub mod shards;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use deadpool_postgres::Pool;
+use deadpool_postgres::{Object, Pool};
+use tokio_postgres::Row;
 
-use crate::service::text_env;
-pub use pool::{learn_from, of_no_primary};
+use crate::service::{ApiError, text_env};
+pub use bounded::{Late, limit, within};
+pub use pool::{away, learn_from, of_no_primary};
+use reads::Parameters;
 pub use reads::{Age, Reads};
 pub use shards::Shards;
 
@@ -24,22 +28,52 @@ fn primary_url() -> String {
     )
 }
 
-/// A lazy pool to `DATABASE_URL`.
-///
-/// # Errors
-/// When the URL does not parse.
-pub fn pool() -> anyhow::Result<Pool> {
-    pool::pool("DATABASE_URL", &primary_url(), pool::To::Primary)
+/// The database of `DATABASE_URL`, for a role that asks nobody else.
+#[derive(Clone)]
+pub struct Primary {
+    pub pool: Pool,
+    limit: Duration,
 }
 
-/// A pool past the pooler: what changes the schema, or much at once, is nobody else's business. `DATABASE_DIRECT_URL`, or
-/// `DATABASE_URL` where nothing is in between.
+impl Primary {
+    /// Lazily, with [`limit`].
+    ///
+    /// # Errors
+    /// When the URL or a variable does not parse.
+    pub fn from_env() -> anyhow::Result<Self> {
+        let limit = limit()?;
+        let pool = pool::pool("DATABASE_URL", &primary_url(), pool::To::Primary, Some(limit))?;
+        Ok(Self { pool, limit })
+    }
+
+    /// Does `work` on a connection, which is closed when it takes too long.
+    ///
+    /// # Errors
+    /// 503 when there is no connection or no answer in time; what `work` says.
+    pub async fn within<T>(
+        &self,
+        work: impl AsyncFnOnce(&mut Object) -> Result<T, ApiError>,
+    ) -> Result<T, ApiError> {
+        within(&self.pool, self.limit, work).await
+    }
+
+    /// The rows that a prepared statement gives.
+    ///
+    /// # Errors
+    /// When PostgreSQL refuses, or does not answer in time.
+    pub async fn rows(&self, sql: &str, parameters: Parameters<'_>) -> Result<Vec<Row>, ApiError> {
+        bounded::rows(&self.pool, self.limit, sql, parameters).await
+    }
+}
+
+/// A pool past the pooler: what changes the schema, or much at once, is nobody else's business, and takes the time it
+/// takes. `DATABASE_DIRECT_URL`, or `DATABASE_URL` where nothing is in between.
 ///
 /// # Errors
 /// When the URL does not parse.
 pub fn direct() -> anyhow::Result<Pool> {
     let url = text_env("DATABASE_DIRECT_URL", &primary_url());
-    pool::pool("DATABASE_DIRECT_URL", &url, pool::To::Primary)
+    pool::pool("DATABASE_DIRECT_URL", &url, pool::To::Primary, None)
 }
 
 /// Succeeds once the schema is this program's: what a role waits for before it is ready.
@@ -106,6 +140,7 @@ pub async fn migrate() -> anyhow::Result<()> {
             "POST_SHARD_MAP",
             &database.primary,
             pool::To::Primary,
+            None,
         )?);
     }
     for pool in pools {
@@ -119,7 +154,7 @@ pub async fn migrate() -> anyhow::Result<()> {
 ///
 /// # Errors
 /// The last failure, when the time is up.
-pub async fn wait_for(pool: &Pool) -> anyhow::Result<deadpool_postgres::Object> {
+pub async fn wait_for(pool: &Pool) -> anyhow::Result<Object> {
     let deadline = tokio::time::Instant::now() + Duration::from_secs(120);
     loop {
         match pool.get().await {

@@ -62,8 +62,6 @@ fn no_such_post() -> ApiError {
 pub async fn delete(posts: &Posts, id: i64, author: i64) -> Result<(), ApiError> {
     let missing = || ApiError::not_found("no such post of yours");
     let shard = posts.of_post(id).await?.ok_or_else(missing)?;
-    let mut client = posts.pool(shard).get().await?;
-    let transaction = client.build_transaction().start().await?;
     let delete = format!(
         "WITH gone AS (
              UPDATE {} SET deleted = true, changed_in = pg_current_xact_id()::text::bigint
@@ -71,14 +69,18 @@ pub async fn delete(posts: &Posts, id: i64, author: i64) -> Result<(), ApiError>
          SELECT reply.reply_to FROM gone LEFT JOIN replies AS reply ON reply.post_id = gone.id",
         table(shard)
     );
-    let gone = transaction.query_opt(&delete, &[&id, &author]).await?;
-    let parent: Option<i64> = gone.ok_or_else(missing)?.try_get(0)?;
-    let elsewhere = match parent {
-        Some(parent) => count_reply(posts, &transaction, shard, parent, -1).await?,
-        None => None,
-    };
-    transaction.commit().await?;
-    if let Some(elsewhere) = elsewhere {
+    let deleted = posts.database(shard).within(async |client| {
+        let transaction = client.build_transaction().start().await?;
+        let gone = transaction.query_opt(&delete, &[&id, &author]).await?;
+        let parent: Option<i64> = gone.ok_or_else(missing)?.try_get(0)?;
+        let elsewhere = match parent {
+            Some(parent) => count_reply(posts, &transaction, shard, parent, -1).await?,
+            None => None,
+        };
+        transaction.commit().await?;
+        Ok(elsewhere)
+    });
+    if let Some(elsewhere) = deleted.await? {
         elsewhere.count(posts).await;
     }
     Ok(())
@@ -93,29 +95,33 @@ pub async fn create(posts: &Posts, new: &NewPost, lifetime: Duration) -> Result<
         Some(parent) => Some((parent, conversation_of(posts, parent).await)),
         None => None,
     };
-    let mut client = posts.pool(shard).get().await?;
-    let transaction = client.build_transaction().start().await?;
-    if let Some(key) = &new.idempotency_key {
-        let seen = idempotency::take(&transaction, new.author_id, key, &fingerprint(new), lifetime).await?;
-        if let Seen::Before(answer) = seen {
-            let unreadable = |error| anyhow::anyhow!("the answer kept for key {key}: {error}");
-            return Ok(serde_json::from_str(&answer).map_err(unreadable)?);
+    let created = posts.database(shard).within(async |client| {
+        let transaction = client.build_transaction().start().await?;
+        if let Some(key) = &new.idempotency_key {
+            let seen =
+                idempotency::take(&transaction, new.author_id, key, &fingerprint(new), lifetime).await?;
+            if let Seen::Before(answer) = seen {
+                let unreadable = |error| anyhow::anyhow!("the answer kept for key {key}: {error}");
+                return Ok((serde_json::from_str(&answer).map_err(unreadable)?, None));
+            }
         }
-    }
-    let post = post::insert_one(&transaction, shard, new).await?;
-    let mut elsewhere = None;
-    if let Some((parent, conversation)) = parent {
-        let insert = "INSERT INTO replies (post_id, reply_to, conversation) VALUES ($1, $2, $3)";
-        transaction
-            .execute(insert, &[&post.id, &parent, &conversation?])
-            .await?;
-        elsewhere = count_reply(posts, &transaction, shard, parent, 1).await?;
-    }
-    if let Some(key) = &new.idempotency_key {
-        let answer = serde_json::to_string(&post).map_err(anyhow::Error::from)?;
-        idempotency::answered(&transaction, new.author_id, key, &answer).await?;
-    }
-    transaction.commit().await?;
+        let post = post::insert_one(&transaction, shard, new).await?;
+        let mut elsewhere = None;
+        if let Some((parent, conversation)) = parent {
+            let insert = "INSERT INTO replies (post_id, reply_to, conversation) VALUES ($1, $2, $3)";
+            transaction
+                .execute(insert, &[&post.id, &parent, &conversation?])
+                .await?;
+            elsewhere = count_reply(posts, &transaction, shard, parent, 1).await?;
+        }
+        if let Some(key) = &new.idempotency_key {
+            let answer = serde_json::to_string(&post).map_err(anyhow::Error::from)?;
+            idempotency::answered(&transaction, new.author_id, key, &answer).await?;
+        }
+        transaction.commit().await?;
+        Ok((post, elsewhere))
+    });
+    let (post, elsewhere) = created.await?;
     if let Some(elsewhere) = elsewhere {
         elsewhere.count(posts).await;
     }
@@ -146,10 +152,9 @@ struct Elsewhere {
 impl Elsewhere {
     /// The count is for show and may miss one when this fails; the conversation itself is read from the replies.
     async fn count(self, posts: &Posts) {
-        let counted = async {
-            let client = posts.pool(self.shard).get().await?;
-            count_replies(&client, self.parent, self.by).await
-        };
+        let counted = posts
+            .database(self.shard)
+            .within(async |client| count_replies(client, self.parent, self.by).await);
         if let Err(error) = counted.await {
             tracing::warn!(post = self.parent, %error, "A reply is not in its parent's count");
         }
@@ -251,25 +256,16 @@ async fn like(
     Path((id, user)): Path<(i64, i64)>,
 ) -> Result<Json<Likes>, ApiError> {
     let shard = posts.of_post(id).await?.ok_or_else(no_such_post)?;
-    let client = posts.pool(shard).get().await?;
     // Liking twice is liking once: only a new row adds to the count.
-    let statement = client
-        .prepare_cached(&format!(
-            "WITH added AS (
-                 INSERT INTO likes (post_id, user_id) SELECT id, $2 FROM {} WHERE id = $1 AND NOT deleted
-                 ON CONFLICT DO NOTHING RETURNING post_id)
-             INSERT INTO post_counts AS counts (post_id, likes) SELECT post_id, 1 FROM added
-             ON CONFLICT (post_id) DO UPDATE SET likes = counts.likes + 1 RETURNING likes",
-            table(shard)
-        ))
-        .await?;
-    if let Some(row) = client.query_opt(&statement, &[&id, &user]).await? {
-        return Ok(Json(Likes {
-            likes: row.try_get(0)?,
-            liked: true,
-        }));
-    }
-    likes(&client, shard, id, true).await
+    let change = format!(
+        "WITH added AS (
+             INSERT INTO likes (post_id, user_id) SELECT id, $2 FROM {} WHERE id = $1 AND NOT deleted
+             ON CONFLICT DO NOTHING RETURNING post_id)
+         INSERT INTO post_counts AS counts (post_id, likes) SELECT post_id, 1 FROM added
+         ON CONFLICT (post_id) DO UPDATE SET likes = counts.likes + 1 RETURNING likes",
+        table(shard)
+    );
+    likes(&posts, shard, &change, (id, user), true).await
 }
 
 async fn unlike(
@@ -277,39 +273,34 @@ async fn unlike(
     Path((id, user)): Path<(i64, i64)>,
 ) -> Result<Json<Likes>, ApiError> {
     let shard = posts.of_post(id).await?.ok_or_else(no_such_post)?;
-    let client = posts.pool(shard).get().await?;
-    let statement = client
-        .prepare_cached(
-            "WITH removed AS (DELETE FROM likes WHERE post_id = $1 AND user_id = $2 RETURNING post_id)
-             UPDATE post_counts AS counts SET likes = greatest(0, counts.likes - 1)
-             FROM removed WHERE counts.post_id = removed.post_id RETURNING counts.likes",
-        )
-        .await?;
-    if let Some(row) = client.query_opt(&statement, &[&id, &user]).await? {
-        return Ok(Json(Likes {
-            likes: row.try_get(0)?,
-            liked: false,
-        }));
-    }
-    likes(&client, shard, id, false).await
+    let change = "WITH removed AS (DELETE FROM likes WHERE post_id = $1 AND user_id = $2 RETURNING post_id)
+                  UPDATE post_counts AS counts SET likes = greatest(0, counts.likes - 1)
+                  FROM removed WHERE counts.post_id = removed.post_id RETURNING counts.likes";
+    likes(&posts, shard, change, (id, user), false).await
 }
 
-/// The count when nothing changed: the post was liked (or not) before, or is not there.
+/// The likes of a post after a change to them. When nothing changed, the post was liked (or not) before, or is not there.
 async fn likes(
-    client: &deadpool_postgres::Client,
+    posts: &Posts,
     shard: Shard,
-    id: i64,
+    change: &str,
+    (id, user): (i64, i64),
     liked: bool,
 ) -> Result<Json<Likes>, ApiError> {
+    let database = posts.database(shard);
+    if let Some(row) = database.fresh(change, &[&id, &user]).await?.first() {
+        return Ok(Json(Likes {
+            likes: row.try_get(0)?,
+            liked,
+        }));
+    }
     let select = format!(
         "SELECT coalesce(counts.likes, 0) FROM {} LEFT JOIN post_counts AS counts ON post_id = id
          WHERE id = $1 AND NOT deleted",
         table(shard)
     );
-    let row = client
-        .query_opt(&select, &[&id])
-        .await?
-        .ok_or_else(no_such_post)?;
+    let rows = database.fresh(&select, &[&id]).await?;
+    let row = rows.first().ok_or_else(no_such_post)?;
     Ok(Json(Likes {
         likes: row.try_get(0)?,
         liked,

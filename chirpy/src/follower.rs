@@ -7,11 +7,10 @@ use axum::extract::{Path, Query, State};
 use axum::http::StatusCode;
 use axum::routing::{get, post, put};
 use axum::{Json, Router};
-use deadpool_postgres::Pool;
 use serde::{Deserialize, Serialize};
 use tokio_postgres::error::SqlState;
 
-use crate::database;
+use crate::database::{self, Primary};
 use crate::service::{ApiError, Service};
 
 /// A person, in a list of followers or followees.
@@ -38,11 +37,11 @@ pub struct Relation {
 /// Wrong configuration, or a port that is taken.
 pub async fn run() -> anyhow::Result<()> {
     let service = Service::new("follower-service");
-    let pool = database::pool()?;
-    let check = pool.clone();
+    let database = Primary::from_env()?;
+    let check = database.clone();
     service.ready_when("PostgreSQL", move || {
-        let pool = check.clone();
-        async move { database::migrated(&pool).await }
+        let database = check.clone();
+        async move { database::migrated(&database.pool).await }
     });
     let routes = Router::new()
         .route("/large/{over}", get(audience::large))
@@ -52,17 +51,17 @@ pub async fn run() -> anyhow::Result<()> {
         .route("/following/{user}", get(followees))
         .route("/following/{user}/people", get(following))
         .route("/people/{user}/relation", get(relation))
-        .with_state(pool);
+        .with_state(database);
     service.serve(routes).await
 }
 
 /// The ids of everyone a user follows: what a live timeline listens to.
-async fn followees(State(pool): State<Pool>, Path(user): Path<i64>) -> Result<Json<Vec<i64>>, ApiError> {
-    let client = pool.get().await?;
-    let statement = client
-        .prepare_cached("SELECT followee_id FROM follows WHERE follower_id = $1 ORDER BY 1")
-        .await?;
-    let rows = client.query(&statement, &[&user]).await?;
+async fn followees(
+    State(database): State<Primary>,
+    Path(user): Path<i64>,
+) -> Result<Json<Vec<i64>>, ApiError> {
+    let select = "SELECT followee_id FROM follows WHERE follower_id = $1 ORDER BY 1";
+    let rows = database.rows(select, &[&user]).await?;
     Ok(Json(
         rows.iter().map(|row| row.try_get(0)).collect::<Result<_, _>>()?,
     ))
@@ -74,20 +73,18 @@ struct Reader {
 }
 
 async fn relation(
-    State(pool): State<Pool>,
+    State(database): State<Primary>,
     Path(user): Path<i64>,
     Query(Reader { reader }): Query<Reader>,
 ) -> Result<Json<Relation>, ApiError> {
-    let client = pool.get().await?;
-    let statement = client
-        .prepare_cached(
-            "SELECT (SELECT count(*) FROM follows WHERE followee_id = $1),
-                    (SELECT count(*) FROM follows WHERE follower_id = $1),
-                    EXISTS (SELECT FROM follows WHERE followee_id = $1 AND follower_id = $2),
-                    EXISTS (SELECT FROM follows WHERE followee_id = $2 AND follower_id = $1)",
-        )
-        .await?;
-    let row = client.query_one(&statement, &[&user, &reader]).await?;
+    let select = "SELECT (SELECT count(*) FROM follows WHERE followee_id = $1),
+                         (SELECT count(*) FROM follows WHERE follower_id = $1),
+                         EXISTS (SELECT FROM follows WHERE followee_id = $1 AND follower_id = $2),
+                         EXISTS (SELECT FROM follows WHERE followee_id = $2 AND follower_id = $1)";
+    let rows = database.rows(select, &[&user, &reader]).await?;
+    let row = rows
+        .first()
+        .ok_or_else(|| anyhow::anyhow!("PostgreSQL answered no counts"))?;
     Ok(Json(Relation {
         followers: row.try_get(0)?,
         following: row.try_get(1)?,
@@ -101,11 +98,9 @@ struct Page {
     limit: Option<i64>,
 }
 
-async fn list(pool: &Pool, sql: &str, user: i64, page: &Page) -> Result<Json<Vec<Person>>, ApiError> {
-    let client = pool.get().await?;
-    let rows = client
-        .query(sql, &[&user, &page.limit.unwrap_or(100).clamp(1, 1000)])
-        .await?;
+async fn list(database: &Primary, sql: &str, user: i64, page: &Page) -> Result<Json<Vec<Person>>, ApiError> {
+    let limit = page.limit.unwrap_or(100).clamp(1, 1000);
+    let rows = database.rows(sql, &[&user, &limit]).await?;
     let people = rows.iter().map(|row| {
         Ok(Person {
             id: row.try_get(0)?,
@@ -116,53 +111,50 @@ async fn list(pool: &Pool, sql: &str, user: i64, page: &Page) -> Result<Json<Vec
 }
 
 async fn people(
-    State(pool): State<Pool>,
+    State(database): State<Primary>,
     Path(user): Path<i64>,
     Query(page): Query<Page>,
 ) -> Result<Json<Vec<Person>>, ApiError> {
     let sql = "SELECT users.id, users.name FROM follows JOIN users ON users.id = follower_id
                WHERE followee_id = $1 ORDER BY users.id LIMIT $2";
-    list(&pool, sql, user, &page).await
+    list(&database, sql, user, &page).await
 }
 
 async fn following(
-    State(pool): State<Pool>,
+    State(database): State<Primary>,
     Path(user): Path<i64>,
     Query(page): Query<Page>,
 ) -> Result<Json<Vec<Person>>, ApiError> {
     let sql = "SELECT users.id, users.name FROM follows JOIN users ON users.id = followee_id
                WHERE follower_id = $1 ORDER BY users.id LIMIT $2";
-    list(&pool, sql, user, &page).await
+    list(&database, sql, user, &page).await
 }
 
 async fn follow(
-    State(pool): State<Pool>,
+    State(database): State<Primary>,
     Path((user, follower)): Path<(i64, i64)>,
 ) -> Result<StatusCode, ApiError> {
     if user == follower {
         return Err(ApiError::bad_request("nobody follows themselves"));
     }
-    let client = pool.get().await?;
     let insert = "INSERT INTO follows (followee_id, follower_id) VALUES ($1, $2) ON CONFLICT DO NOTHING";
-    match client.execute(insert, &[&user, &follower]).await {
-        Ok(_) => Ok(StatusCode::NO_CONTENT),
-        Err(error) if error.code() == Some(&SqlState::FOREIGN_KEY_VIOLATION) => {
-            Err(ApiError::not_found("no such person"))
-        }
-        Err(error) => Err(error.into()),
-    }
+    let followed = database.within(
+        async |client| match client.execute(insert, &[&user, &follower]).await {
+            Ok(_) => Ok(StatusCode::NO_CONTENT),
+            Err(error) if error.code() == Some(&SqlState::FOREIGN_KEY_VIOLATION) => {
+                Err(ApiError::not_found("no such person"))
+            }
+            Err(error) => Err(error.into()),
+        },
+    );
+    followed.await
 }
 
 async fn unfollow(
-    State(pool): State<Pool>,
+    State(database): State<Primary>,
     Path((user, follower)): Path<(i64, i64)>,
 ) -> Result<StatusCode, ApiError> {
-    let client = pool.get().await?;
-    client
-        .execute(
-            "DELETE FROM follows WHERE followee_id = $1 AND follower_id = $2",
-            &[&user, &follower],
-        )
-        .await?;
+    let delete = "DELETE FROM follows WHERE followee_id = $1 AND follower_id = $2";
+    database.rows(delete, &[&user, &follower]).await?;
     Ok(StatusCode::NO_CONTENT)
 }

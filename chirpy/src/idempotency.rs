@@ -11,6 +11,7 @@ use deadpool_postgres::Pool;
 use deadpool_postgres::Transaction;
 use sha2::{Digest as _, Sha256};
 
+use crate::database::within;
 use crate::service::ApiError;
 
 /// The header's name.
@@ -19,6 +20,9 @@ pub const HEADER: HeaderName = HeaderName::from_static("idempotency-key");
 const MAX_KEY: usize = 255;
 /// Between two removals of keys that have expired.
 const PRUNE_EVERY: Duration = Duration::from_secs(300);
+/// Keys removed by one statement, which must end before its time is over.
+const PORTION: i64 = 2000;
+const PRUNE_WITHIN: Duration = Duration::from_secs(10);
 
 /// The key of a request: a quoted string as the draft has it, or the bare word most clients send.
 ///
@@ -191,10 +195,20 @@ pub async fn prune(pool: Pool, lifetime: Duration) {
     loop {
         tick.tick().await;
         let pruned = async {
-            let client = pool.get().await?;
-            let delete =
-                "DELETE FROM idempotency_keys WHERE created_at < now() - make_interval(secs => $1::float8)";
-            anyhow::Ok(client.execute(delete, &[&lifetime.as_secs_f64()]).await?)
+            let delete = "DELETE FROM idempotency_keys WHERE (user_id, key) IN (
+                              SELECT user_id, key FROM idempotency_keys
+                              WHERE created_at < now() - make_interval(secs => $1::float8) LIMIT $2)";
+            let (age, mut keys) = (lifetime.as_secs_f64(), 0);
+            loop {
+                let portion = within(&pool, PRUNE_WITHIN, async |client| {
+                    anyhow::Ok(client.execute(delete, &[&age, &PORTION]).await?)
+                });
+                let removed = portion.await?;
+                keys += removed;
+                if removed < PORTION.unsigned_abs() {
+                    return anyhow::Ok(keys);
+                }
+            }
         };
         match pruned.await {
             Ok(0) => {}

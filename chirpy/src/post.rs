@@ -17,7 +17,7 @@ use tokio_postgres::Row;
 use crate::database::Shards;
 use crate::database::shards::table;
 use crate::service::{ApiError, Service, parse_env};
-use crate::{engagement, idempotency};
+use crate::{database, engagement, idempotency};
 use commit::Committer;
 pub use commit::insert_one;
 pub use reading::{Change, Changes, Cursor, find, parse_ids};
@@ -101,7 +101,7 @@ fn text(text: &str) -> Result<&str, ApiError> {
 /// Wrong configuration, or a port that is taken.
 pub async fn run() -> anyhow::Result<()> {
     let mut service = Service::new("post-service");
-    let posts = Arc::new(Shards::from_env(&mut service)?);
+    let posts = Arc::new(Shards::from_env(&mut service, database::limit()?)?);
     let check = posts.clone();
     service.ready_when("PostgreSQL", move || {
         let posts = check.clone();
@@ -201,9 +201,10 @@ async fn update(
          WHERE id = $1 AND author_id = $2 AND NOT deleted RETURNING {COLUMNS}",
         table(shard)
     );
-    let client = posts.pool(shard).get().await?;
-    let row = client.query_opt(&update, &[&id, &edit.author_id, &body]).await?;
-    Ok(Json(read(&row.ok_or_else(missing)?)?))
+    let updated = posts
+        .database(shard)
+        .within(async |client| Ok(client.query_opt(&update, &[&id, &edit.author_id, &body]).await?));
+    Ok(Json(read(&updated.await?.ok_or_else(missing)?)?))
 }
 
 #[derive(Deserialize)]

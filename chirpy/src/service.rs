@@ -278,11 +278,13 @@ pub fn text_env(name: &str, default: &str) -> String {
 }
 
 /// An answer that is not the one hoped for: `{"error": message}` with its status.
-#[derive(Debug, thiserror::Error)]
+#[derive(Clone, Debug, thiserror::Error)]
 #[error("{status}: {message}")]
 pub struct ApiError {
     pub status: StatusCode,
     pub message: String,
+    /// When to come again, where somebody else has said so.
+    pub retry_after: Option<HeaderValue>,
 }
 
 impl ApiError {
@@ -290,6 +292,7 @@ impl ApiError {
         Self {
             status,
             message: message.into(),
+            retry_after: None,
         }
     }
     pub fn bad_request(message: impl Into<String>) -> Self {
@@ -304,9 +307,9 @@ impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
         let body = axum::Json(serde_json::json!({ "error": self.message }));
         let mut response = (self.status, body).into_response();
-        if self.status == StatusCode::SERVICE_UNAVAILABLE {
-            // Seconds: what is overloaded or failing over is often well again in one.
-            let again = HeaderValue::from_static("1");
+        // Seconds: what is overloaded or failing over is often well again in one.
+        let soon = (self.status == StatusCode::SERVICE_UNAVAILABLE).then(|| HeaderValue::from_static("1"));
+        if let Some(again) = self.retry_after.or(soon) {
             response.headers_mut().insert(header::RETRY_AFTER, again);
         }
         response
@@ -336,7 +339,22 @@ impl From<tokio_postgres::Error> for ApiError {
                 "the database takes no writes at the moment",
             );
         }
+        if database::away(&error) {
+            tracing::error!(error = %format!("{:#}", anyhow::Error::from(error)), "PostgreSQL is away");
+            return Self::new(StatusCode::SERVICE_UNAVAILABLE, "the database does not answer");
+        }
         anyhow::Error::from(error).context("PostgreSQL").into()
+    }
+}
+
+/// What was asked may have been done: it is not said that it was.
+impl From<database::Late> for ApiError {
+    fn from(late: database::Late) -> Self {
+        tracing::error!("{late}");
+        Self::new(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "the database did not answer in time",
+        )
     }
 }
 

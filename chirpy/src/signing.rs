@@ -7,10 +7,12 @@ use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use anyhow::Context as _;
-use deadpool_postgres::Pool;
+use deadpool_postgres::{Object, Pool};
 use jsonwebtoken::jwk::{Jwk, JwkSet, PublicKeyUse, ThumbprintHash};
 use jsonwebtoken::{Algorithm, EncodingKey, Header};
+use tokio_postgres::Row;
 
+use crate::database::within;
 use crate::service::parse_env;
 use crate::token::{AUDIENCE, Claims, ISSUER, TYPE};
 
@@ -18,6 +20,11 @@ use crate::token::{AUDIENCE, Claims, ISSUER, TYPE};
 const PKCS8_PREFIX: [u8; 16] = [
     0x30, 0x2e, 0x02, 0x01, 0x00, 0x30, 0x05, 0x06, 0x03, 0x2b, 0x65, 0x70, 0x04, 0x22, 0x04, 0x20,
 ];
+
+/// The advisory lock of whoever makes a key. 81 is a migration's and 82 that of `take_post_numbers`, which every post takes.
+const LOCK: i64 = 83;
+/// How long a look at the table may take, a wait for the lock included.
+const LOOK: Duration = Duration::from_secs(5);
 
 /// How old keys may be, in seconds.
 #[derive(Clone, Copy, Debug)]
@@ -117,7 +124,29 @@ impl Signer {
     /// # Errors
     /// When PostgreSQL does not answer or a key is unreadable.
     pub async fn load(&self) -> anyhow::Result<()> {
-        let mut client = self.database.get().await?;
+        let rows = within(&self.database, LOOK, async |client| self.look(client).await).await?;
+        let mut signing = None;
+        let mut published = JwkSet::default();
+        for row in &rows {
+            let (kid, private): (String, Vec<u8>) = (row.try_get(0)?, row.try_get(1)?);
+            let public: Jwk = serde_json::from_str(&row.try_get::<_, String>(2)?)?;
+            published.keys.push(public);
+            let ripe: bool = row.try_get(3)?;
+            if signing.as_ref().is_none_or(|(_, _, found)| !found) {
+                signing = Some((kid, EncodingKey::from_ed_der(&private), ripe));
+            }
+        }
+        let (kid, key, _) = signing.context("no signing key")?;
+        let ring = Ring {
+            signing: (kid, key),
+            published,
+        };
+        *self.ring.write().unwrap_or_else(PoisonError::into_inner) = Some(Arc::new(ring));
+        Ok(())
+    }
+
+    /// Every key, the newest first, each with whether it was published long enough ago to sign.
+    async fn look(&self, client: &mut Object) -> anyhow::Result<Vec<Row>> {
         let transaction = client.transaction().await?;
         let fresh =
             "SELECT 1 FROM signing_keys WHERE created_at > now() - make_interval(secs => $1::float8) LIMIT 1";
@@ -128,7 +157,7 @@ impl Signer {
         {
             // One replica makes it; the others wait here, look again and find it.
             transaction
-                .execute("SELECT pg_advisory_xact_lock(82)", &[])
+                .execute("SELECT pg_advisory_xact_lock($1)", &[&LOCK])
                 .await?;
             if transaction
                 .query_opt(fresh, &[&self.ages.rotate])
@@ -166,24 +195,7 @@ impl Signer {
             )
             .await?;
         transaction.commit().await?;
-        let mut signing = None;
-        let mut published = JwkSet::default();
-        for row in &rows {
-            let (kid, private): (String, Vec<u8>) = (row.try_get(0)?, row.try_get(1)?);
-            let public: Jwk = serde_json::from_str(&row.try_get::<_, String>(2)?)?;
-            published.keys.push(public);
-            let ripe: bool = row.try_get(3)?;
-            if signing.as_ref().is_none_or(|(_, _, found)| !found) {
-                signing = Some((kid, EncodingKey::from_ed_der(&private), ripe));
-            }
-        }
-        let (kid, key, _) = signing.context("no signing key")?;
-        let ring = Ring {
-            signing: (kid, key),
-            published,
-        };
-        *self.ring.write().unwrap_or_else(PoisonError::into_inner) = Some(Arc::new(ring));
-        Ok(())
+        Ok(rows)
     }
 
     /// Looks at the table from time to time; while PostgreSQL is away the keys known go on.
@@ -309,6 +321,13 @@ mod tests {
         let forged = jsonwebtoken::encode(&header, &claims, &secret).expect("signed");
         let keys = PublicKeys::new(JwkSet { keys: vec![public] });
         assert_eq!(keys.verify(&forged).err(), Some(Refused::Invalid));
+    }
+
+    #[test]
+    fn making_a_key_holds_nobody_back_who_posts() {
+        let schema = include_str!("schema/shards.sql");
+        assert!(schema.contains("pg_advisory_lock("));
+        assert!(!schema.contains(&format!("pg_advisory_lock({LOCK})")));
     }
 
     #[test]

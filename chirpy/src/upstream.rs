@@ -58,10 +58,19 @@ impl Upstream {
             &format!("{variable}_URL"),
             &format!("http://{name}.chirpy.svc.cluster.local"),
         );
+        let deadline = deadline::of_hop(&format!("{variable}_TIMEOUT_MS"), deadline_ms)?;
+        Self::new(&base, title, deadline).with_context(|| format!("{variable}_URL"))
+    }
+
+    /// The service at `http://HOST[:PORT]`.
+    ///
+    /// # Errors
+    /// When that is something else.
+    pub fn new(base: &str, title: &'static str, deadline: Duration) -> anyhow::Result<Self> {
         Ok(Self {
             title,
-            deadline: deadline::of_hop(&format!("{variable}_TIMEOUT_MS"), deadline_ms)?,
-            wire: Arc::new(Wire::new(&base).with_context(|| format!("{variable}_URL"))?),
+            deadline,
+            wire: Arc::new(Wire::new(base)?),
             budget: Arc::default(),
             complaints: Arc::default(),
         })
@@ -87,7 +96,8 @@ impl Upstream {
     ///
     /// # Errors
     /// 504 when the deadline passed, 502 when the service could not be reached or did not speak JSON; an error status
-    /// of the service is passed on with its message (a 5xx as 502).
+    /// of the service is passed on with its message. Of its 5xx so are those that say what to do, 503 (with when to come again)
+    /// and 504; any other is a 502.
     pub async fn call<B: Serialize, T: DeserializeOwned>(
         &self,
         method: Method,
@@ -133,7 +143,7 @@ impl Upstream {
         };
         let answer = self.pass(&method, path, headers, body.as_deref()).await?;
         let url = self.url(path);
-        let (status, body) = (answer.status, answer.body);
+        let (status, retry_after, body) = (answer.status, answer.retry_after, answer.body);
         if status.is_success() {
             return Ok((url, body));
         }
@@ -143,9 +153,16 @@ impl Upstream {
             .unwrap_or_else(|| format!("{} answered {status}", self.title));
         if status.is_server_error() {
             self.complain(&url, &format!("status={status} error={message}"));
-            return Err(ApiError::new(StatusCode::BAD_GATEWAY, message));
         }
-        Err(ApiError::new(status, message))
+        let status = match status {
+            StatusCode::SERVICE_UNAVAILABLE | StatusCode::GATEWAY_TIMEOUT => status,
+            other if other.is_server_error() => StatusCode::BAD_GATEWAY,
+            other => other,
+        };
+        Err(ApiError {
+            retry_after,
+            ..ApiError::new(status, message)
+        })
     }
 
     fn url(&self, path: &str) -> String {
@@ -257,17 +274,15 @@ mod tests {
     use super::*;
 
     fn to(address: &str) -> Upstream {
-        Upstream {
-            title: "Post Service",
-            deadline: Duration::from_secs(10),
-            wire: Arc::new(Wire::new(address).expect("an address")),
-            budget: Arc::default(),
-            complaints: Arc::default(),
-        }
+        Upstream::new(address, "Post Service", Duration::from_secs(10)).expect("an address")
     }
 
     /// Answers 503 so many times, then 200; how often it was asked.
     async fn unwell(times: usize) -> (String, Arc<AtomicUsize>) {
+        unwell_with("503 Not Now", times).await
+    }
+
+    async fn unwell_with(failure: &'static str, times: usize) -> (String, Arc<AtomicUsize>) {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let address = format!("http://{}", listener.local_addr().expect("an address"));
         let asked = Arc::new(AtomicUsize::new(0));
@@ -276,7 +291,7 @@ mod tests {
             while let Ok((mut client, _)) = listener.accept().await {
                 let _ = client.read(&mut [0; 4096]).await;
                 let status = if count.fetch_add(1, Ordering::Relaxed) < times {
-                    "503 Not Now"
+                    failure
                 } else {
                     "200 OK"
                 };
@@ -308,6 +323,27 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn what_a_service_says_of_its_overload_is_passed_on() {
+        for (failure, status, again) in [
+            ("503 Busy\r\nRetry-After: 7", 503, Some("7")),
+            ("503 Busy", 503, Some("1")),
+            ("504 Late", 504, None),
+            ("500 Broken", 502, None),
+            ("429 Too Many\r\nretry-after: 3", 429, Some("3")),
+        ] {
+            let (address, _) = unwell_with(failure, 1).await;
+            let sent = to(&address).send(Method::POST, "/posts", None::<&()>).await;
+            let answer = axum::response::IntoResponse::into_response(sent.expect_err("it is unwell"));
+            let told = answer.headers().get("retry-after");
+            assert_eq!(
+                (answer.status().as_u16(), told.and_then(|told| told.to_str().ok())),
+                (status, again),
+                "{failure}"
+            );
+        }
+    }
+
+    #[tokio::test]
     async fn attempts_have_an_end() {
         let (address, asked) = unwell(100).await;
         let answer = to(&address).pass(&Method::GET, "/posts/1", &[], None).await;
@@ -335,14 +371,10 @@ mod tests {
                 open.push(stream);
             }
         });
-        let upstream = Upstream {
-            title: "Silent Service",
-            deadline,
-            wire: Arc::new(Wire::new(&base).expect("a URL")),
-            budget: Arc::default(),
-            complaints: Arc::default(),
-        };
-        (upstream, seen)
+        (
+            Upstream::new(&base, "Silent Service", deadline).expect("a URL"),
+            seen,
+        )
     }
 
     #[tokio::test]

@@ -48,6 +48,8 @@ pub struct Answer {
     pub content_type: Option<HeaderValue>,
     /// RFC 8288.
     pub link: Option<HeaderValue>,
+    /// When to come again.
+    pub retry_after: Option<HeaderValue>,
     pub body: Bytes,
 }
 
@@ -71,6 +73,7 @@ struct Head {
     status: StatusCode,
     content_type: Option<HeaderValue>,
     link: Option<HeaderValue>,
+    retry_after: Option<HeaderValue>,
     length: Length,
     keep: bool,
 }
@@ -231,6 +234,7 @@ impl Wire {
             status: head.status,
             content_type: head.content_type,
             link: head.link,
+            retry_after: head.retry_after,
             body,
         })
     }
@@ -316,6 +320,7 @@ fn parse_head(buffer: &[u8]) -> Result<Option<(Head, usize)>, WireError> {
         status,
         content_type: None,
         link: None,
+        retry_after: None,
         length: Length::UntilClosed,
         keep: response.version == Some(1),
     };
@@ -331,6 +336,8 @@ fn parse_head(buffer: &[u8]) -> Result<Option<(Head, usize)>, WireError> {
             head.content_type = HeaderValue::from_bytes(header.value).ok();
         } else if header.name.eq_ignore_ascii_case("link") {
             head.link = HeaderValue::from_bytes(header.value).ok();
+        } else if header.name.eq_ignore_ascii_case("retry-after") {
+            head.retry_after = HeaderValue::from_bytes(header.value).ok();
         } else if header.name.eq_ignore_ascii_case("connection")
             && header.value.eq_ignore_ascii_case(b"close")
         {

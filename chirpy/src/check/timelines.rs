@@ -1,8 +1,9 @@
 //! Timelines against the database: followers have what they follow.
 
+use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
-use futures::{StreamExt as _, stream};
+use futures::{StreamExt as _, TryStreamExt as _, stream};
 use serde::Serialize;
 
 use super::{Acknowledged, LISTED, LOOK_AGAIN, Options};
@@ -14,6 +15,8 @@ use crate::timeline::{BROUGHT, KEPT, author_key, key};
 
 /// Posts whose followers are read at a time.
 const TOGETHER: usize = 10_000;
+/// How long a shard of the timelines may take to answer.
+const REDIS_WAIT: Duration = Duration::from_secs(2);
 
 /// What timelines lack.
 #[derive(Default, Serialize)]
@@ -21,6 +24,8 @@ pub struct Verdict {
     /// Pairs of a post and a follower.
     timelines_checked: usize,
     timelines_missing: usize,
+    /// Further ones that are not there and need not be: the post may be older than the follow.
+    timelines_excused: usize,
     /// Which: the post and the follower.
     timelines: Vec<(i64, i64)>,
 }
@@ -67,7 +72,8 @@ pub async fn look(
         let looks = open.iter().map(|pair| missing(&store, *pair));
         let looked: Vec<Option<Pair>> = stream::iter(looks).buffer_unordered(64).collect().await;
         open = looked.into_iter().flatten().collect();
-        open = owed(shards, open).await?;
+        let (counts, excused) = owed(shards, &store, open).await?;
+        (open, verdict.timelines_excused) = (counts, verdict.timelines_excused + excused);
         if open.is_empty() || Instant::now() >= deadline {
             break;
         }
@@ -122,32 +128,68 @@ async fn pairs(shards: &Shards, posts: &[i64], most: i64) -> anyhow::Result<Vec<
     Ok(pairs)
 }
 
-/// Those of the pairs that count. A follow brings only the author's newest posts, and nothing says since when someone follows;
-/// a post with that many newer ones may have been there before the follow.
-async fn owed(shards: &Shards, pairs: Vec<Pair>) -> anyhow::Result<Vec<Pair>> {
+/// Those of the missing pairs that count, and how many are excused. A follow brings only the author's newest posts, and nothing
+/// says since when someone follows: a post with that many newer ones may have been there before the follow. But not when the
+/// follower has an older post of that author: what came between the two came after the follow, or with it.
+async fn owed(shards: &Shards, store: &Store, pairs: Vec<Pair>) -> anyhow::Result<(Vec<Pair>, usize)> {
     if pairs.is_empty() {
-        return Ok(pairs);
+        return Ok((pairs, 0));
     }
     let posts: Vec<i64> = pairs.iter().map(|pair| pair.post).collect();
-    // Of the deleted ones too: they took their places when the follow was made. One deleted since the pairs were made is owed no more.
-    let mut owed = std::collections::HashSet::<i64>::new();
+    // Whether it is among the newest. One deleted since the pairs were made is owed no more.
+    let mut newest = HashMap::<i64, bool>::new();
     for (shard, posts) in shards.by_shard(&posts).await? {
-        // An author's posts are all in one shard.
+        // An author's posts are all in one shard; the deleted ones took their places when the follow was made.
         let select = format!(
-            "SELECT post.id FROM {table} AS post WHERE post.id = ANY($1) AND NOT post.deleted AND (
+            "SELECT post.id, (
                  SELECT count(*) FROM (
                      SELECT 1 FROM {table} AS newer WHERE newer.author_id = post.author_id AND newer.id > post.id LIMIT $2
-                 ) AS newer) < $2",
+                 ) AS newer) < $2
+             FROM {table} AS post WHERE post.id = ANY($1) AND NOT post.deleted",
             table = table(shard)
         );
         for row in shards.database(shard).fresh(&select, &[&posts, &BROUGHT]).await? {
-            owed.insert(row.try_get(0)?);
+            newest.insert(row.try_get(0)?, row.try_get(1)?);
         }
     }
-    Ok(pairs
-        .into_iter()
-        .filter(|pair| owed.contains(&pair.post))
-        .collect())
+    let (mut owed, mut old) = (vec![], vec![]);
+    for pair in pairs {
+        match newest.get(&pair.post) {
+            Some(true) => owed.push(pair),
+            Some(false) => old.push(pair),
+            None => {}
+        }
+    }
+    let looks = old.iter().map(|pair| has_older(shards, store, *pair));
+    let looked: Vec<bool> = stream::iter(looks).buffered(16).try_collect().await?;
+    let before = owed.len() + old.len();
+    let followed = old.into_iter().zip(looked).filter(|(_, has_older)| *has_older);
+    owed.extend(followed.map(|(pair, _)| pair));
+    let excused = before - owed.len();
+    Ok((owed, excused))
+}
+
+/// Whether the follower's timeline holds an older post of the author. One that cannot be looked at excuses nothing.
+async fn has_older(shards: &Shards, store: &Store, pair: Pair) -> anyhow::Result<bool> {
+    let key = key(pair.follower);
+    let mut command = redis::cmd("ZRANGEBYSCORE");
+    command.arg(&key).arg("-inf").arg(format!("({}", pair.post));
+    let slot = slots::slot(key.as_bytes());
+    let answer = store.run(slot, command.get_packed_command(), 1, REDIS_WAIT).await;
+    let Ok([Reply::Array(members)]) = answer.as_deref() else {
+        return Ok(true);
+    };
+    let ids = members.iter().filter_map(|member| match member {
+        Reply::Bulk(text) => std::str::from_utf8(text).ok()?.parse().ok(),
+        _ => None,
+    });
+    let ids: Vec<i64> = ids.collect();
+    let (shard, database) = shards.author(pair.author);
+    let select = format!(
+        "SELECT 1 FROM {} WHERE id = ANY($1) AND author_id = $2 LIMIT 1",
+        table(shard)
+    );
+    Ok(!database.fresh(&select, &[&ids, &pair.author]).await?.is_empty())
 }
 
 /// The pair, unless a follower's timeline has the post: as an entry of its own, or merged from the list of a large account.
@@ -168,11 +210,7 @@ async fn holds(store: &Store, key: &str, post: i64) -> bool {
         .get_packed_command();
     commands.extend(newer);
     let slot = slots::slot(key.as_bytes());
-    match store
-        .run(slot, commands, 2, Duration::from_secs(2))
-        .await
-        .as_deref()
-    {
+    match store.run(slot, commands, 2, REDIS_WAIT).await.as_deref() {
         Ok([Reply::Bulk(_), _]) => true,
         Ok([_, Reply::Int(newer)]) => *newer >= KEPT,
         _ => false,

@@ -27,17 +27,18 @@ pub enum To {
     Replica,
 }
 
-/// A lazy pool to `url` with at most `DATABASE_POOL_MAX` connections.
+/// A lazy pool to `url` with at most `DATABASE_POOL_MAX` connections. `limit`: after which the server ends a statement, whoever
+/// asked it having given up; none: it may take as long as it likes.
 ///
 /// # Errors
 /// When the URL or a variable does not parse.
-pub fn pool(name: &str, url: &str, to: To) -> anyhow::Result<Pool> {
+pub fn pool(name: &str, url: &str, to: To, limit: Option<Duration>) -> anyhow::Result<Pool> {
     let aware = parse_env("DATABASE_FAILOVER_AWARE", false)?;
     let max_age = Duration::from_secs(parse_env("DATABASE_CONNECTION_MAX_AGE_S", 300)?);
     let mut config: tokio_postgres::Config = url.parse().with_context(|| name.to_owned())?;
     let (connect, wait) = match to {
         To::Primary => (Duration::from_secs(3), Duration::from_secs(2)),
-        To::Replica => (Duration::from_secs(1), Duration::from_millis(500)),
+        To::Replica => (Duration::from_millis(500), Duration::from_millis(500)),
     };
     config.connect_timeout(connect);
     if aware {
@@ -50,6 +51,12 @@ pub fn pool(name: &str, url: &str, to: To) -> anyhow::Result<Pool> {
             config.target_session_attrs(TargetSessionAttrs::ReadWrite);
         }
     }
+    // Every hot statement is prepared and finds its rows by an index whatever its parameters are; the database says so too, but
+    // a pooler may have opened this session before it did.
+    let set = format!(
+        "SET plan_cache_mode = force_generic_plan; SET statement_timeout = {}",
+        limit.map_or(0, |limit| limit.as_millis())
+    );
     let recycling_method = RecyclingMethod::Fast;
     let manager = Manager::from_config(config, NoTls, ManagerConfig { recycling_method });
     let mut builder = Pool::builder(manager)
@@ -58,13 +65,9 @@ pub fn pool(name: &str, url: &str, to: To) -> anyhow::Result<Pool> {
         .create_timeout(Some(connect))
         .recycle_timeout(Some(wait))
         .runtime(Runtime::Tokio1)
-        // Every hot statement is prepared and finds its rows by an index whatever its parameters are; the database says so
-        // too, but a pooler may have opened this session before it did.
-        .post_create(Hook::async_fn(|client, _| {
-            Box::pin(async move {
-                let set = "SET plan_cache_mode = force_generic_plan";
-                client.batch_execute(set).await.map_err(HookError::Backend)
-            })
+        .post_create(Hook::async_fn(move |client, _| {
+            let set = set.clone();
+            Box::pin(async move { client.batch_execute(&set).await.map_err(HookError::Backend) })
         }));
     if aware {
         builder = builder.pre_recycle(Hook::sync_fn(move |_, metrics| {
@@ -103,4 +106,16 @@ pub fn of_no_primary(error: &tokio_postgres::Error) -> bool {
     ]
     .into_iter()
     .any(|one| code == Some(one))
+}
+
+/// Whether a statement failed because the server, or the way to it, is away for a moment: a connection that broke, one that the
+/// server ends, or a statement that it gave up when its time was over.
+pub fn away(error: &tokio_postgres::Error) -> bool {
+    let broken = std::error::Error::source(error).is_some_and(|source| source.is::<std::io::Error>());
+    let code = error.code().map(SqlState::code).unwrap_or_default();
+    error.is_closed()
+        || broken
+        || code.starts_with("08")
+        || code.starts_with("57P0")
+        || code == SqlState::QUERY_CANCELED.code()
 }

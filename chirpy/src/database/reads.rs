@@ -3,12 +3,13 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use deadpool_postgres::Pool;
+use deadpool_postgres::{Object, Pool};
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use tokio_postgres::Row;
 use tokio_postgres::types::ToSql;
 
+use super::bounded::{Late, rows, within};
 use super::lag::{Lag, Position};
 use super::pool::{To, learn_from, pool};
 use crate::service::{ApiError, Labels, Seconds, Service, parse_env, text_env};
@@ -31,6 +32,9 @@ impl Age {
 /// How long a replica may take: there is somebody else to ask.
 const PATIENCE: Duration = Duration::from_millis(500);
 
+/// How long a look at a position may take.
+const LOOK: Duration = Duration::from_secs(2);
+
 pub type Parameters<'a> = &'a [&'a (dyn ToSql + Sync)];
 
 /// A primary, and its replica when there is one.
@@ -39,6 +43,8 @@ pub struct Reads {
     pub primary: Pool,
     replica: Option<Arc<Replica>>,
     figures: Figures,
+    /// How long the primary may take.
+    limit: Duration,
 }
 
 struct Replica {
@@ -87,19 +93,26 @@ impl Reads {
             &text_env("DATABASE_REPLICA_URL", ""),
             figures,
             "0",
+            super::limit()?,
         )
     }
 
-    /// From the URLs of a primary and of its replica, which may be empty. `REPLICA_MAX_LAG_MS`: how far behind a replica may be
+    /// From the URLs of a primary and of its replica, which may be empty. `limit`: how long the primary may take. `REPLICA_MAX_LAG_MS`: how far behind a replica may be
     /// to be asked; `REPLICA_CHECK_MS`: how often that is looked at.
     ///
     /// # Errors
     /// When a URL or a variable does not parse.
-    pub fn new(primary: &str, replica: &str, figures: Figures, database: &str) -> anyhow::Result<Self> {
-        let primary = pool("DATABASE_URL", primary, To::Primary)?;
+    pub fn new(
+        primary: &str,
+        replica: &str,
+        figures: Figures,
+        database: &str,
+        limit: Duration,
+    ) -> anyhow::Result<Self> {
+        let primary = pool("DATABASE_URL", primary, To::Primary, Some(limit))?;
         let replica = (!replica.is_empty()).then(|| {
             anyhow::Ok(Arc::new(Replica {
-                pool: pool("DATABASE_REPLICA_URL", replica, To::Replica)?,
+                pool: pool("DATABASE_REPLICA_URL", replica, To::Replica, Some(PATIENCE))?,
                 lag: Mutex::default(),
                 limit: Duration::from_millis(parse_env("REPLICA_MAX_LAG_MS", 1000)?),
                 database: database.to_owned(),
@@ -114,7 +127,19 @@ impl Reads {
             primary,
             replica,
             figures,
+            limit,
         })
+    }
+
+    /// Does `work` on a connection to the primary, which is closed when it takes too long.
+    ///
+    /// # Errors
+    /// 503 when there is no connection or no answer in time; what `work` says.
+    pub async fn within<T>(
+        &self,
+        work: impl AsyncFnOnce(&mut Object) -> Result<T, ApiError>,
+    ) -> Result<T, ApiError> {
+        within(&self.primary, self.limit, work).await
     }
 
     /// Rows of that age.
@@ -135,13 +160,13 @@ impl Reads {
     pub async fn stale(&self, sql: &str, parameters: Parameters<'_>) -> Result<Vec<Row>, ApiError> {
         if let Some(replica) = &self.replica {
             match replica.usable() {
-                Ok(()) => match tokio::time::timeout(PATIENCE, query(&replica.pool, sql, parameters)).await {
-                    Ok(Ok(rows)) => {
+                Ok(()) => match rows::<anyhow::Error>(&replica.pool, PATIENCE, sql, parameters).await {
+                    Ok(rows) => {
                         self.figures.count("replica", "");
                         return Ok(rows);
                     }
-                    Err(_) => self.figures.count("primary", "slow"),
-                    Ok(Err(error)) => {
+                    Err(error) if error.is::<Late>() => self.figures.count("primary", "slow"),
+                    Err(error) => {
                         tracing::debug!(error = %format!("{error:#}"), "The replica failed; the primary is asked");
                         self.figures.count("primary", "failed");
                     }
@@ -157,9 +182,7 @@ impl Reads {
     /// # Errors
     /// When the primary does not answer.
     pub async fn fresh(&self, sql: &str, parameters: Parameters<'_>) -> Result<Vec<Row>, ApiError> {
-        let client = self.primary.get().await?;
-        let statement = client.prepare_cached(sql).await?;
-        Ok(client.query(&statement, parameters).await?)
+        rows(&self.primary, self.limit, sql, parameters).await
     }
 
     /// The row that is there: when the replica has none it may be too new for it, so the primary is asked.
@@ -201,12 +224,6 @@ impl Replica {
     }
 }
 
-async fn query(pool: &Pool, sql: &str, parameters: Parameters<'_>) -> anyhow::Result<Vec<Row>> {
-    let client = pool.get().await?;
-    let statement = client.prepare_cached(sql).await?;
-    Ok(client.query(&statement, parameters).await?)
-}
-
 /// Looks at both positions for as long as the process lives. While the primary does not answer, the replica is as near to it as
 /// it was: nothing can be written that it would miss.
 async fn watch(primary: Pool, replica: Arc<Replica>, figures: Figures, every: Duration) {
@@ -245,11 +262,10 @@ async fn watch(primary: Pool, replica: Arc<Replica>, figures: Figures, every: Du
 }
 
 async fn position(pool: &Pool, sql: &str) -> anyhow::Result<Position> {
-    let ask = async {
-        let client = pool.get().await?;
+    let ask = within(pool, LOOK, async |client| {
         let statement = client.prepare_cached(sql).await?;
         let row = client.query_one(&statement, &[]).await.inspect_err(learn_from)?;
         anyhow::Ok(row.try_get(0)?)
-    };
-    tokio::time::timeout(Duration::from_secs(2), ask).await?
+    });
+    tokio::time::timeout(LOOK, ask).await?
 }

@@ -8,10 +8,11 @@ mod place;
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
 
-use deadpool_postgres::Pool;
-
+use super::Late;
 use super::reads::{Figures, Reads};
+use crate::deadline;
 use crate::service::{ApiError, Service, parse_env, text_env};
 pub use map::Map;
 pub use place::{MAX_SHARDS, Shard, of_author, of_id, table};
@@ -58,24 +59,32 @@ pub struct Shards {
     /// Accounts; and the shards of posts from before ids told theirs.
     pub home: Reads,
     old: Mutex<HashMap<i64, Option<Shard>>>,
+    /// How long a database may take to answer.
+    limit: Duration,
 }
 
 impl Shards {
-    /// As [`map`] says.
+    /// As [`map`] says. `limit`: how long a database may take to answer.
     ///
     /// # Errors
     /// When a variable does not parse.
-    pub fn from_env(service: &mut Service) -> anyhow::Result<Self> {
+    pub fn from_env(service: &mut Service, limit: Duration) -> anyhow::Result<Self> {
         let map = map()?;
         let (home_url, figures) = (super::primary_url(), Figures::new(service));
         let databases = map.databases.iter().enumerate().map(|(number, one)| {
-            Reads::new(&one.primary, &one.replica, figures.clone(), &number.to_string())
+            Reads::new(
+                &one.primary,
+                &one.replica,
+                figures.clone(),
+                &number.to_string(),
+                limit,
+            )
         });
         let databases: Vec<Reads> = databases.collect::<anyhow::Result<_>>()?;
         let home = map.databases.iter().position(|one| one.primary == home_url);
         let home = match home.and_then(|place| databases.get(place)) {
             Some(same) => same.clone(),
-            None => Reads::new(&home_url, "", figures, "home")?,
+            None => Reads::new(&home_url, "", figures, "home", limit)?,
         };
         Ok(Self {
             count: map.shards,
@@ -83,6 +92,7 @@ impl Shards {
             databases,
             home,
             old: Mutex::default(),
+            limit,
         })
     }
 
@@ -103,6 +113,23 @@ impl Shards {
             );
         }
         Ok(())
+    }
+
+    /// What one database says of several that are asked together. It is given up while whoever asked still waits, so that the
+    /// others' answers reach them.
+    ///
+    /// # Errors
+    /// 503 when it takes too long; what `answer` says.
+    pub async fn among_others<T>(
+        &self,
+        answer: impl Future<Output = Result<T, ApiError>>,
+    ) -> Result<T, ApiError> {
+        if self.databases.len() < 2 {
+            return answer.await;
+        }
+        let limit = deadline::left(self.limit * 2) / 2;
+        let outcome = tokio::time::timeout(limit, answer).await;
+        outcome.map_err(|_| Late(limit))?
     }
 
     pub fn of_author(&self, author: i64) -> Shard {
@@ -127,11 +154,6 @@ impl Shards {
     pub fn author(&self, author: i64) -> (Shard, &Reads) {
         let shard = self.of_author(author);
         (shard, self.database(shard))
-    }
-
-    /// The pool of what writes to a shard.
-    pub fn pool(&self, shard: Shard) -> &Pool {
-        &self.database(shard).primary
     }
 
     /// The shard of a post, if there can be such a post.

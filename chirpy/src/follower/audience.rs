@@ -2,38 +2,32 @@
 
 use axum::Json;
 use axum::extract::{Path, State};
-use deadpool_postgres::Pool;
 use tokio_postgres::Row;
 
+use crate::database::Primary;
 use crate::service::ApiError;
 use crate::timeline::Account;
 
 /// All accounts with more than `over` followers, and who follows them.
-pub async fn large(State(pool): State<Pool>, Path(over): Path<i64>) -> Result<Json<Vec<Account>>, ApiError> {
-    let client = pool.get().await?;
-    let statement = client
-        .prepare_cached(
-            "SELECT followee_id, array_agg(follower_id) FROM follows
-             WHERE followee_id IN (SELECT followee_id FROM follows GROUP BY 1 HAVING count(*) > $1)
-             GROUP BY 1 ORDER BY 1",
-        )
-        .await?;
-    read(&client.query(&statement, &[&over]).await?)
+pub async fn large(
+    State(database): State<Primary>,
+    Path(over): Path<i64>,
+) -> Result<Json<Vec<Account>>, ApiError> {
+    let select = "SELECT followee_id, array_agg(follower_id) FROM follows
+                  WHERE followee_id IN (SELECT followee_id FROM follows GROUP BY 1 HAVING count(*) > $1)
+                  GROUP BY 1 ORDER BY 1";
+    read(&database.rows(select, &[&over]).await?)
 }
 
 /// These accounts and who follows them; accounts that nobody follows, or that do not exist, are there with nobody.
 pub async fn of(
-    State(pool): State<Pool>,
+    State(database): State<Primary>,
     Json(authors): Json<Vec<i64>>,
 ) -> Result<Json<Vec<Account>>, ApiError> {
-    let client = pool.get().await?;
-    let statement = client
-        .prepare_cached(
-            "SELECT author, coalesce(array_agg(follower_id) FILTER (WHERE follower_id IS NOT NULL), '{}')
-             FROM unnest($1::bigint[]) AS author LEFT JOIN follows ON followee_id = author GROUP BY 1",
-        )
-        .await?;
-    read(&client.query(&statement, &[&authors]).await?)
+    let select =
+        "SELECT author, coalesce(array_agg(follower_id) FILTER (WHERE follower_id IS NOT NULL), '{}')
+                  FROM unnest($1::bigint[]) AS author LEFT JOIN follows ON followee_id = author GROUP BY 1";
+    read(&database.rows(select, &[&authors]).await?)
 }
 
 fn read(rows: &[Row]) -> Result<Json<Vec<Account>>, ApiError> {

@@ -25,7 +25,8 @@ const PAUSE: Duration = Duration::from_secs(1);
 pub async fn run() -> anyhow::Result<()> {
     let online = parse_env("MIGRATION_ONLINE", true)?;
     let patience = Duration::from_secs(parse_env("MIGRATION_PATIENCE_S", 600)?);
-    let pool = database::pool()?;
+    // It takes longer than a service would wait.
+    let pool = database::direct()?;
     let mut client = database::wait_for(&pool).await?;
     tracing::info!(online, "Dating follows");
     if online {

@@ -110,6 +110,7 @@ impl Reads {
             status: StatusCode::OK,
             content_type: Some(HeaderValue::from_static("application/json")),
             link: next(read, &body),
+            retry_after: None,
             body,
         })
     }

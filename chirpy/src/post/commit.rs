@@ -6,11 +6,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::http::StatusCode;
-use deadpool_postgres::{GenericClient, Pool};
+use deadpool_postgres::{GenericClient, Object};
 use tokio::sync::{Mutex, mpsc, oneshot};
 
 use super::{COLUMNS, NewPost, Post, Posts, read};
 use crate::cluster::slots;
+use crate::database::Reads;
 use crate::database::shards::{MAX_SHARDS, Shard};
 use crate::service::{ApiError, parse_env};
 use crate::{engagement, idempotency};
@@ -32,7 +33,7 @@ struct Waiting {
 /// What a writer does.
 struct Writer {
     posts: Posts,
-    pool: Pool,
+    database: Reads,
     /// Of idempotency keys.
     lifetime: Duration,
     queue: Arc<Mutex<mpsc::Receiver<Waiting>>>,
@@ -61,7 +62,7 @@ impl Committer {
             for _ in 0..writers {
                 let writer = Writer {
                     posts: posts.clone(),
-                    pool: database.primary.clone(),
+                    database: database.clone(),
                     lifetime,
                     queue: queue.clone(),
                     batch,
@@ -81,7 +82,8 @@ impl Committer {
     /// Stores a post; when this returns it, it is on disk with its fan-out jobs.
     ///
     /// # Errors
-    /// 503 when too many posts wait, or when PostgreSQL does not answer.
+    /// 503 when too many posts wait, or when PostgreSQL does not answer: then the post may be stored all the same, and whoever
+    /// tries again with its idempotency key is told so.
     pub async fn commit(&self, new: NewPost) -> Result<Post, ApiError> {
         let (answer, answered) = oneshot::channel();
         let shard = self.posts.of_author(new.author_id);
@@ -151,11 +153,16 @@ impl Writer {
             .into_iter()
             .map(|waiting| ((waiting.shard, waiting.new), waiting.answer))
             .unzip();
-        let posts = match self.insert(&news).await {
+        // A server that is frozen holds this writer no longer than it may: the other posts want to be answered too, and stored
+        // once there is another server.
+        let stored = self
+            .database
+            .within(async |client| self.insert(client, &news).await);
+        let posts = match stored.await {
             Ok(posts) => posts,
             Err(error) => {
                 for answer in answers {
-                    let _ = answer.send(Err(ApiError::new(error.status, error.message.clone())));
+                    let _ = answer.send(Err(error.clone()));
                 }
                 return;
             }
@@ -174,12 +181,15 @@ impl Writer {
     }
 
     /// None: its key was used before, and it is to be looked at by itself.
-    async fn insert(&self, news: &[(Shard, NewPost)]) -> Result<Vec<Option<Post>>, ApiError> {
-        let mut client = self.pool.get().await?;
+    async fn insert(
+        &self,
+        client: &mut Object,
+        news: &[(Shard, NewPost)],
+    ) -> Result<Vec<Option<Post>>, ApiError> {
         let keyed = |(_, new): &(Shard, NewPost)| new.idempotency_key.is_some();
         let all: Vec<(Shard, &NewPost)> = news.iter().map(|(shard, new)| (*shard, new)).collect();
         if !news.iter().any(keyed) {
-            let posts = insert(&client, &self.statement, &all).await?;
+            let posts = insert(client, &self.statement, &all).await?;
             return Ok(posts.into_iter().map(Some).collect());
         }
         let transaction = client.build_transaction().start().await?;

@@ -3,7 +3,8 @@
 use axum::extract::State;
 use axum::routing::post;
 use axum::{Json, Router};
-use deadpool_postgres::Pool;
+use deadpool_postgres::Object;
+use futures::future::join_all;
 
 use super::Posts;
 use crate::database::shards::MAX_SHARDS;
@@ -34,9 +35,10 @@ const DATABASES: i64 = MAX_SHARDS as i64;
 
 /// Takes a fan-out worker's report, extends its leases, and leases it more jobs, oldest first in each database. A database that
 /// does not answer holds back its own jobs only: its part of the report is not lost on the worker, whose leases end.
-async fn poll(State(outbox): State<Outbox>, Json(mut poll): Json<Poll>) -> Result<Json<Vec<Job>>, ApiError> {
-    let (mut jobs, mut failed) = (vec![], None);
-    for (place, database) in (0..).zip(&outbox.posts.databases) {
+async fn poll(State(outbox): State<Outbox>, Json(poll): Json<Poll>) -> Result<Json<Vec<Job>>, ApiError> {
+    let databases = outbox.posts.databases.len();
+    let turn = fastrand::usize(..databases.max(1));
+    let polls = (0..).zip(&outbox.posts.databases).map(async |(place, database)| {
         let of_database = |ids: &[i64]| -> Vec<i64> {
             let own = ids.iter().filter(|id| **id % DATABASES == place);
             own.map(|id| id / DATABASES).collect()
@@ -45,23 +47,25 @@ async fn poll(State(outbox): State<Outbox>, Json(mut poll): Json<Poll>) -> Resul
             completed: of_database(&poll.completed),
             returned: of_database(&poll.returned),
             held: of_database(&poll.held),
-            limits: poll.limits.clone(),
+            limits: poll
+                .limits
+                .iter()
+                .map(|limit| share(*limit, databases, turn, place))
+                .collect(),
             worker: poll.worker.clone(),
             ..poll
         };
-        match poll_one(&database.primary, outbox.max_leased, &part).await {
-            Ok(found) => {
-                for job in found {
-                    let limit = usize::try_from(job.shard)
-                        .ok()
-                        .and_then(|shard| poll.limits.get_mut(shard));
-                    if let Some(limit) = limit {
-                        *limit -= 1;
-                    }
-                    let id = job.id * DATABASES + place;
-                    jobs.push(Job { id, ..job });
-                }
-            }
+        let polled = database.within(async |client| poll_one(client, outbox.max_leased, &part).await);
+        let jobs = outbox.posts.among_others(polled).await?.into_iter();
+        Ok::<_, ApiError>(jobs.map(move |job| Job {
+            id: job.id * DATABASES + place,
+            ..job
+        }))
+    });
+    let (mut jobs, mut failed) = (vec![], None);
+    for outcome in join_all(polls).await {
+        match outcome {
+            Ok(found) => jobs.extend(found),
             Err(error) => failed = Some(error),
         }
     }
@@ -71,8 +75,16 @@ async fn poll(State(outbox): State<Outbox>, Json(mut poll): Json<Poll>) -> Resul
     }
 }
 
-async fn poll_one(pool: &Pool, max_leased: i64, poll: &Poll) -> Result<Vec<Job>, ApiError> {
-    let client = pool.get().await?;
+/// How many of `limit` jobs the database at `place` may give: as many as the others, and what is left over goes round, from
+/// `turn` on. They are asked at the same time, so none can wait to hear what another gave.
+fn share(limit: i64, databases: usize, turn: usize, place: i64) -> i64 {
+    let databases = i64::try_from(databases).unwrap_or(i64::MAX).max(1);
+    let limit = limit.max(0);
+    let turn = i64::try_from(turn).unwrap_or_default();
+    limit / databases + i64::from((place + turn) % databases < limit % databases)
+}
+
+async fn poll_one(client: &Object, max_leased: i64, poll: &Poll) -> Result<Vec<Job>, ApiError> {
     if !poll.completed.is_empty() {
         let statement = client
             .prepare_cached("DELETE FROM fanout_jobs WHERE id = ANY($1)")
@@ -142,4 +154,30 @@ async fn poll_one(pool: &Pool, max_leased: i64, poll: &Poll) -> Result<Vec<Job>,
         })
     });
     Ok(jobs.collect::<Result<_, tokio_postgres::Error>>()?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn shares_are_even_and_make_the_whole() {
+        for (limit, databases) in [(0, 1), (7, 1), (200, 2), (1, 3), (5, 3), (-4, 2)] {
+            for turn in 0..databases {
+                let shares: Vec<i64> = (0..)
+                    .take(databases)
+                    .map(|place| share(limit, databases, turn, place))
+                    .collect();
+                assert_eq!(shares.iter().sum::<i64>(), limit.max(0), "{shares:?}");
+                let (most, least) = (shares.iter().max(), shares.iter().min());
+                assert!(most.zip(least).is_some_and(|(most, least)| most - least <= 1));
+            }
+        }
+        let first = |turn| share(1, 3, turn, 0);
+        assert_eq!(
+            (first(0), first(1), first(2)),
+            (1, 0, 0),
+            "what is left over goes round"
+        );
+    }
 }

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use axum::Json;
 use axum::extract::{Path, Query, State};
-use futures::future::try_join_all;
+use futures::future::{join_all, try_join_all};
 use serde::{Deserialize, Serialize};
 use tokio_postgres::Row;
 
@@ -43,12 +43,42 @@ pub async fn by_ids(
     Ok(Json(find(&posts, &parse_ids(&query.ids)?, Age::Stale).await?))
 }
 
-/// The same for more ids than fit a URL.
+/// More ids than fit a URL.
+#[derive(Deserialize)]
+pub struct Asked {
+    #[serde(flatten)]
+    wanted: Wanted,
+    /// Whether what some databases have is of use while others do not answer.
+    #[serde(default)]
+    partial: bool,
+}
+
+/// What is known of posts while some databases do not answer.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Found {
+    pub posts: Vec<Post>,
+    /// Those of the ids that nobody could be asked about. Any other that is not among the posts is no post (any more).
+    pub unknown: Vec<i64>,
+}
+
+/// A list of posts, or [`Found`] when it may be partial.
+#[derive(Serialize)]
+#[serde(untagged)]
+pub enum Answer {
+    Whole(Vec<Post>),
+    Partial(Found),
+}
+
 pub async fn read_wanted(
     State(posts): State<Posts>,
-    Json(wanted): Json<Wanted>,
-) -> Result<Json<Vec<Post>>, ApiError> {
-    Ok(Json(find(&posts, &wanted.ids, Age::Stale).await?))
+    Json(asked): Json<Asked>,
+) -> Result<Json<Answer>, ApiError> {
+    let ids = &asked.wanted.ids;
+    Ok(Json(if asked.partial {
+        Answer::Partial(find_some(&posts, ids).await?)
+    } else {
+        Answer::Whole(find(&posts, ids, Age::Stale).await?)
+    }))
 }
 
 /// Posts by id, in no order: every database that has some is asked once. However old their text may be, that a post is there is
@@ -60,6 +90,40 @@ pub async fn find(posts: &Posts, ids: &[i64], age: Age) -> Result<Vec<Post>, Api
         Some(find_in(database, posts.held(*place), ids, age))
     });
     Ok(try_join_all(asked).await?.into_iter().flatten().collect())
+}
+
+/// The same, a moment old, of those databases that answer.
+///
+/// # Errors
+/// When none of them does.
+async fn find_some(posts: &Posts, ids: &[i64]) -> Result<Found, ApiError> {
+    let by_database = posts.by_database(posts.by_shard(ids).await?);
+    let asked = by_database.iter().filter_map(|(place, ids)| {
+        let database = posts.databases.get(*place)?;
+        let found = find_in(database, posts.held(*place), ids, Age::Stale);
+        Some(async move { (ids, posts.among_others(found).await) })
+    });
+    let (mut found, mut answered, mut failed) = (vec![], false, None);
+    let mut unknown = vec![];
+    for (ids, outcome) in join_all(asked).await {
+        match outcome {
+            Ok(some) => {
+                answered = true;
+                found.extend(some);
+            }
+            Err(error) => {
+                unknown.extend(ids.values().flatten());
+                failed = Some(error);
+            }
+        }
+    }
+    match failed {
+        Some(error) if !answered => Err(error),
+        _ => Ok(Found {
+            posts: found,
+            unknown,
+        }),
+    }
 }
 
 async fn find_in(database: &Reads, held: Vec<Shard>, ids: &ByShard, age: Age) -> Result<Vec<Post>, ApiError> {
@@ -204,6 +268,8 @@ impl Cursor {
 pub struct Change {
     pub id: i64,
     pub post: Option<Post>,
+    /// The transaction that made it: of two changes of a post the later has the greater number.
+    pub changed_in: i64,
 }
 
 /// Changes after a cursor, oldest first in each database.
@@ -222,21 +288,30 @@ pub struct After {
     after: String,
 }
 
-/// A cursor that everything changed from now on comes after.
-pub async fn changes_now(State(posts): State<Posts>) -> Result<Json<Cursor>, ApiError> {
-    let now = posts.databases.iter().map(async |database| {
-        let select = "SELECT pg_snapshot_xmin(pg_current_snapshot())::text::bigint";
-        let rows = database.fresh(select, &[]).await?;
-        let row = rows
-            .first()
-            .ok_or_else(|| anyhow::anyhow!("PostgreSQL answered no snapshot"))?;
-        Ok::<_, ApiError>((row.try_get(0)?, 0))
-    });
-    Ok(Json(Cursor(try_join_all(now).await?)))
+/// Stands for what comes after now, in a database that could not say when that is. Transactions do not count so far.
+const WHENEVER: (i64, i64) = (i64::MAX, 0);
+
+/// A cursor that everything changed from now on comes after; in a database that does not answer, from when it does.
+pub async fn changes_now(State(posts): State<Posts>) -> Json<Cursor> {
+    let now = posts
+        .databases
+        .iter()
+        .map(async |database| posts.among_others(now(database)).await.unwrap_or(WHENEVER));
+    Json(Cursor(join_all(now).await))
+}
+
+async fn now(database: &Reads) -> Result<(i64, i64), ApiError> {
+    let select = "SELECT pg_snapshot_xmin(pg_current_snapshot())::text::bigint";
+    let rows = database.fresh(select, &[]).await?;
+    let row = rows
+        .first()
+        .ok_or_else(|| anyhow::anyhow!("PostgreSQL answered no snapshot"))?;
+    Ok((row.try_get(0)?, 0))
 }
 
 /// Changes after a cursor. Rows of transactions that might still be overtaken by an older one are held back, so a reader who
-/// goes on from the answer's cursor misses nothing. A database that the cursor does not know is read from its beginning.
+/// goes on from the answer's cursor misses nothing. A database that the cursor does not know is read from its beginning; one
+/// that does not answer is left where it was, to be gone on with.
 pub async fn changes(
     State(posts): State<Posts>,
     Query(after): Query<After>,
@@ -249,25 +324,50 @@ pub async fn changes(
            AND changed_in < pg_snapshot_xmin(pg_current_snapshot())::text::bigint
          ORDER BY changed_in, id LIMIT {PAGE_OF_CHANGES}"
     );
-    let read_all = posts.databases.iter().enumerate().map(async |(place, database)| {
-        let (transaction, id) = after.0.get(place).copied().unwrap_or_default();
-        let rows = database.fresh(&select, &[&transaction, &id]).await?;
+    let read_one = async |database: &Reads, from: (i64, i64)| {
+        if from == WHENEVER {
+            return Ok((vec![], now(database).await?));
+        }
+        let rows = database.fresh(&select, &[&from.0, &from.1]).await?;
         let last = rows
             .last()
             .map(|row| Ok::<_, tokio_postgres::Error>((row.try_get("changed_in")?, row.try_get("id")?)));
-        let cursor = last.transpose()?.unwrap_or((transaction, id));
+        let cursor = last.transpose()?.unwrap_or(from);
         Ok::<_, ApiError>((rows, cursor))
-    });
-    let read = try_join_all(read_all).await?;
+    };
+    let from = |place: usize| after.0.get(place).copied().unwrap_or_default();
+    let read_all = posts
+        .databases
+        .iter()
+        .enumerate()
+        .map(async |(place, database)| posts.among_others(read_one(database, from(place))).await);
     let mut answer = Changes {
         changes: vec![],
-        after: Cursor(read.iter().map(|(_, cursor)| *cursor).collect()),
-        more: read.iter().any(|(rows, _)| rows.len() >= PAGE_OF_CHANGES),
+        after: Cursor::default(),
+        more: false,
     };
-    for row in read.iter().flat_map(|(rows, _)| rows) {
-        answer.changes.push(change(row)?);
+    let (mut answered, mut failed) = (false, None);
+    for (place, outcome) in join_all(read_all).await.into_iter().enumerate() {
+        let (rows, cursor) = match outcome {
+            Ok(read) => {
+                answered = true;
+                read
+            }
+            Err(error) => {
+                failed = Some(error);
+                (vec![], from(place))
+            }
+        };
+        answer.after.0.push(cursor);
+        answer.more |= rows.len() >= PAGE_OF_CHANGES;
+        for row in &rows {
+            answer.changes.push(change(row)?);
+        }
     }
-    Ok(Json(answer))
+    match failed {
+        Some(error) if !answered => Err(error),
+        _ => Ok(Json(answer)),
+    }
 }
 
 fn change(row: &Row) -> Result<Change, tokio_postgres::Error> {
@@ -275,6 +375,7 @@ fn change(row: &Row) -> Result<Change, tokio_postgres::Error> {
     Ok(Change {
         id: row.try_get("id")?,
         post: if deleted { None } else { Some(read(row)?) },
+        changed_in: row.try_get("changed_in")?,
     })
 }
 

@@ -19,6 +19,9 @@ pub const LOGS: &str = "chirpy-logs";
 /// The document of each index that says how far it has come: it is lost with the index, and as old as it.
 pub const CURSOR: &str = "cursor";
 
+/// The engine has something at least as new.
+const CONFLICT: &str = "version_conflict_engine_exception";
+
 /// What went wrong with a request.
 #[derive(Debug, thiserror::Error)]
 pub enum EngineError {
@@ -59,6 +62,22 @@ impl Engine {
             .filter(|node| !node.is_empty())
             .collect();
         anyhow::ensure!(!nodes.is_empty(), "SEARCH_NODES names no node");
+        Self::new(
+            nodes,
+            Duration::from_millis(parse_env("SEARCH_NODE_TIMEOUT_MS", 3000)?),
+            (parse_env("SEARCH_SHARDS", 1)?, parse_env("SEARCH_REPLICAS", 0)?),
+        )
+    }
+
+    /// These nodes, by their base URLs.
+    ///
+    /// # Errors
+    /// When there can be no HTTP client.
+    pub fn new(
+        nodes: Vec<String>,
+        timeout: Duration,
+        (shards, replicas): (u32, u32),
+    ) -> anyhow::Result<Self> {
         Ok(Self {
             nodes,
             next: AtomicUsize::new(0),
@@ -66,10 +85,10 @@ impl Engine {
                 .no_proxy()
                 .connect_timeout(Duration::from_secs(1))
                 .pool_idle_timeout(Duration::from_secs(20))
-                .timeout(Duration::from_millis(parse_env("SEARCH_NODE_TIMEOUT_MS", 3000)?))
+                .timeout(timeout)
                 .build()?,
-            shards: parse_env("SEARCH_SHARDS", 1)?,
-            replicas: parse_env("SEARCH_REPLICAS", 0)?,
+            shards,
+            replicas,
         })
     }
 
@@ -184,7 +203,8 @@ impl Engine {
         Ok(())
     }
 
-    /// Sends actions; searches see them with the index's next refresh (a second by default). Whatever the engine refuses of them is an error.
+    /// Sends actions; searches see them with the index's next refresh (a second by default). Whatever the engine refuses of them
+    /// is an error, but for documents that it has in the same or in a newer version.
     ///
     /// # Errors
     /// See [`EngineError`]; an index that is not there counts as missing.
@@ -200,6 +220,9 @@ impl Engine {
         let errors = items.filter_map(|item| {
             let outcome = item.as_object()?.values().next()?;
             let error = outcome.get("error")?;
+            if error["type"] == json!(CONFLICT) {
+                return None;
+            }
             let status = outcome["status"]
                 .as_u64()
                 .and_then(|status| status.try_into().ok());
@@ -270,6 +293,10 @@ fn reason(body: &[u8]) -> String {
     }
 }
 
+fn versioned(index: &str, id: &str, version: i64) -> Value {
+    json!({ "_index": index, "_id": id, "version": version, "version_type": "external" })
+}
+
 /// Actions of one `_bulk` request: lines of JSON.
 #[derive(Default)]
 pub struct Bulk(String);
@@ -280,8 +307,15 @@ impl Bulk {
         self.line(document);
     }
 
-    pub fn delete(&mut self, index: &str, id: &str) {
-        self.line(&json!({ "delete": { "_index": index, "_id": id } }));
+    /// The same, unless the index has the document in this or a newer version, or knows that it was removed in one.
+    pub fn index_version(&mut self, index: &str, id: &str, version: i64, document: &Value) {
+        self.line(&json!({ "index": versioned(index, id, version) }));
+        self.line(document);
+    }
+
+    /// Removes a document, unless the index has it in this or a newer version.
+    pub fn delete_version(&mut self, index: &str, id: &str, version: i64) {
+        self.line(&json!({ "delete": versioned(index, id, version) }));
     }
 
     fn line(&mut self, value: &Value) {

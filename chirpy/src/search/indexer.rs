@@ -1,7 +1,8 @@
 //! Keeps the engine's indices up to date with post-service's changes and auth-service's accounts.
 //!
 //! How far each index has come is a document in it: an index that was lost has lost its cursor too, one that was put back
-//! from a copy has the copy's, and what it lacks is indexed again.
+//! from a copy has the copy's, and what it lacks is indexed again. The cursor goes on only when everything before it is
+//! indexed; what is indexed twice, or late, carries the number of its change and does not undo a newer one.
 
 use std::collections::HashSet;
 use std::time::Duration;
@@ -19,6 +20,13 @@ use crate::upstream::Upstream;
 
 /// Accounts are numbered before they are committed: one may appear so many numbers behind the newest.
 const OVERLAP: i64 = 50;
+
+/// What is indexed in one step, and how far that goes.
+#[derive(Default)]
+struct Portion {
+    documents: Bulk,
+    cursors: Bulk,
+}
 
 pub struct Indexer {
     pub engine: std::sync::Arc<Engine>,
@@ -62,12 +70,15 @@ impl Indexer {
             self.engine.create_indices().await?;
             recent.clear();
         }
-        let mut bulk = Bulk::default();
-        let more_posts = self.changes(posts, &mut bulk).await?;
-        let seen = self.accounts(people, recent, &mut bulk).await?;
+        let mut portion = Portion::default();
+        let more_posts = self.changes(posts, &mut portion).await?;
+        let seen = self.accounts(people, recent, &mut portion).await?;
         let newest = seen.iter().max().copied().unwrap_or_default();
-        if !bulk.is_empty() {
-            self.engine.bulk(&bulk).await?;
+        // One after the other: of one request, an engine may do some actions and not others.
+        for bulk in [portion.documents, portion.cursors] {
+            if !bulk.is_empty() {
+                self.engine.bulk(&bulk).await?;
+            }
         }
         // Only once they are indexed.
         let more_people = newest > people.unwrap_or_default();
@@ -77,7 +88,7 @@ impl Indexer {
     }
 
     /// What changed of posts since the cursor.
-    async fn changes(&self, held: Option<Cursor>, bulk: &mut Bulk) -> anyhow::Result<bool> {
+    async fn changes(&self, held: Option<Cursor>, portion: &mut Portion) -> anyhow::Result<bool> {
         let first = held.is_none();
         let after = held.unwrap_or_default();
         let found: Changes = self
@@ -86,10 +97,11 @@ impl Indexer {
             .await
             .context("post-service's changes")?;
         for change in &found.changes {
-            add_post(bulk, change)?;
+            add_post(&mut portion.documents, change)?;
         }
         if first || found.after != after {
-            bulk.index(POSTS, CURSOR, &json!({ "cursor": { "at": found.after } }));
+            let cursors = &mut portion.cursors;
+            cursors.index(POSTS, CURSOR, &json!({ "cursor": { "at": found.after } }));
         }
         Ok(found.more)
     }
@@ -99,7 +111,7 @@ impl Indexer {
         &self,
         held: Option<i64>,
         recent: &HashSet<i64>,
-        bulk: &mut Bulk,
+        portion: &mut Portion,
     ) -> anyhow::Result<Vec<i64>> {
         let after = held.unwrap_or_default();
         let people: Vec<Account> = self
@@ -113,11 +125,13 @@ impl Indexer {
             .peekable();
         if new.peek().is_some() || held.is_none() {
             let newest = people.last().map_or(after, |person| person.id.max(after));
-            bulk.index(PEOPLE, CURSOR, &json!({ "cursor": { "at": newest } }));
+            let cursors = &mut portion.cursors;
+            cursors.index(PEOPLE, CURSOR, &json!({ "cursor": { "at": newest } }));
         }
         for person in new {
             let document = json!({ "id": person.id, "name": person.name });
-            bulk.index(PEOPLE, &person.id.to_string(), &document);
+            let documents = &mut portion.documents;
+            documents.index(PEOPLE, &person.id.to_string(), &document);
         }
         Ok(people.iter().map(|person| person.id).collect())
     }
@@ -135,7 +149,7 @@ impl Indexer {
 fn add_post(bulk: &mut Bulk, change: &Change) -> anyhow::Result<()> {
     let id = change.id.to_string();
     let Some(post) = &change.post else {
-        bulk.delete(POSTS, &id);
+        bulk.delete_version(POSTS, &id, change.changed_in);
         return Ok(());
     };
     let created: jiff::Timestamp = post.created_at.parse().context("a post's time")?;
@@ -146,6 +160,9 @@ fn add_post(bulk: &mut Bulk, change: &Change) -> anyhow::Result<()> {
         "terms": terms(&post.text),
         "post": post,
     });
-    bulk.index(POSTS, &id, &document);
+    bulk.index_version(POSTS, &id, change.changed_in, &document);
     Ok(())
 }
+
+#[cfg(test)]
+mod tests;

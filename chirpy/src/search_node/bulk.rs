@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 
 use super::Indices;
 use super::error::Refused;
+use super::index::Version;
 
 /// Does the actions in order; each has its own outcome in the answer.
 ///
@@ -42,10 +43,12 @@ pub fn run(indices: &Indices, own: Option<&str>, body: &str) -> Result<Value, Re
             None => uuid::Uuid::new_v4().simple().to_string(),
         };
         let mut item = json!({ "_index": index, "_id": id });
-        match act(indices, index, name, &id, &document) {
-            Ok((status, result)) => {
+        let done = version(about).and_then(|version| act(indices, index, name, (&id, version), &document));
+        match done {
+            Ok((status, result, version)) => {
                 item["status"] = json!(status.as_u16());
                 item["result"] = json!(result);
+                item["_version"] = json!(version);
             }
             Err(refused) => {
                 errors = true;
@@ -58,25 +61,40 @@ pub fn run(indices: &Indices, own: Option<&str>, body: &str) -> Result<Value, Re
     Ok(json!({ "took": 0, "errors": errors, "items": items }))
 }
 
+/// What an action says of its document's version.
+fn version(about: &Value) -> Result<Version, Refused> {
+    match (&about["version"], about["version_type"].as_str()) {
+        (Value::Null, None | Some("internal")) => Ok(Version::Internal),
+        (version, Some("external")) => match version.as_u64() {
+            Some(version) => Ok(Version::External(version)),
+            None => Err(Refused::argument(format!(
+                "version [{version}] of version_type [external] is no whole number"
+            ))),
+        },
+        (_, kind) => Err(Refused::argument(format!(
+            "this node has versions of version_type [external], not [{}]",
+            kind.unwrap_or("internal")
+        ))),
+    }
+}
+
 fn act(
     indices: &Indices,
     index: &str,
     action: &str,
-    id: &str,
+    (id, version): (&str, Version),
     document: &Value,
-) -> Result<(StatusCode, &'static str), Refused> {
+) -> Result<(StatusCode, &'static str, u64), Refused> {
     // Unlike Elasticsearch's default: an index made by guessing would have the wrong analyzer.
     let index = indices.get(index)?;
     match (action, document) {
-        ("index", Value::Object(source)) => Ok(if index.put(id, source)? {
-            (StatusCode::CREATED, "created")
-        } else {
-            (StatusCode::OK, "updated")
+        ("index", Value::Object(source)) => Ok(match index.put(id, source, version)? {
+            (true, version) => (StatusCode::CREATED, "created", version),
+            (false, version) => (StatusCode::OK, "updated", version),
         }),
-        ("delete", _) => Ok(if index.delete(id) {
-            (StatusCode::OK, "deleted")
-        } else {
-            (StatusCode::NOT_FOUND, "not_found")
+        ("delete", _) => Ok(match index.delete(id, version)? {
+            (true, version) => (StatusCode::OK, "deleted", version),
+            (false, version) => (StatusCode::NOT_FOUND, "not_found", version),
         }),
         ("index", _) => Err(Refused::argument("a document is an object")),
         (other, _) => Err(Refused::argument(format!(

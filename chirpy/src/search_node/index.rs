@@ -1,8 +1,8 @@
 //! One index: a tantivy index in memory, and what Elasticsearch's API says about it.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use serde_json::{Map, Value, json};
 use tantivy::aggregation::agg_req::Aggregations;
@@ -18,6 +18,8 @@ use super::query;
 
 /// The smallest memory budget tantivy takes, bytes.
 const WRITER_MEMORY: usize = 15_000_000;
+/// How long it is known in which version a document was removed, as Elasticsearch's `index.gc_deletes`.
+const REMOVED_KEPT: Duration = Duration::from_secs(60);
 /// Most documents of one page, as Elasticsearch's `index.max_result_window`.
 const MOST: u64 = 10_000;
 
@@ -30,10 +32,39 @@ pub struct Index {
 
 struct Writing {
     writer: IndexWriter,
-    /// Ids of all documents, so that a new one can be told from a newer one.
-    ids: HashSet<String>,
+    /// The versions of all documents.
+    versions: HashMap<String, u64>,
+    /// The versions in which documents were removed, and when: a write that comes late finds that it is the older one.
+    removed: HashMap<String, (u64, Instant)>,
     /// Written and not yet visible: the source by id, none when it was deleted.
     unseen: HashMap<String, Option<Map<String, Value>>>,
+}
+
+/// The version that a write gives its document.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Version {
+    /// The next one.
+    Internal,
+    /// This one, and only if that which is there is older.
+    External(u64),
+}
+
+impl Writing {
+    fn next(&self, id: &str, asked: Version) -> Result<u64, Refused> {
+        let removed = || self.removed.get(id).map(|(version, _)| version);
+        let held = self.versions.get(id).or_else(removed).copied();
+        match (asked, held) {
+            (Version::Internal, held) => Ok(held.unwrap_or_default().saturating_add(1)),
+            (Version::External(version), Some(held)) if held >= version => Err(Refused::new(
+                axum::http::StatusCode::CONFLICT,
+                "version_conflict_engine_exception",
+                format!(
+                    "[{id}]: version conflict, current version [{held}] is higher or equal to the one provided [{version}]"
+                ),
+            )),
+            (Version::External(version), _) => Ok(version),
+        }
+    }
 }
 
 impl Index {
@@ -53,7 +84,8 @@ impl Index {
             reader: index.reader()?,
             writing: Mutex::new(Writing {
                 writer: index.writer_with_num_threads(1, WRITER_MEMORY)?,
-                ids: HashSet::new(),
+                versions: HashMap::new(),
+                removed: HashMap::new(),
                 unseen: HashMap::new(),
             }),
         })
@@ -65,7 +97,7 @@ impl Index {
 
     /// Documents written, visible or not.
     pub fn count(&self) -> usize {
-        self.writing().ids.len()
+        self.writing().versions.len()
     }
 
     fn document(&self, id: &str, source: &Map<String, Value>) -> Result<TantivyDocument, Refused> {
@@ -97,29 +129,37 @@ impl Index {
         Ok(document)
     }
 
-    /// Puts a document in the place of the one with its id; whether there was none.
+    /// Puts a document in the place of the one with its id; whether there was none, and its version.
     ///
     /// # Errors
-    /// 400 for a value that does not fit its field.
-    pub fn put(&self, id: &str, source: &Map<String, Value>) -> Result<bool, Refused> {
+    /// 400 for a value that does not fit its field, 409 when the version is not above that which is there.
+    pub fn put(&self, id: &str, source: &Map<String, Value>, asked: Version) -> Result<(bool, u64), Refused> {
         let document = self.document(id, source)?;
         let mut writing = self.writing();
+        let version = writing.next(id, asked)?;
         writing
             .writer
             .delete_term(Term::from_field_text(self.mapping.id, id));
         writing.writer.add_document(document)?;
         writing.unseen.insert(id.to_owned(), Some(source.clone()));
-        Ok(writing.ids.insert(id.to_owned()))
+        writing.removed.remove(id);
+        let new = writing.versions.insert(id.to_owned(), version).is_none();
+        Ok((new, version))
     }
 
-    /// Removes a document; whether there was one.
-    pub fn delete(&self, id: &str) -> bool {
+    /// Removes a document; whether there was one, and the version of its removal.
+    ///
+    /// # Errors
+    /// 409 when the version is not above that which is there.
+    pub fn delete(&self, id: &str, asked: Version) -> Result<(bool, u64), Refused> {
         let mut writing = self.writing();
+        let version = writing.next(id, asked)?;
         writing
             .writer
             .delete_term(Term::from_field_text(self.mapping.id, id));
         writing.unseen.insert(id.to_owned(), None);
-        writing.ids.remove(id)
+        writing.removed.insert(id.to_owned(), (version, Instant::now()));
+        Ok((writing.versions.remove(id).is_some(), version))
     }
 
     /// Makes what was written visible.
@@ -132,6 +172,7 @@ impl Index {
             writing.writer.commit()?;
             self.reader.reload()?;
             writing.unseen.clear();
+            writing.removed.retain(|_, (_, at)| at.elapsed() < REMOVED_KEPT);
         }
         Ok(())
     }

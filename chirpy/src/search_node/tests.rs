@@ -179,6 +179,90 @@ async fn documents_are_replaced_and_removed() {
 }
 
 #[tokio::test]
+async fn what_comes_late_does_not_undo_what_is_newer() {
+    let served = Served::with_posts().await;
+    let external = |version: u64| json!({ "_index": "posts", "_id": "9", "version": version, "version_type": "external" });
+    let index = |version: u64, text: &str| {
+        let document = json!({ "id": 9, "text": text, "post": { "n": 9 } });
+        format!("{}\n{document}\n", json!({ "index": external(version) }))
+    };
+    let delete = |version: u64| format!("{}\n", json!({ "delete": external(version) }));
+    let text = async || {
+        let (_, document) = served.call("GET", "/posts/_doc/9", "").await;
+        document["_source"]["text"].clone()
+    };
+    for (lines, status, kind, left) in [
+        (index(20, "雪"), 201, Value::Null, json!("雪")),
+        (index(30, "晴"), 200, Value::Null, json!("晴")),
+        // The first again, whose answer was lost, and one from before.
+        (
+            index(30, "晴"),
+            409,
+            json!("version_conflict_engine_exception"),
+            json!("晴"),
+        ),
+        (
+            index(20, "雪"),
+            409,
+            json!("version_conflict_engine_exception"),
+            json!("晴"),
+        ),
+        (
+            delete(25),
+            409,
+            json!("version_conflict_engine_exception"),
+            json!("晴"),
+        ),
+        (delete(40), 200, Value::Null, Value::Null),
+        (
+            index(30, "晴"),
+            409,
+            json!("version_conflict_engine_exception"),
+            Value::Null,
+        ),
+        (
+            delete(40),
+            409,
+            json!("version_conflict_engine_exception"),
+            Value::Null,
+        ),
+        (index(50, "曇"), 201, Value::Null, json!("曇")),
+    ] {
+        let (_, answer) = served.call("POST", "/_bulk", &lines).await;
+        let item = answer["items"][0]
+            .as_object()
+            .and_then(|item| item.values().next());
+        let item = item.expect("an item");
+        assert_eq!(
+            (&item["status"], &item["error"]["type"]),
+            (&json!(status), &kind),
+            "{lines}"
+        );
+        assert_eq!(answer["errors"], json!(kind != Value::Null));
+        assert_eq!(text().await, left, "{lines}");
+    }
+    // Who asks for no version writes over whatever is there.
+    let plain = json!({ "index": { "_index": "posts", "_id": "9" } });
+    let (_, answer) = served
+        .call(
+            "POST",
+            "/_bulk",
+            &format!("{plain}\n{}\n", json!({ "text": "風" })),
+        )
+        .await;
+    assert_eq!(answer["items"][0]["index"]["_version"], 51, "{answer}");
+    for about in [
+        json!({ "_index": "posts", "_id": "9", "version": 7 }),
+        json!({ "_index": "posts", "_id": "9", "version": 7, "version_type": "external_gte" }),
+        json!({ "_index": "posts", "_id": "9", "version": -7, "version_type": "external" }),
+    ] {
+        let lines = format!("{}\n", json!({ "delete": about }));
+        let (_, answer) = served.call("POST", "/_bulk", &lines).await;
+        assert_eq!(answer["items"][0]["delete"]["status"], 400, "{answer}");
+    }
+}
+
+#[tokio::test]
 async fn what_is_not_there_is_refused_by_name() {
     let served = Served::with_posts().await;
     for (method, path, body, status, kind) in [

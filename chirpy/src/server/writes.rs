@@ -127,7 +127,7 @@ fn deal(outcome: Result<Vec<Outcome>, ApiError>, answers: Vec<oneshot::Sender<Re
                 )
             });
             for answer in answers {
-                let _ = answer.send(Err(ApiError::new(error.status, error.message.clone())));
+                let _ = answer.send(Err(error.clone()));
             }
         }
     }

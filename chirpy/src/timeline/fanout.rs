@@ -12,13 +12,13 @@ use anyhow::Context as _;
 use futures::future::try_join_all;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
-use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use super::home::KEPT;
+use super::inflight::{Inflight, Places};
 use super::subscription::Publisher;
 use super::{Account, author_key, key};
 use crate::cluster::{Cluster, Connection, Store, slots};
@@ -155,7 +155,7 @@ pub struct Fanout {
     /// Per shard; zero: as many as there are.
     max_inflight: i64,
     lease: Duration,
-    inflight: Family<Labels, Gauge>,
+    inflight: Inflight,
     attempts: Family<Labels, Counter>,
     retries: Family<Labels, Counter>,
     lag: Family<Labels, Histogram>,
@@ -205,7 +205,10 @@ impl Fanout {
             claim_batch: parse_env("FANOUT_CLAIM_BATCH", 200)?,
             max_inflight: parse_env("FANOUT_MAX_INFLIGHT", 0)?,
             lease: Duration::from_secs(parse_env("FANOUT_LEASE_S", 15)?),
-            inflight: service.gauge("fanout_inflight", "Fan-out jobs this worker holds, by shard"),
+            inflight: Inflight::new(
+                service.gauge("fanout_inflight", "Fan-out jobs this worker holds, by shard"),
+                slots::SHARDS,
+            ),
             attempts: service.counter("fanout_attempts", "Attempts at fan-out jobs, by shard and result"),
             retries: service.counter("fanout_retries", "Attempts that followed a failed one, by shard"),
             lag: service.histogram(
@@ -215,7 +218,6 @@ impl Fanout {
         };
         for shard in 0..slots::SHARDS {
             let label = vec![("shard", shard.to_string())];
-            fanout.inflight.get_or_create(&label).set(0);
             drop(fanout.retries.get_or_create(&label));
         }
         Ok(fanout)
@@ -339,10 +341,9 @@ impl Fanout {
     }
 
     /// Tries until it succeeds, or has failed so often that another worker should. Adding a post to a timeline twice is
-    /// adding it once, so a retry does no harm.
-    async fn see_through(&self, job: Task) -> Outcome {
+    /// adding it once, so a retry does no harm. `_places` are the job's until its end.
+    async fn see_through(&self, job: Task, _places: Places) -> Outcome {
         let shard = vec![("shard", job.shard.to_string())];
-        let size = i64::try_from(job.jobs.len()).unwrap_or(0);
         let started = Instant::now();
         let mut failures = 0;
         let end = loop {
@@ -376,7 +377,6 @@ impl Fanout {
         self.lag
             .get_or_create(&shard)
             .observe(started.elapsed().as_secs_f64());
-        self.inflight.get_or_create(&shard).dec_by(size);
         end
     }
 }
@@ -444,12 +444,9 @@ pub async fn work(fanout: Arc<Fanout>, mut stop: watch::Receiver<bool>) {
         match fanout.posts.post::<_, Vec<Job>>("/fanout/poll", &poll).await {
             Ok(jobs) => {
                 for job in tasks(jobs, fanout.merged) {
-                    fanout
-                        .inflight
-                        .get_or_create(&vec![("shard", job.shard.to_string())])
-                        .inc_by(i64::try_from(job.jobs.len()).unwrap_or(0));
+                    let places = fanout.inflight.take(job.shard, job.jobs.len());
                     let (fanout, ids) = (fanout.clone(), job.jobs.clone());
-                    let task = running.spawn(async move { fanout.see_through(job).await });
+                    let task = running.spawn(async move { fanout.see_through(job, places).await });
                     held.insert(task.id(), ids);
                 }
             }
@@ -468,15 +465,10 @@ pub async fn work(fanout: Arc<Fanout>, mut stop: watch::Receiver<bool>) {
 impl Fanout {
     /// How many more jobs of each shard this worker wants.
     fn room(&self) -> Vec<i64> {
-        let inflight = |shard: i16| {
-            self.inflight
-                .get_or_create(&vec![("shard", shard.to_string())])
-                .get()
-        };
         (0..slots::SHARDS)
             .map(|shard| match self.max_inflight {
                 0 => self.claim_batch,
-                max => (max - inflight(shard)).clamp(0, self.claim_batch),
+                max => (max - self.inflight.held(shard)).clamp(0, self.claim_batch),
             })
             .collect()
     }

@@ -6,6 +6,7 @@ mod cursor;
 mod fanout;
 mod feed;
 mod home;
+mod inflight;
 mod large;
 mod live;
 mod subscription;

@@ -2,18 +2,25 @@
 
 use std::time::Instant;
 
+use futures::future::join_all;
 use serde_json::{Value, json};
+use tokio::net::{TcpListener, TcpStream};
 
 use crate::stand::Stand;
 
 impl Stand {
     /// Checks these posts, waiting for them for so many seconds: whether all is well, and the verdict.
     pub fn check(&self, posts: &[i64], within_s: &str) -> (bool, Value) {
+        self.check_with(posts, within_s, &[])
+    }
+
+    fn check_with(&self, posts: &[i64], within_s: &str, variables: &[(&str, &str)]) -> (bool, Value) {
         let list = self.folder().join("acknowledged");
         let lines: Vec<String> = posts.iter().map(|id| json!({ "id": id }).to_string()).collect();
         std::fs::write(&list, lines.join("\n")).expect("written");
         let path = list.to_str().expect("a path");
-        let (good, verdict) = self.chirpy(&["check", "--acknowledged", path, "--within-s", within_s]);
+        let words = ["check", "--acknowledged", path, "--within-s", within_s];
+        let (good, verdict) = self.chirpy_with(&words, variables);
         (good, serde_json::from_str(&verdict).expect("JSON"))
     }
 }
@@ -92,4 +99,71 @@ async fn the_check_says_what_is_missing_where() {
     let path = list.to_str().expect("a path");
     let (good, verdict) = chirpy.chirpy(&["check", "--acknowledged", path, "--places", "database"]);
     assert!(good && verdict.contains(r#""search_checked":0"#), "{verdict}");
+}
+
+/// A way to a search node that is closed to whoever comes first.
+async fn bumpy(node: &str) -> String {
+    let to = node.strip_prefix("http://").expect("a URL").to_owned();
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let url = format!("http://{}", listener.local_addr().expect("bound"));
+    tokio::spawn(async move {
+        drop(listener.accept().await);
+        while let Ok((mut client, _)) = listener.accept().await {
+            let to = to.clone();
+            tokio::spawn(async move {
+                let mut node = TcpStream::connect(to).await?;
+                tokio::io::copy_bidirectional(&mut client, &mut node).await
+            });
+        }
+    });
+    url
+}
+
+// The way above is led on by this process while it waits for the check to end: more threads than one.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_old_post_is_owed_to_whoever_has_an_older_one() {
+    let chirpy = Stand::with(&[("RATE_LIMIT_PER_SECOND", "0")]).await;
+    let post = async |token: &str, text: &str| {
+        let body = Some(json!({ "text": text }));
+        let (status, post) = chirpy.call("POST", "/api/posts", Some(token), body).await;
+        assert_eq!(status, 201, "{post}");
+        post["id"].as_i64().expect("an id")
+    };
+    let account = json!({ "name": "person0001", "password": "chirpchirp" });
+    let (_, reader) = chirpy.call("POST", "/api/login", None, Some(account)).await;
+    let reader = reader["token"].as_str().expect("a token");
+    let follow = async |name: &str| {
+        let path = format!("/api/follow/{name}");
+        assert_eq!(chirpy.call("POST", &path, Some(reader), None).await.0, 204);
+    };
+    let ((early, _), (late, _)) = (chirpy.account("early").await, chirpy.account("late").await);
+    // As many newer ones as a follow brings, of an author followed from the beginning and of one followed in the end.
+    follow("early").await;
+    post(&early, "the first of all").await;
+    let (owed, excused) = (post(&early, "owed").await, post(&late, "excused").await);
+    for token in [&early, &late] {
+        join_all((0..50).map(|_| post(token, "a newer one"))).await;
+    }
+    follow("late").await;
+    let posts = [owed, excused];
+    let (good, verdict) = chirpy.check(&posts, "60");
+    assert!(good, "{verdict}");
+    let timelines = |verdict: &Value| {
+        let count = |name: &str| verdict[name].as_u64().expect("a count");
+        ["timelines_checked", "timelines_missing", "timelines_excused"].map(count)
+    };
+    assert_eq!(timelines(&verdict), [2, 0, 1], "{verdict}");
+
+    // A delivery that was lost is no follow that came later. And what timelines wait for takes no time of search's.
+    assert_eq!(chirpy.forget("early", owed).await, 1);
+    let node = bumpy(&chirpy.url("search-node")).await;
+    let (good, verdict) = chirpy.check_with(&posts, "3", &[("SEARCH_NODES", &node)]);
+    assert!(!good, "{verdict}");
+    assert_eq!(timelines(&verdict), [2, 1, 1], "{verdict}");
+    assert_eq!(verdict["timelines"][0][0], owed);
+    assert_eq!(
+        (&verdict["search_wrong"], &verdict["search_error"]),
+        (&json!(0), &Value::Null),
+        "{verdict}"
+    );
 }

@@ -308,3 +308,61 @@ async fn a_primary_that_is_killed_and_started_again_has_lost_nothing() {
     task.abort();
     nothing_is_lost(&chirpy, &primary, &acknowledged).await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_frozen_primary_is_given_up_and_a_retry_posts_once() {
+    let (chirpy, primary, replica, address) = replicated(&[("DATABASE_TIMEOUT_MS", "500")]).await;
+    let (token, _) = chirpy.account("ai").await;
+    let keyed = async |key: &'static str| {
+        let (header, body) = (Some(("idempotency-key", key)), Some(json!({ "text": key })));
+        let answer = chirpy.ask("POST", "/api/posts", &token, header, body).await;
+        answer.status().as_u16()
+    };
+    let stored = async |server: &Postgres, text: &str| {
+        let count = format!("SELECT count(*) FROM posts WHERE body = '{text}'");
+        server.number(&count).await
+    };
+
+    // More than there are writers: nobody hears that a post is stored, and nobody waits for ever.
+    let frozen = chirpy.freeze(&primary);
+    let all = (0..6).map(|_| keyed("thawed"));
+    for status in futures::future::join_all(all).await {
+        assert!(matches!(status, 503 | 504), "{status}");
+    }
+    drop(frozen);
+    chirpy
+        .until("a retry is acknowledged", || async {
+            keyed("thawed").await == 201
+        })
+        .await;
+    assert_eq!(keyed("thawed").await, 201);
+    assert_eq!(
+        stored(&primary, "thawed").await,
+        1,
+        "once, whatever became of the first"
+    );
+
+    // It never comes back, and the replica takes its place.
+    let posts = "SELECT count(*) FROM posts";
+    let before = primary.number(posts).await;
+    chirpy
+        .until("the replica has every post", || async {
+            replica.number(posts).await == before
+        })
+        .await;
+    let frozen = chirpy.freeze(&primary);
+    let all = (0..6).map(|_| keyed("failed-over"));
+    for status in futures::future::join_all(all).await {
+        assert!(matches!(status, 503 | 504), "{status}");
+    }
+    replica.run("SELECT pg_promote()").await;
+    address.lead_to(replica.port);
+    chirpy
+        .until("posts are acknowledged again", || async {
+            keyed("failed-over").await == 201
+        })
+        .await;
+    assert_eq!(stored(&replica, "failed-over").await, 1);
+    assert_eq!(replica.number(posts).await, before + 1);
+    drop(frozen);
+}

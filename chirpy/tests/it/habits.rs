@@ -69,7 +69,7 @@ async fn a_table_with_a_capacity_of_one(chirpy: &Stand, ai: &str) {
     for (status, _) in futures::future::join_all(logins).await {
         statuses.push(status);
     }
-    let refused = statuses.iter().filter(|status| **status == 502).count();
+    let refused = statuses.iter().filter(|status| **status == 503).count();
     assert!(refused >= 10 && statuses.contains(&200), "{statuses:?}");
     let (status, _) = chirpy.call("GET", "/api/timeline", Some(ai), None).await;
     assert_eq!(status, 200, "a token that was given before is good");
@@ -107,7 +107,11 @@ async fn a_migration_that_takes_a_table_lock(chirpy: &mut Stand) {
         .until("it waits for the lock", || async { waiting(&watcher).await == 1 })
         .await;
     let (status, answer) = chirpy.call("GET", people, None, None).await;
-    assert_eq!(status, 504, "readers queue behind it: {answer}");
+    // Whoever waits longest says so first.
+    assert!(
+        matches!(status, 503 | 504),
+        "readers queue behind it: {status} {answer}"
+    );
     client.batch_execute("ROLLBACK").await.expect("it reads no more");
     chirpy
         .until("followers are listed again", || async {

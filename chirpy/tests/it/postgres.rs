@@ -1,12 +1,44 @@
 //! PostgreSQL servers of a stand: any number, and streaming replicas of them.
 
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use tokio_postgres::NoTls;
 
 use crate::stand::{Stand, free_port, is_root, postgres_bin, unprivileged};
+
+/// A server whose processes are stopped: it closes no connection and answers none, until this is dropped.
+pub struct Frozen(Vec<String>);
+
+impl Drop for Frozen {
+    fn drop(&mut self) {
+        signal("-CONT", &self.0);
+    }
+}
+
+/// What has ended meanwhile needs no signal.
+fn signal(name: &str, processes: &[String]) {
+    let mut kill = Command::new("kill");
+    let _ = kill.arg(name).args(processes).stderr(Stdio::null()).status();
+}
+
+/// The processes whose parent this is.
+fn children(parent: &str) -> Vec<String> {
+    let processes = std::fs::read_dir("/proc").expect("a list of processes");
+    let names = processes
+        .flatten()
+        .filter_map(|entry| entry.file_name().into_string().ok());
+    let is_child = |name: &String| {
+        // After the name in parentheses: the state, the parent.
+        let stat = std::fs::read_to_string(format!("/proc/{name}/stat")).unwrap_or_default();
+        let after = stat
+            .rsplit_once(')')
+            .map(|(_, after)| after.split_whitespace().nth(1));
+        after.flatten() == Some(parent)
+    };
+    names.filter(is_child).collect()
+}
 
 /// A running server.
 pub struct Postgres {
@@ -119,6 +151,17 @@ impl Stand {
                 tokio::time::sleep(Duration::from_millis(20)).await;
             }
         }
+    }
+
+    /// Stops a server with its backends. What this gives is to be dropped before the stand is.
+    pub fn freeze(&self, server: &Postgres) -> Frozen {
+        let postmaster = self.children[server.child].id().to_string();
+        // From now on it begins no further one.
+        signal("-STOP", std::slice::from_ref(&postmaster));
+        let mut all = children(&postmaster);
+        signal("-STOP", &all);
+        all.push(postmaster);
+        Frozen(all)
     }
 
     /// Ends a server as `kill -9` does, its backends with it.

@@ -108,6 +108,69 @@ async fn posts_are_answered_liked_retried_and_paged() {
     );
 }
 
+#[tokio::test]
+async fn a_post_for_which_there_is_no_room_is_refused_and_its_author_hears_when_to_come_again() {
+    let chirpy = Stand::with(&[
+        ("POST_QUEUE", "1"),
+        ("POST_COMMIT_WRITERS", "1"),
+        ("POST_COMMIT_BATCH", "1"),
+        ("RATE_LIMIT_PER_SECOND", "0"),
+    ])
+    .await;
+    let (ai, session) = chirpy.account("ai").await;
+    let (client, connection) = tokio_postgres::connect(chirpy.database(), tokio_postgres::NoTls)
+        .await
+        .expect("PostgreSQL");
+    tokio::spawn(connection);
+    let hold = "BEGIN; LOCK TABLE posts IN EXCLUSIVE MODE";
+    client.batch_execute(hold).await.expect("the table is held");
+
+    // One is with the writer and one waits for it.
+    let body = || Some(json!({ "text": "一杯です" }));
+    let clients = (0..4).map(|_| chirpy.ask("POST", "/api/posts", &ai, None, body()));
+    let server = format!("{}/api/posts", chirpy.url("chirpy-server"));
+    let id = session["user"]["id"].to_string();
+    let inside = (0..4).map(|_| {
+        let request = chirpy
+            .http
+            .post(&server)
+            .header("x-user-id", &id)
+            .header("x-user-name", "ai");
+        request.json(&body()).send()
+    });
+    let (clients, inside) = tokio::join!(
+        futures::future::join_all(clients),
+        futures::future::join_all(inside)
+    );
+    let full = json!({ "error": "too many posts are waiting to be stored" });
+    let mut refused = [0, 0];
+    for answer in clients {
+        let status = answer.status();
+        if answer.json::<Value>().await.expect("JSON") == full {
+            assert_eq!(status, 503);
+            refused[0] += 1;
+        }
+    }
+    for answer in inside {
+        let answer = answer.expect("an answer");
+        let again = answer.headers().get("retry-after").cloned();
+        if answer.json::<Value>().await.expect("JSON") == full {
+            assert_eq!(again.expect("when to come again"), "1");
+            refused[1] += 1;
+        }
+    }
+    assert!(
+        refused[0] > 0 && refused[1] > 0 && refused[0] + refused[1] >= 5,
+        "{refused:?}"
+    );
+    client.batch_execute("ROLLBACK").await.expect("nobody holds it");
+    chirpy
+        .until("there is room again", || async {
+            chirpy.ask("POST", "/api/posts", &ai, None, body()).await.status() == 201
+        })
+        .await;
+}
+
 /// A request that is sent again, even at the same time, posts once.
 async fn retries(chirpy: &Stand, ai: &str, ken: &str) {
     let key = Some(("idempotency-key", "\"8e03978e-40d5-43dd-bc93-6894a57f9324\""));

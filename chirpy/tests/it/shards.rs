@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use crate::ids;
 use crate::postgres::Postgres;
-use crate::stand::Stand;
+use crate::stand::{Stand, free_port};
 
 /// A database as it was before there were shards.
 async fn before_shards(stand: &mut Stand) -> Postgres {
@@ -120,6 +120,21 @@ async fn old_posts_are_brought_into_their_shards_and_stay_what_they_were() {
     // Migrating again changes nothing, and another number of shards is not believed.
     assert!(chirpy.chirpy(&["migrate"]).0);
     assert_eq!(database.number("SELECT count(*) FROM posts").await, 402);
+    let port = free_port().to_string();
+    let other = [("POST_SHARDS", "4"), ("PORT", port.as_str())];
+    chirpy.beside(&["post-service"], &other, "four-shards");
+    chirpy
+        .until("post-service says what is wrong", || async {
+            let said = "POST_SHARDS is 4, but the database was made for Some(8)";
+            chirpy.log("four-shards").contains(said)
+        })
+        .await;
+    let ready = chirpy
+        .http
+        .get(format!("http://127.0.0.1:{port}/readyz"))
+        .send()
+        .await;
+    assert_eq!(ready.expect("an answer").status(), 503);
 }
 
 #[tokio::test]
@@ -157,6 +172,91 @@ async fn login(chirpy: &Stand, name: &str) -> String {
     let (status, session) = chirpy.call("POST", "/api/login", None, Some(account)).await;
     assert_eq!(status, 200, "{session}");
     session["token"].as_str().expect("a token").to_owned()
+}
+
+/// A database that is frozen holds back what is in it, and nothing else: `own` has a shard of the other, `others` one of it.
+async fn one_is_frozen(chirpy: &Stand, second: &Postgres, own: &str, others: &str, reader: &str) {
+    let post = async |token: &str, text: &str| {
+        let text = Some(json!({ "text": text }));
+        let (status, post) = chirpy.call("POST", "/api/posts", Some(token), text).await;
+        assert_eq!(status, 201, "{post}");
+        ids(&json!([post]))[0]
+    };
+    let newest = async || {
+        let (_, timeline) = chirpy
+            .call("GET", "/api/timeline?limit=1", Some(reader), None)
+            .await;
+        ids(&timeline)
+    };
+    let found = async |word: &str| {
+        let (_, found) = chirpy
+            .call("GET", &format!("/api/search?q={word}"), Some(reader), None)
+            .await;
+        ids(&found)
+    };
+    let before = post(others, "melted").await;
+    chirpy
+        .until("all is read so far", || async {
+            found("melted").await == [before]
+        })
+        .await;
+    let frozen = chirpy.freeze(second);
+    let during = post(own, "slush").await;
+    chirpy
+        .until("followers have what others post", || async {
+            newest().await == [during]
+        })
+        .await;
+    chirpy
+        .until("search finds what others post", || async {
+            found("slush").await == [during]
+        })
+        .await;
+    let asked = json!({ "ids": [before, during, during + (1 << 30)], "partial": true });
+    let answer = chirpy
+        .http
+        .post(format!("{}/posts/read", chirpy.url("post-service")))
+        .json(&asked);
+    let some: Value = answer
+        .send()
+        .await
+        .expect("an answer")
+        .json()
+        .await
+        .expect("JSON");
+    assert_eq!(
+        (ids(&some["posts"]), &some["unknown"]),
+        (vec![during], &json!([before])),
+        "{some}"
+    );
+    drop(frozen);
+    chirpy
+        .until("all databases are read", || async {
+            let answer = chirpy
+                .http
+                .post(format!("{}/posts/read", chirpy.url("post-service")))
+                .json(&asked);
+            let all: Value = answer
+                .send()
+                .await
+                .expect("an answer")
+                .json()
+                .await
+                .expect("JSON");
+            ids(&all["posts"]).into_iter().collect::<BTreeSet<_>>() == BTreeSet::from([before, during])
+        })
+        .await;
+    let after = post(others, "thaw").await;
+    chirpy
+        .until("followers have what its authors post again", || async {
+            newest().await == [after]
+        })
+        .await;
+    chirpy
+        .until("search goes on where it was", || async {
+            found("thaw").await == [after]
+        })
+        .await;
 }
 
 #[tokio::test]
@@ -254,6 +354,9 @@ async fn two_databases_hold_four_shards_each_and_one_alone_still_serves_its_own(
         .call("GET", &format!("/api/posts/{latest}"), Some(&reader), None)
         .await;
     assert_eq!(post["replies"], 29);
+
+    let (own, others): (Vec<usize>, Vec<usize>) = (0..30).partition(|person| acknowledged[*person] % 64 < 4);
+    one_is_frozen(&chirpy, &second, &tokens[own[0]], &tokens[others[0]], &reader).await;
 
     // A database that is away takes its own shards with it and no other.
     chirpy.kill_postgres(&second);

@@ -242,11 +242,13 @@ fn lost(system: &System) -> Result<usize> {
         .and_then(Value::as_array)
         .map_or(0, Vec::len);
     println!(
-        "acknowledged posts: {}, in the database: {}, lost: {missing}; timelines looked at: {}, without the post: {}",
+        "acknowledged posts: {}, in the database: {}, lost: {missing}; timelines looked at: {}, without the post: {} \
+         (excused as older than the follow: {})",
         count("acknowledged"),
         count("in_database"),
         count("timelines_checked"),
         count("timelines_missing"),
+        count("timelines_excused"),
     );
     Ok(missing)
 }
