@@ -68,14 +68,14 @@ struct Auth {
 
 /// Passwords being hashed: as many at once as there are processors. More would take as long, and memory besides.
 struct Hashing {
-    places: Semaphore,
+    places: Arc<Semaphore>,
     /// For a place.
     patience: Duration,
 }
 
 impl Hashing {
     fn new(places: usize, patience: Duration) -> Self {
-        let places = Semaphore::new(places);
+        let places = Arc::new(Semaphore::new(places));
         Self { places, patience }
     }
 
@@ -93,10 +93,14 @@ impl Hashing {
                 "too many people are logging in; try again in a moment",
             )
         };
-        let place = tokio::time::timeout(self.patience, self.places.acquire()).await;
-        let _place = place.map_err(|_| busy())?.map_err(|_| busy())?;
-        let done = tokio::task::spawn_blocking(work).await.context("hashing")?;
-        Ok(done?)
+        let place = tokio::time::timeout(self.patience, self.places.clone().acquire_owned()).await;
+        let place = place.map_err(|_| busy())?.map_err(|_| busy())?;
+        // Nothing stops a hash that has begun: its place is taken until it ends, though whoever asked may have gone.
+        let hashing = tokio::task::spawn_blocking(move || {
+            let _place = place;
+            work()
+        });
+        Ok(hashing.await.context("hashing")??)
     }
 }
 
@@ -355,6 +359,35 @@ mod tests {
         release.send(()).expect("awaited");
         assert!(first.await.expect("ended").is_ok());
         assert!(hashing.run(|| Ok(())).await.is_ok());
+    }
+
+    #[tokio::test]
+    async fn a_hash_whose_asker_has_gone_still_takes_its_place() {
+        let hashing = Arc::new(Hashing::new(1, Duration::from_millis(20)));
+        let (release, released) = std::sync::mpsc::channel::<()>();
+        let (began, begun) = tokio::sync::oneshot::channel();
+        let asked = hashing.clone();
+        let gone = tokio::spawn(async move {
+            let work = move || {
+                began.send(()).ok();
+                Ok(released.recv()?)
+            };
+            asked.run(work).await
+        });
+        begun.await.expect("begun");
+        gone.abort();
+        assert!(gone.await.is_err_and(|error| error.is_cancelled()));
+        let refused = hashing.run(|| Ok(())).await.expect_err("no place");
+        assert_eq!(refused.status, StatusCode::SERVICE_UNAVAILABLE);
+        release.send(()).expect("awaited");
+        let patient = Hashing {
+            places: hashing.places.clone(),
+            patience: Duration::from_secs(60),
+        };
+        assert!(
+            patient.run(|| Ok(())).await.is_ok(),
+            "it is free when the work is done"
+        );
     }
 
     #[test]

@@ -140,6 +140,17 @@ fn request_id(headers: &HeaderMap) -> HeaderValue {
     })
 }
 
+/// Whether a path says something else to whoever normalises it, as clients of HTTP do before they send it (the URL Standard: a
+/// backslash is a slash, and segments of one or two dots, percent-encoded or not, are taken out). What we admit by one path
+/// would be answered by another: a password guessed at `/api/x/../login`, say.
+fn is_crooked(path: &str) -> bool {
+    path.contains('\\')
+        || path.split('/').any(|segment| {
+            let plain = segment.to_ascii_lowercase().replace("%2e", ".");
+            plain == "." || plain == ".."
+        })
+}
+
 async fn forward(State(gateway): State<Arc<Gateway>>, request: Request) -> Response {
     let id = request_id(request.headers());
     let mut response = match gateway.pass(request, &id).await {
@@ -234,6 +245,11 @@ impl Gateway {
 
     async fn pass(&self, request: Request, id: &HeaderValue) -> Result<Response, ApiError> {
         let (parts, body) = request.into_parts();
+        if is_crooked(parts.uri.path()) {
+            return Err(ApiError::bad_request(
+                "a path has no segments of dots and no backslashes",
+            ));
+        }
         let claims = match self.admit(&parts.method, parts.uri.path(), &parts.headers).await {
             Ok(claims) => claims,
             Err(refused) => return Ok(*refused),
@@ -288,4 +304,41 @@ async fn whole(body: Body) -> Result<bytes::Bytes, ApiError> {
     to_bytes(body, MAX_BODY)
         .await
         .map_err(|_| ApiError::new(StatusCode::PAYLOAD_TOO_LARGE, "the request is too large"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_path_that_a_client_would_rewrite_is_crooked() {
+        for crooked in [
+            "/api/x/../login",
+            "/api/../metrics",
+            "/api/./login",
+            "/api/login/.",
+            "/api/x/..",
+            "/api/x/%2e%2E/login",
+            "/api/x/.%2e/login",
+            "/api/%2E/login",
+            "/api/oauth\\token",
+            "/api/x/..\\login",
+        ] {
+            assert!(is_crooked(crooked), "{crooked}");
+            let rewritten = reqwest::Url::parse(&format!("http://chirpy-server{crooked}")).expect("a URL");
+            assert_ne!(rewritten.path(), crooked);
+        }
+        for straight in [
+            "/api/posts/1",
+            "/api/users/a.b",
+            "/api/x/...",
+            "/api//x",
+            "/api/%2e%2e%2e",
+            "/api/",
+        ] {
+            assert!(!is_crooked(straight), "{straight}");
+            let rewritten = reqwest::Url::parse(&format!("http://chirpy-server{straight}")).expect("a URL");
+            assert_eq!(rewritten.path(), straight);
+        }
+    }
 }

@@ -7,7 +7,7 @@ use axum::routing::get;
 
 const INDEX: &str = include_str!("page/index.html");
 const SCRIPT: &str = "text/javascript; charset=utf-8";
-const FILES: [(&str, &str, &str); 7] = [
+const FILES: [(&str, &str, &str); 8] = [
     (
         "/page/app.css",
         "text/css; charset=utf-8",
@@ -16,6 +16,7 @@ const FILES: [(&str, &str, &str); 7] = [
     ("/page/app.js", SCRIPT, include_str!("page/app.js")),
     ("/page/api.js", SCRIPT, include_str!("page/api.js")),
     ("/page/dom.js", SCRIPT, include_str!("page/dom.js")),
+    ("/page/drafts.js", SCRIPT, include_str!("page/drafts.js")),
     ("/page/posts.js", SCRIPT, include_str!("page/posts.js")),
     ("/page/words.js", SCRIPT, include_str!("page/words.js")),
     ("/page/bird.svg", "image/svg+xml", include_str!("page/bird.svg")),

@@ -7,9 +7,11 @@ use std::time::Duration;
 use axum::http::StatusCode;
 use redis::Value;
 use sha2::{Digest as _, Sha256};
+use tokio::time::Instant;
 
 use crate::capacity::{Table, Unit};
-use crate::cluster::{Cluster, Pool, slots};
+use crate::cluster::{Cluster, Pool, RedisError, slots};
+use crate::deadline;
 use crate::follower::Person;
 use crate::service::{ApiError, Service, parse_env};
 
@@ -49,12 +51,26 @@ impl<'a> Token<'a> {
     }
 
     fn key(&self) -> String {
-        format!("session:{{{}}}", self.family)
+        key(self.family)
     }
+}
+
+fn key(family: &str) -> String {
+    format!("session:{{{family}}}")
 }
 
 fn random() -> String {
     uuid::Uuid::new_v4().simple().to_string()
+}
+
+/// A new session's family, with its key in another third of the slots than these.
+fn family(tried: &[i16]) -> String {
+    loop {
+        let family = random();
+        if !tried.contains(&slots::shard(slots::slot(key(&family).as_bytes()))) {
+            return family;
+        }
+    }
 }
 
 /// The store holds no token that could be used, only what recognises it.
@@ -81,37 +97,46 @@ impl Sessions {
     async fn run(&self, key: &str, packed: Vec<u8>, replies: usize) -> anyhow::Result<Vec<Value>> {
         let slot = slots::slot(key.as_bytes());
         let outcome = self.pool.run(slot, packed, replies, Self::DEADLINE).await;
-        outcome.map_err(|error| {
-            tracing::error!(%error, "Redis failed");
-            ApiError::new(
-                StatusCode::SERVICE_UNAVAILABLE,
-                "the session store does not answer",
-            )
-            .into()
-        })
+        outcome.map_err(|error| unanswered(&error))
     }
 
-    /// A new session: its first refresh token.
+    /// A new session: its first refresh token. Nothing leads to it yet, so where one node does not take it another may.
     ///
     /// # Errors
-    /// When Redis does not take it, or the table's capacity is used up.
+    /// When no node of Redis takes it, or the table's capacity is used up.
     pub async fn open(&self, user: &Person) -> anyhow::Result<String> {
         self.table.take(Unit::Write)?;
-        let (family, secret) = (random(), random());
-        let key = format!("session:{{{family}}}");
-        let mut packed = redis::cmd("HSET")
-            .arg(&key)
-            .arg("token")
-            .arg(hash(&secret))
-            .arg("user")
-            .arg(serde_json::to_string(user)?)
-            .get_packed_command();
-        redis::cmd("EXPIRE")
-            .arg(&key)
-            .arg(self.lifetime)
-            .write_packed_command(&mut packed);
-        self.run(&key, packed, 2).await?;
-        Ok(format!("{family}.{secret}"))
+        let user = serde_json::to_string(user)?;
+        let until = Instant::now() + deadline::left(Self::DEADLINE);
+        let mut tried = vec![];
+        loop {
+            let (family, secret) = (family(&tried), random());
+            let key = key(&family);
+            let mut packed = redis::cmd("HSET")
+                .arg(&key)
+                .arg("token")
+                .arg(hash(&secret))
+                .arg("user")
+                .arg(&user)
+                .get_packed_command();
+            redis::cmd("EXPIRE")
+                .arg(&key)
+                .arg(self.lifetime)
+                .write_packed_command(&mut packed);
+            let slot = slots::slot(key.as_bytes());
+            tried.push(slots::shard(slot));
+            // An even part of the time for each that is left: one that answers slowly has some of it too.
+            let others = usize::try_from(slots::SHARDS)?.saturating_sub(tried.len());
+            let left = until.saturating_duration_since(Instant::now());
+            let within = left / u32::try_from(others + 1)?;
+            match self.pool.run(slot, packed, 2, within).await {
+                Ok(_) => return Ok(format!("{family}.{secret}")),
+                Err(error) if others > 0 => {
+                    tracing::warn!(%error, "Redis did not take a session; another of its nodes is asked");
+                }
+                Err(error) => return Err(unanswered(&error)),
+            }
+        }
     }
 
     /// Takes a refresh token and gives the next.
@@ -164,6 +189,15 @@ impl Sessions {
     }
 }
 
+fn unanswered(error: &RedisError) -> anyhow::Error {
+    tracing::error!(%error, "Redis failed");
+    ApiError::new(
+        StatusCode::SERVICE_UNAVAILABLE,
+        "the session store does not answer",
+    )
+    .into()
+}
+
 fn bytes(value: &Value) -> Option<&[u8]> {
     match value {
         Value::BulkString(bytes) => Some(bytes),
@@ -174,6 +208,33 @@ fn bytes(value: &Value) -> Option<&[u8]> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cluster::scripted::{cluster, nobody, node};
+
+    fn sessions(cluster: Arc<Cluster>) -> Sessions {
+        Sessions {
+            pool: Pool::new(cluster, 4, Duration::from_secs(300)),
+            table: Table::from_env(&mut Service::new("test"), "sessions").expect("on demand"),
+            lifetime: 60,
+        }
+    }
+
+    #[tokio::test]
+    async fn a_session_opens_while_any_node_takes_it() {
+        let (gone, lost) = (nobody().await, nobody().await);
+        let well = node(|_| Some(":1\r\n".into())).await;
+        let sessions = sessions(cluster(&[&gone, &well, &lost]));
+        let user = Person {
+            id: 1,
+            name: "ai".into(),
+        };
+        // At random two of three would come to a node that nobody can connect to.
+        let opened = futures::future::join_all((0..12).map(|_| sessions.open(&user))).await;
+        for token in opened {
+            let token = token.expect("opened");
+            let token = Token::parse(&token).expect("a token");
+            assert_eq!(slots::shard(slots::slot(token.key().as_bytes())), 1);
+        }
+    }
 
     #[test]
     fn a_token_names_its_session() {

@@ -7,6 +7,8 @@ use redis::{Value, ValueCodec};
 use tokio::net::TcpStream;
 use tokio_util::codec::Framed;
 
+use super::redirect::{self, Carrier, Told};
+
 /// What went wrong between us and a node.
 #[derive(Debug, thiserror::Error)]
 pub enum RedisError {
@@ -55,17 +57,59 @@ impl RedisError {
         matches!(self, Self::Reply { message, .. } if message.starts_with("ASK "))
     }
 
+    /// The slot that an error about a slot's place names.
+    pub fn slot(&self) -> Option<u16> {
+        let Self::Reply { message, .. } = self else {
+            return None;
+        };
+        let about = message
+            .strip_prefix("MOVED ")
+            .or_else(|| message.strip_prefix("ASK "))?;
+        about.split(' ').next()?.parse().ok()
+    }
+
     /// Whether another node, or the same one in a moment, would have answered.
     pub fn elsewhere(&self) -> bool {
         self.moved() || self.asks()
     }
 }
 
+impl Told for Value {
+    fn error(&self) -> Option<String> {
+        // Its own Display names the code as Rust spells it: `Moved`.
+        match self {
+            Self::ServerError(error) => Some(match error.details() {
+                Some(details) => format!("{} {details}", error.code()),
+                None => error.code().to_owned(),
+            }),
+            _ => None,
+        }
+    }
+}
+
 /// An open connection that Redis has accepted.
 pub struct Connection {
     node: String,
+    /// Who we say we are, and how long connecting may take.
+    opening: Opening,
     stream: Framed<TcpStream, ValueCodec>,
     pub opened: Instant,
+}
+
+/// How connections are opened. As a carrier it opens one for every call.
+#[derive(Clone, Copy)]
+struct Opening {
+    name: &'static str,
+    within: Duration,
+}
+
+impl Carrier for Opening {
+    type Reply = Value;
+
+    async fn call(&self, node: &str, packed: Vec<u8>, replies: usize) -> Result<Vec<Value>, RedisError> {
+        let mut connection = Connection::open(node, self.name, self.within).await?;
+        connection.exchange(packed, replies).await
+    }
 }
 
 impl Connection {
@@ -73,7 +117,7 @@ impl Connection {
     ///
     /// # Errors
     /// [`RedisError::Refused`] when Redis has too many clients.
-    pub async fn open(node: &str, name: &str, within: Duration) -> Result<Self, RedisError> {
+    pub async fn open(node: &str, name: &'static str, within: Duration) -> Result<Self, RedisError> {
         let connect = async {
             let stream = TcpStream::connect(node)
                 .await
@@ -85,21 +129,22 @@ impl Connection {
             let stream = Framed::new(stream, ValueCodec::default());
             let mut connection = Self {
                 node: node.to_owned(),
+                opening: Opening { name, within },
                 stream,
                 opened: Instant::now(),
             };
             let hello = redis::cmd("CLIENT").arg("SETNAME").arg(name).get_packed_command();
-            match connection.send(hello, 1).await.map(|mut replies| replies.pop()) {
-                Ok(Some(Value::ServerError(error))) => Err(RedisError::Refused {
-                    node: node.to_owned(),
-                    message: error.to_string(),
-                }),
-                Ok(_) => Ok(connection),
+            let refusal = match connection.exchange(hello, 1).await {
+                Ok(replies) => replies.iter().find_map(Told::error),
                 // Redis closes a connection too many so fast that its reason may be lost on the way.
-                Err(error) => Err(RedisError::Refused {
+                Err(error) => Some(error.to_string()),
+            };
+            match refusal {
+                Some(message) => Err(RedisError::Refused {
                     node: node.to_owned(),
-                    message: error.to_string(),
+                    message,
                 }),
+                None => Ok(connection),
             }
         };
         tokio::time::timeout(within, connect)
@@ -114,7 +159,11 @@ impl Connection {
         self.stream.into_inner()
     }
 
-    async fn send(&mut self, packed: Vec<u8>, replies: usize) -> Result<Vec<Value>, RedisError> {
+    /// Sends `replies` packed commands at once and reads that many replies, whatever they say.
+    ///
+    /// # Errors
+    /// What broke the connection, which must not be used again then.
+    pub async fn exchange(&mut self, packed: Vec<u8>, replies: usize) -> Result<Vec<Value>, RedisError> {
         let node = self.node.clone();
         let broken = |message: String| RedisError::Broken {
             node: node.clone(),
@@ -135,24 +184,14 @@ impl Connection {
         Ok(values)
     }
 
-    /// Sends `replies` packed commands at once and reads that many replies.
+    /// The same for commands that are all to succeed. What has gone to another node is asked of that one, over a connection of
+    /// its own.
     ///
     /// # Errors
     /// The first error reply, or what broke the connection (which must not be used again then).
     pub async fn pipeline(&mut self, packed: Vec<u8>, replies: usize) -> Result<Vec<Value>, RedisError> {
-        let values = self.send(packed, replies).await?;
-        match values.iter().find_map(|value| {
-            if let Value::ServerError(error) = value {
-                Some(error)
-            } else {
-                None
-            }
-        }) {
-            Some(error) => Err(RedisError::Reply {
-                node: self.node.clone(),
-                message: error.to_string(),
-            }),
-            None => Ok(values),
-        }
+        let mut answers = self.exchange(packed.clone(), replies).await?;
+        redirect::follow(&self.opening, &self.node, &packed, &mut answers).await?;
+        redirect::good(&self.node, answers)
     }
 }

@@ -3,7 +3,10 @@
 mod connection;
 mod multiplexed;
 mod pool;
+mod redirect;
 mod resp;
+#[cfg(test)]
+pub mod scripted;
 pub mod slots;
 mod store;
 

@@ -10,6 +10,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::sync::{mpsc, oneshot};
 
+use super::redirect::{self, AGAIN, Carrier, Told};
 use super::resp::{self, Reply};
 use super::{Cluster, RedisError};
 
@@ -19,8 +20,6 @@ const WAITING: usize = 4096;
 const TOGETHER: usize = 512;
 /// A node that owes an answer, or takes no bytes, for so long has its connection closed.
 const STALLED: Duration = Duration::from_secs(5);
-/// Before a call is made again whose slot has moved or whose connection broke.
-const AGAIN: Duration = Duration::from_millis(20);
 
 /// Shared connections to the cluster's nodes.
 pub struct Multiplexed {
@@ -50,11 +49,10 @@ impl Multiplexed {
         }
     }
 
-    /// Sends `replies` packed commands, all for keys of `slot`, to the slot's primary within `within`. They may be sent twice
-    /// (a connection broke, a slot moved), so they must be such that twice is once.
+    /// See [`redirect::run`].
     ///
     /// # Errors
-    /// An error reply, or [`RedisError::Timeout`] when there was no answer in time.
+    /// See there.
     pub async fn run(
         &self,
         slot: u16,
@@ -62,39 +60,11 @@ impl Multiplexed {
         replies: usize,
         within: Duration,
     ) -> Result<Vec<Reply>, RedisError> {
-        let mut asked = String::new();
-        let attempts = async {
-            loop {
-                let map = self.cluster.map().await;
-                let address = map.node(slot).ok_or(RedisError::NoNode(slot))?;
-                address.clone_into(&mut asked);
-                let outcome = self.on_node(address, packed.clone(), replies).await;
-                match outcome {
-                    Err(RedisError::Reply { message, .. }) if message.starts_with("ASK ") => {
-                        // The slot is on its way to another node, and this key is there already.
-                        let target = message.rsplit(' ').next().unwrap_or_default();
-                        let mut asking = redis::cmd("ASKING").get_packed_command();
-                        asking.extend_from_slice(&packed);
-                        let mut answers = self.on_node(target, asking, replies + 1).await?;
-                        answers.remove(0);
-                        return Ok(answers);
-                    }
-                    Err(error) if error.moved() || matches!(error, RedisError::Broken { .. }) => {
-                        self.cluster.refresh().await;
-                        tokio::time::sleep(AGAIN).await;
-                    }
-                    outcome => return outcome,
-                }
-            }
-        };
-        match tokio::time::timeout(within, attempts).await {
-            Ok(outcome) => outcome,
-            Err(_) => Err(RedisError::Timeout { node: asked }),
-        }
+        redirect::run(self, &self.cluster, slot, &packed, replies, within).await
     }
 
     /// Commands of one reply each, every one for a key of its slot: those for one node leave as one call. Each has its own
-    /// outcome, so a node that is slow or gone fails the commands that are its own. As in [`Multiplexed::run`], twice is once.
+    /// outcome, so a node that is slow or gone fails the commands that are its own. As in [`redirect::run`], twice is once.
     pub async fn run_each(
         &self,
         commands: &[(u16, Vec<u8>)],
@@ -180,27 +150,22 @@ impl Multiplexed {
             .collect()
     }
 
-    /// As [`Multiplexed::call`], with the first error reply as the outcome.
-    async fn on_node(
-        &self,
-        address: &str,
-        packed: Vec<u8>,
-        replies: usize,
-    ) -> Result<Vec<Reply>, RedisError> {
-        let replies = self.call(address, packed, replies).await?;
-        match replies.iter().find_map(|reply| match reply {
-            Reply::Error(message) => Some(message.clone()),
-            _ => None,
-        }) {
-            Some(message) => Err(RedisError::Reply {
-                node: address.to_owned(),
-                message,
-            }),
-            None => Ok(replies),
+    fn sender(&self, address: &str) -> mpsc::Sender<Call> {
+        let mut nodes = self.nodes.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(sender) = nodes.get(address).filter(|sender| !sender.is_closed()) {
+            return sender.clone();
         }
+        let (sender, calls) = mpsc::channel(WAITING);
+        nodes.insert(address.to_owned(), sender.clone());
+        let (cluster, address) = (self.cluster.clone(), address.to_owned());
+        tokio::spawn(async move { carry(&cluster, &address, calls).await });
+        sender
     }
+}
 
-    /// The replies of a node, whatever they say.
+impl Carrier for Multiplexed {
+    type Reply = Reply;
+
     async fn call(&self, address: &str, packed: Vec<u8>, replies: usize) -> Result<Vec<Reply>, RedisError> {
         let broken = || RedisError::Broken {
             node: address.to_owned(),
@@ -216,17 +181,14 @@ impl Multiplexed {
         sender.send(call).await.map_err(|_| broken())?;
         answered.await.map_err(|_| broken())?
     }
+}
 
-    fn sender(&self, address: &str) -> mpsc::Sender<Call> {
-        let mut nodes = self.nodes.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(sender) = nodes.get(address).filter(|sender| !sender.is_closed()) {
-            return sender.clone();
+impl Told for Reply {
+    fn error(&self) -> Option<String> {
+        match self {
+            Self::Error(message) => Some(message.clone()),
+            _ => None,
         }
-        let (sender, calls) = mpsc::channel(WAITING);
-        nodes.insert(address.to_owned(), sender.clone());
-        let (cluster, address) = (self.cluster.clone(), address.to_owned());
-        tokio::spawn(async move { carry(&cluster, &address, calls).await });
-        sender
     }
 }
 

@@ -7,6 +7,7 @@ use std::time::Duration;
 use redis::Value;
 use tokio::sync::Semaphore;
 
+use super::redirect::{self, Carrier};
 use super::{Cluster, Connection, RedisError};
 
 /// At most `per_node` connections to each node; callers queue for them in order.
@@ -46,10 +47,10 @@ impl Pool {
             .clone()
     }
 
-    /// Sends `replies` packed commands, all for keys of `slot`, to the slot's primary within `within`.
+    /// See [`redirect::run`].
     ///
     /// # Errors
-    /// An error reply, or [`RedisError::Timeout`] when there was no connection or no answer in time.
+    /// See there.
     pub async fn run(
         &self,
         slot: u16,
@@ -57,38 +58,14 @@ impl Pool {
         replies: usize,
         within: Duration,
     ) -> Result<Vec<Value>, RedisError> {
-        let mut asked = None;
-        let attempts = async {
-            loop {
-                let map = self.cluster.map().await;
-                let Some(address) = map.node(slot) else {
-                    return Err(RedisError::NoNode(slot));
-                };
-                asked = Some(address.to_owned());
-                match self.on_node(address, packed.clone(), replies).await {
-                    // A connection that died in the pool, or a slot that moved: the next try sees the present.
-                    Err(error) if error.moved() || matches!(error, RedisError::Broken { .. }) => {
-                        self.cluster.refresh().await;
-                        tokio::time::sleep(Duration::from_millis(20)).await;
-                    }
-                    outcome => return outcome,
-                }
-            }
-        };
-        match tokio::time::timeout(within, attempts).await {
-            Ok(outcome) => outcome,
-            Err(_) => Err(RedisError::Timeout {
-                node: asked.unwrap_or_default(),
-            }),
-        }
+        redirect::run(self, &self.cluster, slot, &packed, replies, within).await
     }
+}
 
-    async fn on_node(
-        &self,
-        address: &str,
-        packed: Vec<u8>,
-        replies: usize,
-    ) -> Result<Vec<Value>, RedisError> {
+impl Carrier for Pool {
+    type Reply = Value;
+
+    async fn call(&self, address: &str, packed: Vec<u8>, replies: usize) -> Result<Vec<Value>, RedisError> {
         let node = self.node(address);
         let Ok(_permit) = node.permits.acquire().await else {
             return Err(RedisError::NoNode(0));
@@ -98,9 +75,9 @@ impl Pool {
             Some(idle) => idle,
             None => self.cluster.dial(address).await,
         };
-        let outcome = connection.pipeline(packed, replies).await;
+        let outcome = connection.exchange(packed, replies).await;
         // An error reply leaves the connection in step; anything else does not.
-        if matches!(outcome, Ok(_) | Err(RedisError::Reply { .. })) {
+        if outcome.is_ok() {
             node.idle
                 .lock()
                 .unwrap_or_else(PoisonError::into_inner)

@@ -34,6 +34,16 @@ pub fn take(buffer: &mut BytesMut) -> Result<Option<Reply>, Malformed> {
     build(&whole, &mut 0).map(Some)
 }
 
+/// Packed commands one by one: each is an array, as a reply may be.
+pub fn commands(packed: &[u8]) -> Vec<&[u8]> {
+    let (mut commands, mut start) = (vec![], 0);
+    while let Ok(Some(end)) = measure(packed, start, DEPTH) {
+        commands.push(&packed[start..end]);
+        start = end;
+    }
+    commands
+}
+
 /// The line that begins at `at`, without its end, and where the next begins.
 fn line(bytes: &[u8], at: usize) -> Option<(&[u8], usize)> {
     let rest = bytes.get(at..)?;

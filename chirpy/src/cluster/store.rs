@@ -6,6 +6,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use redis::Value;
 
+use super::redirect::Told as _;
 use super::{Cluster, Multiplexed, Pool, RedisError, Reply};
 
 /// Shared connections.
@@ -65,13 +66,15 @@ impl Store {
 
 /// RESP3's kinds do not occur: no connection of ours asks for them.
 fn reply(value: Value) -> Reply {
+    if let Some(message) = value.error() {
+        return Reply::Error(message);
+    }
     match value {
         Value::Int(number) => Reply::Int(number),
         Value::BulkString(bytes) => Reply::Bulk(Bytes::from(bytes)),
         Value::SimpleString(text) => Reply::Simple(Bytes::from(text)),
         Value::Okay => Reply::Simple(Bytes::from_static(b"OK")),
         Value::Array(values) => Reply::Array(values.into_iter().map(reply).collect()),
-        Value::ServerError(error) => Reply::Error(error.to_string()),
         _ => Reply::Nil,
     }
 }

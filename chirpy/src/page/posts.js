@@ -2,29 +2,23 @@
 
 import * as api from "./api.js";
 import { avatar, h, icon, notice, sure, trouble } from "./dom.js";
+import { draft } from "./drafts.js";
 import { ago, fullTime, number, t } from "./words.js";
 
 /** Longest post, characters; as the server counts them. */
 const LONGEST = 280;
 const length = (text) => [...text.trim()].length;
 
-/** A random name for a request, so that the server knows it when it comes again. */
-function newKey() {
-  if (crypto.randomUUID) return crypto.randomUUID();
-  return Array.from(crypto.getRandomValues(new Uint8Array(16)), (byte) => byte.toString(16).padStart(2, "0")).join("");
-}
-
 /**
- * A form to write in. Nothing written is lost: the text stays until the server has taken it, across reloads too, and a
- * second attempt carries the same key, so that a post whose answer got lost is not posted twice.
+ * A form to write in. Nothing written is lost: the text stays until the server has taken it, and a second attempt carries the
+ * same key, so that a post whose answer got lost is not posted twice; both across reloads too.
  */
 export function composer({ replyTo, label, onPosted, focus }) {
-  const place = "chirpy.draft." + (replyTo ?? "new");
-  const area = h("textarea", { name: "text", rows: replyTo ? 2 : 3, placeholder: label, "aria-label": label, value: api.kept.get(place) ?? "" });
+  const kept = draft(api.kept, "chirpy.draft." + (replyTo ?? "new"));
+  const area = h("textarea", { name: "text", rows: replyTo ? 2 : 3, placeholder: label, "aria-label": label, value: kept.text });
   const count = h("span", { class: "count" });
   const problem = h("p", { class: "problem", role: "alert", hidden: true });
   const button = h("button", { class: "main" }, t(replyTo ? "reply" : "post"));
-  let key = null;
   let sending = false;
   const look = () => {
     const rest = LONGEST - length(area.value);
@@ -33,9 +27,7 @@ export function composer({ replyTo, label, onPosted, focus }) {
     button.disabled = sending || rest < 0 || length(area.value) === 0;
   };
   area.addEventListener("input", () => {
-    // Another text is another request.
-    key = null;
-    api.kept.set(place, area.value || null);
+    kept.write(area.value);
     look();
   });
   area.addEventListener("keydown", (event) => {
@@ -47,16 +39,14 @@ export function composer({ replyTo, label, onPosted, focus }) {
       event.preventDefault();
       if (button.disabled) return;
       sending = true;
-      key ??= newKey();
       button.textContent = t("posting");
       problem.hidden = true;
       area.readOnly = true;
       look();
       try {
-        const posted = await api.post("posts", { text: area.value, reply_to: replyTo }, key);
+        const posted = await api.post("posts", { text: area.value, reply_to: replyTo }, kept.key(area.value));
         area.value = "";
-        key = null;
-        api.kept.set(place, null);
+        kept.write("");
         button.textContent = t(replyTo ? "reply" : "post");
         onPosted(posted);
       } catch (error) {

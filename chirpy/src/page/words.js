@@ -18,7 +18,7 @@ const words = {
     newPosts: "新しい投稿が {n} 件あります", live: "更新中", connecting: "接続中…", offline: "接続が切れました。つなぎ直しています…",
     end: "ここまでです。", again: "もう一度試す", failed: "うまくいきませんでした。", network: "サーバーに接続できません。通信状態を確認してください。",
     tooMany: "短い時間に操作が続いたため、少し待ってからお試しください（あと {n} 秒）。", ended: "ログインの有効期限が切れました。もう一度ログインしてください。",
-    wrong: "ユーザー名またはパスワードが違います。", taken: "このユーザー名は使われています。", badName: "ユーザー名は半角の英小文字・数字・アンダースコアで 2〜32 文字です。",
+    wrong: "ユーザー名またはパスワードが違います。", taken: "このユーザー名は使われています。", made: "アカウントはできましたが、ログインできませんでした。少し待ってからログインしてください。", badName: "ユーザー名は半角の英小文字・数字・アンダースコアで 2〜32 文字です。",
     badPassword: "パスワードは 6 文字以上にしてください。", notFound: "見つかりませんでした。削除されたのかもしれません。", busy: "サーバーが混み合っています。少し待ってからお試しください。",
    
   },
@@ -39,7 +39,7 @@ const words = {
     newPosts: "{n} new posts", live: "Live", connecting: "Connecting…", offline: "Connection lost. Reconnecting…",
     end: "That is all.", again: "Try again", failed: "That did not work.", network: "Chirpy cannot be reached. Check your connection.",
     tooMany: "That was a lot at once. Try again in {n} s.", ended: "Your session has ended. Please log in again.",
-    wrong: "Wrong username or password.", taken: "This username is taken.", badName: "A username has 2 to 32 lower-case letters, digits or underscores.",
+    wrong: "Wrong username or password.", taken: "This username is taken.", made: "Your account was made, but you could not be logged in. Please log in in a moment.", badName: "A username has 2 to 32 lower-case letters, digits or underscores.",
     badPassword: "A password has at least 6 characters.", notFound: "Not found. It may have been deleted.", busy: "Chirpy is busy. Try again in a moment.",
    
   },

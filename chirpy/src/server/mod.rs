@@ -131,10 +131,12 @@ async fn register(
     Json(body): Json<Credentials>,
 ) -> Result<(StatusCode, Json<Session>), ApiError> {
     let _: Person = services.auth.post("/register", &body).await?;
-    Ok((
-        StatusCode::CREATED,
-        Json(services.auth.post("/login", &body).await?),
-    ))
+    // Whoever tried again would read that the name is taken.
+    let session = services.auth.post("/login", &body).await.map_err(|error| {
+        let message = "the account was made, but logging in failed; please log in in a moment";
+        ApiError::new(error.status, message)
+    })?;
+    Ok((StatusCode::CREATED, Json(session)))
 }
 
 async fn login(State(services): Shared, Json(body): Json<Credentials>) -> Answer<Session> {

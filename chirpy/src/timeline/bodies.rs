@@ -38,6 +38,20 @@ struct Waiting {
     answer: oneshot::Sender<Fetched>,
 }
 
+/// Posts by id, as many as there are, in no order.
+///
+/// # Errors
+/// What post-service answered.
+pub async fn read(posts: &Upstream, ids: &[i64]) -> Result<Vec<Post>, ApiError> {
+    let mut found = Vec::with_capacity(ids.len());
+    for ids in ids.chunks(BATCH) {
+        let wanted = Wanted { ids: ids.to_vec() };
+        let part: Vec<Post> = posts.post("/posts/read", &wanted).await?;
+        found.extend(part);
+    }
+    Ok(found)
+}
+
 /// The cache and its loader.
 pub struct Bodies {
     cache: Arc<Mutex<Cache>>,
@@ -45,7 +59,8 @@ pub struct Bodies {
 }
 
 impl Bodies {
-    /// From `POST_CACHE_MAX_AGE_S` (0: nothing is kept) and `POST_CACHE_POSTS`.
+    /// From `POST_CACHE_MAX_AGE_S` (0: nothing is kept), `POST_CACHE_POSTS`, and `REPLICA_MAX_LAG_MS`: how old what post-service
+    /// reads from a replica may be.
     ///
     /// # Errors
     /// When a variable does not parse.
@@ -54,8 +69,9 @@ impl Bodies {
             parse_env("POST_CACHE_POSTS", 50_000_usize)?,
             Duration::from_secs(parse_env("POST_CACHE_MAX_AGE_S", 30)?),
         )));
+        let lag = Duration::from_millis(parse_env("REPLICA_MAX_LAG_MS", 1000)?);
         let (loader, waiting) = mpsc::channel(WAITING);
-        tokio::spawn(load(posts, cache.clone(), waiting));
+        tokio::spawn(load(posts, cache.clone(), lag, waiting));
         Ok(Self { cache, loader })
     }
 
@@ -125,7 +141,12 @@ fn lock(cache: &Mutex<Cache>) -> std::sync::MutexGuard<'_, Cache> {
 }
 
 /// Collects what readers miss and fetches it together: the more readers wait, the more each request brings.
-async fn load(posts: Upstream, cache: Arc<Mutex<Cache>>, mut waiting: mpsc::Receiver<Waiting>) {
+async fn load(
+    posts: Upstream,
+    cache: Arc<Mutex<Cache>>,
+    lag: Duration,
+    mut waiting: mpsc::Receiver<Waiting>,
+) {
     let permits = Arc::new(Semaphore::new(BATCHES));
     let mut next = vec![];
     while let Ok(permit) = permits.clone().acquire_owned().await {
@@ -135,7 +156,7 @@ async fn load(posts: Upstream, cache: Arc<Mutex<Cache>>, mut waiting: mpsc::Rece
         let readers = std::mem::take(&mut next);
         let (posts, cache) = (posts.clone(), cache.clone());
         tokio::spawn(async move {
-            let fetched = fetch(&posts, &cache, &readers).await;
+            let fetched = fetch(&posts, &cache, lag, &readers).await;
             for reader in readers {
                 // Who asked may have stopped waiting.
                 let _ = reader.answer.send(fetched.clone());
@@ -145,32 +166,19 @@ async fn load(posts: Upstream, cache: Arc<Mutex<Cache>>, mut waiting: mpsc::Rece
     }
 }
 
-async fn fetch(posts: &Upstream, cache: &Mutex<Cache>, readers: &[Waiting]) -> Fetched {
-    let started = Instant::now();
+async fn fetch(posts: &Upstream, cache: &Mutex<Cache>, lag: Duration, readers: &[Waiting]) -> Fetched {
+    let asked = Instant::now();
     let mut ids: Vec<i64> = readers.iter().flat_map(|reader| &reader.ids).copied().collect();
     ids.sort_unstable();
     ids.dedup();
     let mut bodies: HashMap<i64, Body> = ids.iter().map(|id| (*id, None)).collect();
-    for ids in ids.chunks(BATCH) {
-        let wanted = Wanted { ids: ids.to_vec() };
-        let found: Vec<Post> = posts
-            .post("/posts/read", &wanted)
-            .await
-            .map_err(|error| (error.status, error.message))?;
-        for post in found {
-            bodies.insert(post.id, serde_json::to_vec(&post).ok().map(Bytes::from));
-        }
+    let found = read(posts, &ids)
+        .await
+        .map_err(|error| (error.status, error.message))?;
+    for post in found {
+        bodies.insert(post.id, serde_json::to_vec(&post).ok().map(Bytes::from));
     }
-    let mut cache = lock(cache);
-    for (id, body) in &bodies {
-        cache.put(
-            *id,
-            Entry {
-                body: Some(body.clone()),
-                at: started,
-            },
-        );
-    }
+    lock(cache).keep(&bodies, asked, lag);
     Ok(Arc::new(bodies))
 }
 
@@ -220,6 +228,16 @@ impl Cache {
         self.insert(id, entry);
     }
 
+    /// Keeps what was read: it was true `lag` before it was asked for, since a replica may have answered. So it does not pass for
+    /// newer than a change that the replica had not heard of.
+    fn keep(&mut self, bodies: &HashMap<i64, Body>, asked: Instant, lag: Duration) {
+        let at = asked.checked_sub(lag).unwrap_or(asked);
+        for (id, body) in bodies {
+            let body = Some(body.clone());
+            self.put(*id, Entry { body, at });
+        }
+    }
+
     fn insert(&mut self, id: i64, entry: Entry) {
         if self.young.len() >= self.half {
             self.old = std::mem::take(&mut self.young);
@@ -255,6 +273,25 @@ mod tests {
         );
         cache.put(1, entry("old", asked));
         assert_eq!(cache.get(1, changed), None, "it is asked for again");
+    }
+
+    #[test]
+    fn what_a_replica_may_not_have_heard_of_is_not_undone_by_it() {
+        let (mut cache, edited) = (Cache::new(10, Duration::from_secs(30)), Instant::now());
+        let lag = Duration::from_secs(1);
+        let read = |text: &'static str| HashMap::from([(1, Some(Bytes::from_static(text.as_bytes())))]);
+        cache.put(1, entry("new", edited));
+        let asked = edited + Duration::from_millis(900);
+        cache.keep(&read("old"), asked, lag);
+        assert_eq!(cache.get(1, asked).flatten().as_deref(), Some(&b"new"[..]));
+        let asked = edited + Duration::from_millis(1100);
+        cache.keep(&read("newer"), asked, lag);
+        assert_eq!(cache.get(1, asked).flatten().as_deref(), Some(&b"newer"[..]));
+        assert_eq!(
+            cache.get(1, edited + Duration::from_secs(31)),
+            None,
+            "its age counts too"
+        );
     }
 
     #[test]

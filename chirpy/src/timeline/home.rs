@@ -14,7 +14,7 @@ use hyper::body::Incoming;
 use serde::Deserialize;
 
 use super::batch::{self, Read};
-use super::bodies::Bodies;
+use super::bodies::{self, Bodies};
 use super::key;
 use super::large::{Large, ask, range};
 use crate::cluster::{RedisError, Reply, Store, slots};
@@ -248,12 +248,6 @@ pub fn ids(reply: &Reply) -> Vec<i64> {
         .collect()
 }
 
-async fn recent(home: &Home, author: i64) -> Result<Vec<Post>, ApiError> {
-    home.posts
-        .get(&format!("/authors/{author}/posts?limit={BROUGHT}"))
-        .await
-}
-
 async fn change(
     home: &Home,
     user: i64,
@@ -301,7 +295,8 @@ async fn later(home: Arc<Home>, user: i64, author: i64) {
 }
 
 async fn add(home: &Home, user: i64, author: i64) -> Result<StatusCode, ApiError> {
-    let posts = recent(home, author).await?;
+    let recent = format!("/authors/{author}/posts?limit={BROUGHT}");
+    let posts: Vec<Post> = home.posts.get(&recent).await?;
     let mut command = redis::cmd("ZADD");
     command.arg(key(user));
     for post in &posts {
@@ -319,12 +314,17 @@ async fn exclude(
     take(&home, user, author).await
 }
 
+/// Takes away all that the timeline has of an author. What it has is asked, not what the author wrote: that may be much more.
 async fn take(home: &Home, user: i64, author: i64) -> Result<StatusCode, ApiError> {
-    let posts = recent(home, author).await?;
+    let all = range(&home.store, &key(user), None, i64::MAX, home.deadline).await?;
+    let posts = bodies::read(&home.posts, &all).await?;
     let mut command = redis::cmd("ZREM");
     command.arg(key(user));
-    for post in &posts {
-        command.arg(post.id);
-    }
-    change(home, user, command, posts.len()).await
+    let theirs: Vec<i64> = posts
+        .iter()
+        .filter(|post| post.author_id == author)
+        .map(|post| post.id)
+        .collect();
+    command.arg(&theirs);
+    change(home, user, command, theirs.len()).await
 }

@@ -4,11 +4,12 @@
 //! once for all of them. A listener who may have missed something (a break of the subscription, a full queue, a
 //! `Last-Event-ID`) looks at its timeline, which is the truth.
 
-use std::collections::hash_map::Entry;
-use std::collections::{HashMap, HashSet, VecDeque};
+mod hub;
+
+use std::collections::VecDeque;
 use std::convert::Infallible;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use axum::Router;
@@ -17,30 +18,36 @@ use axum::http::{HeaderMap, StatusCode};
 use axum::response::sse::{Event, KeepAlive, Sse};
 use axum::routing::get;
 use futures::Stream;
-use prometheus_client::metrics::gauge::Gauge;
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 
+use super::bodies;
 use super::home::ids;
-use super::subscription::{Heard, Message, subscribe};
+use super::large::Large;
+use super::subscription::subscribe;
 use super::{cursor, key};
 use crate::cluster::{Cluster, Store, slots};
 use crate::post::Post;
 use crate::service::{ApiError, Service, parse_env};
 use crate::stream::LAST_EVENT_ID;
 use crate::upstream::Upstream;
+use hub::{Hub, Place};
 
-/// Ids are given when a post is written, and posts reach timelines in about that order: one may come so many ids after a
-/// younger one. A stream that has stood for a while looks further back: to where it was two looks ago.
-const OVERLAP: i64 = 200;
+/// How far the ids of posts written a millisecond apart are from each other: see schema/shards.sql.
+const MILLISECOND: i64 = 64 * 64;
+/// Ids are given when a post is written, and posts reach timelines in about that order: one may come after a younger one that
+/// was written this much later, when its fan-out had to be tried again. So far back a reader who resumes is told again of what
+/// came; a stream that has stood for a while looks back to where it was two looks ago.
+const OVERLAP: i64 = 30_000 * MILLISECOND;
 /// Most posts of one look at a timeline; whoever was away longer reads pages.
-const CATCH_UP: i64 = 100;
+const CATCH_UP: usize = 100;
 /// Posts waiting for one listener.
 const QUEUE: usize = 64;
 
 struct Live {
     hub: Arc<Hub>,
     store: Arc<Store>,
+    large: Arc<Large>,
     posts: Upstream,
     followers: Upstream,
     stopping: watch::Receiver<bool>,
@@ -55,16 +62,13 @@ struct Live {
 pub fn routes(
     service: &mut Service,
     store: Arc<Store>,
+    large: Arc<Large>,
     cluster: Arc<Cluster>,
     posts: Upstream,
     followers: Upstream,
 ) -> anyhow::Result<Router> {
     let listeners = service.gauge("live_listeners", "Open live timelines");
-    let hub = Arc::new(Hub {
-        listeners: Mutex::default(),
-        next: AtomicU64::new(0),
-        open: listeners.get_or_create(&vec![]).clone(),
-    });
+    let hub = Hub::new(listeners.get_or_create(&vec![]).clone());
     let (heard, hearing) = mpsc::channel(1024);
     for shard in 0..slots::SHARDS {
         tokio::spawn(subscribe(cluster.clone(), shard, heard.clone()));
@@ -73,6 +77,7 @@ pub fn routes(
     let live = Live {
         hub,
         store,
+        large,
         posts,
         followers,
         stopping: service.stopping(),
@@ -84,185 +89,6 @@ pub fn routes(
     Ok(Router::new()
         .route("/timelines/{user}/live", get(timeline))
         .with_state(Arc::new(live)))
-}
-
-/// Who listens to what.
-struct Hub {
-    listeners: Mutex<Listeners>,
-    next: AtomicU64,
-    open: Gauge,
-}
-
-#[derive(Default)]
-struct Listeners {
-    by_number: HashMap<u64, Arc<Listener>>,
-    /// How many of them are one reader's.
-    by_user: HashMap<i64, usize>,
-    /// Numbers of listeners by shard of their timeline and author they follow.
-    by_author: HashMap<(i16, i64), HashSet<u64>>,
-}
-
-struct Listener {
-    user: i64,
-    shard: i16,
-    queue: mpsc::Sender<Arc<Post>>,
-    /// Something was missed: the timeline has to be looked at.
-    behind: AtomicBool,
-    woken: tokio::sync::Notify,
-}
-
-impl Listener {
-    fn fall_behind(&self) {
-        self.behind.store(true, Ordering::Release);
-        self.woken.notify_one();
-    }
-}
-
-impl Hub {
-    fn locked(&self) -> std::sync::MutexGuard<'_, Listeners> {
-        self.listeners.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Those of a message's posts that somebody waits for, and who.
-    fn interested(&self, message: &Message) -> Vec<(i64, Vec<Arc<Listener>>)> {
-        let listeners = self.locked();
-        if listeners.by_author.is_empty() {
-            return vec![];
-        }
-        let wanted = message.posts.iter().filter_map(|(post, author)| {
-            let numbers = listeners.by_author.get(&(message.shard, *author))?;
-            let known = numbers
-                .iter()
-                .filter_map(|number| listeners.by_number.get(number).cloned());
-            Some((*post, known.collect()))
-        });
-        wanted.collect()
-    }
-
-    /// Brings what is heard to those it concerns.
-    async fn tell(self: Arc<Self>, posts: Upstream, mut hearing: mpsc::Receiver<Heard>) {
-        let mut batch = vec![];
-        // While one batch is fetched the next gathers.
-        while hearing.recv_many(&mut batch, 256).await > 0 {
-            let mut wanted: Vec<(i64, Vec<Arc<Listener>>)> = vec![];
-            for heard in batch.drain(..) {
-                match heard {
-                    Heard::Message(message) => wanted.extend(self.interested(&message)),
-                    Heard::Again(shard) => {
-                        let listeners = self.locked();
-                        let all = listeners.by_number.values();
-                        all.filter(|one| one.shard == shard)
-                            .for_each(|one| one.fall_behind());
-                    }
-                }
-            }
-            if wanted.is_empty() {
-                continue;
-            }
-            let list: HashSet<i64> = wanted.iter().map(|(id, _)| *id).collect();
-            let list: Vec<String> = list.iter().map(i64::to_string).collect();
-            let fetched: Result<Vec<Post>, _> = posts.get(&format!("/posts?ids={}", list.join(","))).await;
-            let by_id: Option<HashMap<i64, Arc<Post>>> = fetched
-                .ok()
-                .map(|posts| posts.into_iter().map(|post| (post.id, Arc::new(post))).collect());
-            for (id, listeners) in wanted {
-                for listener in listeners {
-                    let sent = match by_id.as_ref().map(|posts| posts.get(&id)) {
-                        Some(Some(post)) => listener.queue.try_send(post.clone()).is_ok(),
-                        // Deleted meanwhile.
-                        Some(None) => true,
-                        None => false,
-                    };
-                    if !sent {
-                        listener.fall_behind();
-                    }
-                }
-            }
-        }
-    }
-}
-
-/// A listener's place in the hub, given up when it is dropped.
-struct Place {
-    hub: Arc<Hub>,
-    number: u64,
-    authors: Vec<i64>,
-    listener: Arc<Listener>,
-}
-
-impl Place {
-    /// None when the reader has `most_each` places already.
-    fn new(hub: Arc<Hub>, user: i64, most_each: usize) -> Option<(Self, mpsc::Receiver<Arc<Post>>)> {
-        let (queue, posts) = mpsc::channel(QUEUE);
-        let shard = slots::shard(slots::slot(key(user).as_bytes()));
-        let listener = Arc::new(Listener {
-            user,
-            shard,
-            queue,
-            behind: AtomicBool::new(false),
-            woken: tokio::sync::Notify::new(),
-        });
-        let number = hub.next.fetch_add(1, Ordering::Relaxed);
-        {
-            let mut listeners = hub.locked();
-            let places = listeners.by_user.entry(user).or_default();
-            if *places >= most_each {
-                return None;
-            }
-            *places += 1;
-            listeners.by_number.insert(number, listener.clone());
-        }
-        hub.open.inc();
-        let place = Self {
-            hub,
-            number,
-            authors: vec![],
-            listener,
-        };
-        Some((place, posts))
-    }
-
-    /// Listens to these authors, and to no others.
-    fn listen_to(&mut self, authors: Vec<i64>) {
-        let mut listeners = self.hub.locked();
-        self.forget(&mut listeners);
-        for author in &authors {
-            let numbers = listeners
-                .by_author
-                .entry((self.listener.shard, *author))
-                .or_default();
-            numbers.insert(self.number);
-        }
-        drop(listeners);
-        self.authors = authors;
-    }
-
-    fn forget(&self, listeners: &mut Listeners) {
-        for author in &self.authors {
-            let entry = (self.listener.shard, *author);
-            if let Some(numbers) = listeners.by_author.get_mut(&entry) {
-                numbers.remove(&self.number);
-                if numbers.is_empty() {
-                    listeners.by_author.remove(&entry);
-                }
-            }
-        }
-    }
-}
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        let mut listeners = self.hub.locked();
-        listeners.by_number.remove(&self.number);
-        if let Entry::Occupied(mut places) = listeners.by_user.entry(self.listener.user) {
-            *places.get_mut() -= 1;
-            if *places.get() == 0 {
-                places.remove();
-            }
-        }
-        self.forget(&mut listeners);
-        self.hub.open.dec();
-    }
 }
 
 /// How often a listener learns whom its reader follows by now, and looks at its timeline for what it may have missed.
@@ -344,6 +170,11 @@ async fn timeline(
     Ok(Sse::new(events).keep_alive(heartbeat))
 }
 
+/// The id above which a look at the timeline begins, for a reader whose youngest post is `newest`, and was `mark` some looks ago.
+fn looks_from(newest: i64, mark: i64) -> i64 {
+    newest.saturating_sub(OVERLAP).min(mark).max(0)
+}
+
 impl Feed {
     async fn learn_follows(&mut self) -> Result<(), ApiError> {
         let path = format!("/following/{}", self.user);
@@ -353,30 +184,33 @@ impl Feed {
         Ok(())
     }
 
-    /// Ids of the reader's timeline, newest first: the newest, or those above one.
-    async fn look(&self, above: Option<i64>, limit: i64) -> Result<Vec<i64>, ApiError> {
+    /// Ids of what the reader's timeline shows, newest first: the newest, or those above one.
+    async fn look(&self, above: Option<i64>, limit: usize) -> Result<Vec<i64>, ApiError> {
         let key = key(self.user);
+        let count = i64::try_from(limit).unwrap_or(i64::MAX);
         let command = match above {
-            Some(id) => cursor::since(&key, id, limit),
-            None => cursor::page(&key, None, limit),
+            Some(id) => cursor::since(&key, id, count),
+            None => cursor::page(&key, None, count),
         };
         let slot = slots::slot(key.as_bytes());
         let deadline = Duration::from_secs(3);
         let packed = command.get_packed_command();
         let replies = self.live.store.run(slot, packed, 1, deadline).await?;
-        Ok(replies.first().map(ids).unwrap_or_default())
+        let mut found = replies.first().map(ids).unwrap_or_default();
+        self.live.large.merge(self.user, &mut found, limit);
+        found.retain(|id| above.is_none_or(|above| *id > above));
+        Ok(found)
     }
 
     /// Puts what the timeline has and the reader has not into the queue, oldest first.
     async fn catch_up(&mut self) -> Result<(), ApiError> {
-        let above = self.newest.saturating_sub(OVERLAP).min(self.marks[0]).max(0);
+        let above = looks_from(self.newest, self.marks[0]);
         let mut missing = self.look(Some(above), CATCH_UP).await?;
         missing.retain(|id| !self.sent.contains(id));
         if missing.is_empty() {
             return Ok(());
         }
-        let list = missing.iter().map(i64::to_string).collect::<Vec<_>>().join(",");
-        let mut posts: Vec<Post> = self.live.posts.get(&format!("/posts?ids={list}")).await?;
+        let mut posts = bodies::read(&self.live.posts, &missing).await?;
         posts.sort_by_key(|post| post.id);
         self.pending.extend(posts.into_iter().map(Arc::new));
         Ok(())
@@ -426,7 +260,7 @@ impl Feed {
             return None;
         }
         self.sent.push_back(post.id);
-        if self.sent.len() > 2 * QUEUE + CATCH_UP as usize {
+        if self.sent.len() > 2 * QUEUE + CATCH_UP {
             self.sent.pop_front();
         }
         self.newest = self.newest.max(post.id);
@@ -441,46 +275,17 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_reader_has_so_many_streams_and_a_place_given_up_is_free() {
-        let hub = Arc::new(Hub {
-            listeners: Mutex::default(),
-            next: AtomicU64::new(0),
-            open: Gauge::default(),
-        });
-        let place = |user| Place::new(hub.clone(), user, 2);
-        let (first, second) = (place(7).expect("one"), place(7).expect("two"));
-        assert!(place(7).is_none());
-        let other = place(8).expect("another's");
-        assert_eq!(hub.open.get(), 3);
-        drop(first);
-        let third = place(7).expect("free again");
-        drop((second, other, third));
-        let listeners = hub.locked();
-        assert!(listeners.by_user.is_empty() && listeners.by_number.is_empty());
-        assert_eq!(hub.open.get(), 0);
-    }
-
-    #[test]
-    fn only_posts_that_somebody_waits_for_are_fetched() {
-        let hub = Arc::new(Hub {
-            listeners: Mutex::default(),
-            next: AtomicU64::new(0),
-            open: Gauge::default(),
-        });
-        let (mut place, _posts) = Place::new(hub.clone(), 7, 1).expect("a place");
-        let shard = place.listener.shard;
-        let message = |shard| Message {
-            shard,
-            posts: vec![(1, 30), (2, 40), (3, 30)],
-        };
-        assert!(hub.interested(&message(shard)).is_empty());
-        place.listen_to(vec![30, 50]);
-        let wanted: Vec<i64> = hub
-            .interested(&message(shard))
-            .iter()
-            .map(|(id, _)| *id)
-            .collect();
-        assert_eq!(wanted, [1, 3]);
-        assert!(hub.interested(&message((shard + 1) % slots::SHARDS)).is_empty());
+    fn a_look_goes_back_in_time_whatever_ids_lie_between() {
+        // As `take_post_numbers` gives them: 1/64 ms each, with the shard in the lowest six bits.
+        let id = |milliseconds: i64, shard: i64| (((1 << 40) + milliseconds * 64) << 6) | shard;
+        let newest = id(100_000, 3);
+        let looks = |mark| looks_from(newest, mark);
+        assert!(
+            looks(i64::MAX) < id(75_000, 0),
+            "written 25 s before, and here after it"
+        );
+        assert!(looks(i64::MAX) > id(60_000, 0), "not for ever");
+        assert_eq!(looks(id(1_000, 0)), id(1_000, 0));
+        assert_eq!(looks_from(7, i64::MAX), 0, "from before ids told the time");
     }
 }

@@ -55,7 +55,14 @@ pub async fn run() -> anyhow::Result<()> {
         posts.clone(),
         followers.clone(),
     )?);
-    let live = live::routes(&mut service, store.clone(), cluster.clone(), posts, followers)?;
+    let live = live::routes(
+        &mut service,
+        store.clone(),
+        large.clone(),
+        cluster.clone(),
+        posts,
+        followers,
+    )?;
 
     // What is done in bulk has a thread, and connections, of its own: a reader never waits for it.
     let bulk = Background::start("bulk")?;

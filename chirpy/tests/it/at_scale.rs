@@ -101,6 +101,10 @@ async fn concurrent_posts_and_reads_of_a_large_account_lose_nothing() {
         400
     );
 
+    // A reader who comes back to the live timeline misses none of them either: they are in no timeline of their own.
+    let mut live = crate::live::open(chirpy, &readers[1], Some(by_hot[0])).await;
+    live.until(by_hot[by_hot.len() - 1]).await;
+
     // An edit and a deletion show at once, though posts are kept in memory.
     let (edited, deleted) = (by_hot[3], by_hot[4]);
     let path = format!("/api/posts/{edited}/update");

@@ -71,6 +71,20 @@ async fn a_table_with_a_capacity_of_one(chirpy: &Stand, ai: &str) {
     }
     let refused = statuses.iter().filter(|status| **status == 503).count();
     assert!(refused >= 10 && statuses.contains(&200), "{statuses:?}");
+    // Whoever registers now has an account and no session, and is told so.
+    let account = |n| json!({ "name": format!("late{n}"), "password": "chirpchirp" });
+    let registers = (0..10).map(|n| chirpy.call("POST", "/api/register", None, Some(account(n))));
+    let answers = futures::future::join_all(registers).await;
+    let half = answers
+        .iter()
+        .position(|(status, _)| *status == 502)
+        .expect("one write a second");
+    let message = answers[half].1["error"].as_str().expect("a message");
+    assert!(message.contains("please log in"), "{message}");
+    let (status, _) = chirpy
+        .call("POST", "/api/register", None, Some(account(half)))
+        .await;
+    assert_eq!(status, 409);
     let (status, _) = chirpy.call("GET", "/api/timeline", Some(ai), None).await;
     assert_eq!(status, 200, "a token that was given before is good");
     let log = chirpy.log("auth-service");

@@ -5,15 +5,16 @@ use std::time::Duration;
 use futures::{Stream, StreamExt as _};
 use serde_json::{Value, json};
 
-use crate::stand::Stand;
+use crate::sessions::told;
+use crate::stand::{DEADLINE, Stand};
 
 /// An open live timeline.
-struct Reader<S> {
+pub struct Reader<S> {
     bytes: S,
     text: String,
 }
 
-async fn open(
+pub async fn open(
     chirpy: &Stand,
     token: &str,
     last: Option<i64>,
@@ -70,11 +71,21 @@ impl<S: Stream<Item = reqwest::Result<bytes::Bytes>> + Unpin> Reader<S> {
     }
 }
 
+impl<S: Stream<Item = reqwest::Result<bytes::Bytes>> + Unpin> Reader<S> {
+    /// Reads on until this post comes.
+    pub async fn until(&mut self, id: i64) {
+        let comes = async { while self.post().await.0["id"] != json!(id) {} };
+        tokio::time::timeout(DEADLINE, comes)
+            .await
+            .expect("the post comes");
+    }
+}
+
 #[tokio::test]
 async fn posts_come_live_and_none_is_missed() {
     let chirpy = Stand::with(&[("LIVE_HEARTBEAT_S", "1")]).await;
     let (ai, _) = chirpy.account("ai").await;
-    let (ken, _) = chirpy.account("ken").await;
+    let (ken, session) = chirpy.account("ken").await;
     assert_eq!(
         chirpy.call("POST", "/api/follow/ai", Some(&ken), None).await.0,
         204
@@ -109,15 +120,42 @@ async fn posts_come_live_and_none_is_missed() {
         })
         .await;
     let mut reader = open(&chirpy, &ken, Some(last)).await;
-    let mut caught = vec![];
-    while !caught.contains(&second) {
-        caught.push(reader.post().await.0["id"].as_i64().expect("an id"));
+    reader.until(second).await;
+    // So does an older one: it may have come to the timeline after the younger, while nobody listened.
+    let mut late = open(&chirpy, &ken, Some(second)).await;
+    late.until(first).await;
+
+    // One message may hold more posts than fit a URL. This one is in no timeline of ken's: the message alone brings it.
+    let (mio, _) = chirpy.account("mio").await;
+    let body = json!({ "text": "見つけて" });
+    let (_, hers) = chirpy.call("POST", "/api/posts", Some(&mio), Some(body)).await;
+    let hers = hers["id"].as_i64().expect("an id");
+    let (_, author) = chirpy.call("GET", "/api/users/ai", None, None).await;
+    let many = (0..5000).map(|n| (1_i64 << 51) + n).chain([hers]);
+    let many: Vec<String> = many.map(|id| format!("{id} {}", author["id"])).collect();
+    for number in 0..10 {
+        // Shards' channels have the first name of these that lies in the shard.
+        let publish = redis::cmd("SPUBLISH")
+            .arg(format!("live:{{{number}}}"))
+            .arg(many.join(","))
+            .get_packed_command();
+        told(&chirpy.redis_nodes(), &publish).await;
     }
+    reader.until(hers).await;
 
     // A primary dies; its replica takes over, and the stream goes on without its reader's doing.
     chirpy.fail_primaries_over().await;
     let third = post("引き継ぎ").await;
-    while reader.post().await.0["id"] != json!(third) {}
+    reader.until(third).await;
+    // So do sessions, though the old primaries are there still and answer.
+    let body = json!({ "refresh_token": session["refresh_token"] });
+    let (status, refreshed) = chirpy.call("POST", "/api/refresh", None, Some(body)).await;
+    assert_eq!(status, 200, "{refreshed}");
+    for _ in 0..6 {
+        let account = json!({ "name": "ken", "password": "chirpchirp" });
+        let (status, session) = chirpy.call("POST", "/api/login", None, Some(account)).await;
+        assert_eq!(status, 200, "{session}");
+    }
 }
 
 #[tokio::test]

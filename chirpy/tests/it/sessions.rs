@@ -159,8 +159,26 @@ async fn keys_rotate_without_anyone_noticing() {
     );
 }
 
+/// The status of a request whose path is sent as it is written here, as no tidy client would.
+async fn status(chirpy: &Stand, method: &str, path: &str, body: &Value) -> String {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    let address = chirpy.gateway.strip_prefix("http://").expect("a URL");
+    let body = body.to_string();
+    let request = format!(
+        "{method} {path} HTTP/1.1\r\nhost: chirpy\r\nconnection: close\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n{body}",
+        body.len()
+    );
+    let mut stream = tokio::net::TcpStream::connect(address)
+        .await
+        .expect("the gateway");
+    stream.write_all(request.as_bytes()).await.expect("written");
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await.expect("an answer");
+    answer.split(' ').nth(1).expect("a status").to_owned()
+}
+
 /// Sends packed commands to whichever node has the key, and reads what it says to the last of them.
-async fn told(nodes: &[String], packed: &[u8]) -> String {
+pub async fn told(nodes: &[String], packed: &[u8]) -> String {
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
     for node in nodes {
         let mut stream = tokio::net::TcpStream::connect(node).await.expect("a node");
@@ -213,6 +231,21 @@ async fn a_gateway_that_has_no_keys_says_so_and_false_tokens_have_a_limit() {
         async move { chirpy.call("GET", "/api/me", Some(&token), None).await.0 }
     };
     assert_eq!(me(ai.clone()).await, 200);
+    // A path that becomes another further on would be admitted as what it is not, or lead out of the API.
+    let account = json!({ "name": "ai", "password": "chirpchirp" });
+    for path in [
+        "/api/x/../login",
+        "/api/x/%2E%2e/login",
+        "/api/x\\..\\login",
+        "/api/./login",
+    ] {
+        assert_eq!(status(&chirpy, "POST", path, &account).await, "400", "{path}");
+    }
+    assert_eq!(
+        status(&chirpy, "GET", "/api/../metrics", &Value::Null).await,
+        "400"
+    );
+    assert_eq!(status(&chirpy, "POST", "/api/login", &account).await, "200");
     // What is no token costs the allowance of everybody who is nobody: some are told so, then all are held back.
     let tries = (0..200).map(|n| me(format!("{ai}{n}")));
     let mut statuses = futures::future::join_all(tries).await;
