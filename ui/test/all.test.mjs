@@ -1,5 +1,6 @@
 // Every test of the page's own reckoning, as one program: `npm test`.
 
 import "./budget.test.mjs";
+import "./chirpy-words.test.mjs";
 import "./experiments.test.mjs";
 import "./map.test.mjs";
