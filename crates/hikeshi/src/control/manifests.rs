@@ -51,8 +51,7 @@ pub fn left_behind(share: &Path, system: &str) -> Result<Vec<Value>, Failure> {
 fn documents(file: &Path) -> Result<Vec<Value>, Failure> {
     let text = std::fs::read_to_string(file)
         .map_err(|error| Failure::usage(format!("cannot read {}: {error}", file.display())))?;
-    serde_saphyr::from_multiple(&text)
-        .map_err(|error| Failure::usage(format!("{}: {error}", file.display())))
+    serde_saphyr::from_multiple(&text).map_err(|error| Failure::usage(format!("{}: {error}", file.display())))
 }
 
 fn collect(folder: &Path, files: &mut Vec<PathBuf>) -> std::io::Result<()> {

@@ -152,11 +152,7 @@ impl Running {
 
     /// Applies the system, and if asked to what was left behind beside it, and waits until it is ready. Answers the number
     /// of pods.
-    pub async fn bring_up(
-        &self,
-        left_behind: bool,
-        progress: impl FnMut(String),
-    ) -> Result<u32, Failure> {
+    pub async fn bring_up(&self, left_behind: bool, progress: impl FnMut(String)) -> Result<u32, Failure> {
         let share = &self.control.share;
         let rules = hikeshi_slo::generate_rules(&cujs(share, &self.system)?, SLO_CLOCK);
         let mut extra = host_service::objects(

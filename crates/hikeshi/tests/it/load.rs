@@ -103,7 +103,8 @@ fn a_run_tells_its_figures_as_json_a_table_and_a_page() {
     assert!(output.status.success(), "{table}{progress}");
     assert!(table.contains("read-timeline") && table.contains("✓"), "{table}");
     // A line a second while it runs.
-    let live = regex::Regex::new(r"(?m)1/2 秒  \d+ 件/秒  エラー 0  p50 [\d.]+ ms  p99 [\d.]+ ms$").expect("a pattern");
+    let live = regex::Regex::new(r"(?m)1/2 秒  \d+ 件/秒  エラー 0  p50 [\d.]+ ms  p99 [\d.]+ ms$")
+        .expect("a pattern");
     assert!(live.is_match(&progress), "{progress}");
 }
 
@@ -115,7 +116,16 @@ fn every_shipped_profile_runs_with_the_journeys_it_names() {
         let name = profile["name"].as_str().expect("a name");
         // Of a hundred requests two at least are of the rarest journey.
         let run = [
-            "load", "run", name, "--target", &target, "--rate", "100", "--duration", "2s", "--json",
+            "load",
+            "run",
+            name,
+            "--target",
+            &target,
+            "--rate",
+            "100",
+            "--duration",
+            "2s",
+            "--json",
         ];
         let output = home.run(&run);
         let told: Value = serde_json::from_slice(&output.stdout).expect("JSON");

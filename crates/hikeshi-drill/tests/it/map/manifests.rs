@@ -63,7 +63,9 @@ impl Manifests {
         let policies: Vec<&Value> = self
             .0
             .iter()
-            .filter(|object| object["kind"] == "NetworkPolicy" && object["metadata"]["namespace"] == namespace)
+            .filter(|object| {
+                object["kind"] == "NetworkPolicy" && object["metadata"]["namespace"] == namespace
+            })
             .collect();
         let pairs = roles
             .iter()

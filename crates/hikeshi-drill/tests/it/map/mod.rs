@@ -48,10 +48,7 @@ fn network_policies_let_reach_what_a_role_leans_on_and_nothing_else() {
     let mut admitted = manifests::read(&root().join("systems/chirpy")).admitted("chirpy", &roles);
     // The nodes of a store talk to one another, and everyone may ask the gateway, as people do.
     admitted.retain(|(from, to)| from != to && to != "gateway");
-    let leans = map
-        .depends
-        .iter()
-        .map(|one| (one.from.as_str(), one.to.as_str()));
+    let leans = map.depends.iter().map(|one| (one.from.as_str(), one.to.as_str()));
     let meant: BTreeSet<(String, String)> = leans
         .chain(BY_THE_CHECK)
         .map(|(from, to)| (from.to_owned(), to.to_owned()))
