@@ -8,6 +8,7 @@
 import { fileURLToPath } from "node:url";
 import { atTheBudgets } from "./budgets.mjs";
 import { assert, called, LAPTOP, launch, PHONE, steps, until, walked } from "./browser.mjs";
+import { comesLive, follow, inJapanese as chirpyInJapanese, openTheApp, post, search, signUp } from "./chirpy.mjs";
 import { atTheDebrief, atTheTools, commandInTimeline, declare, join, journeys, runLine } from "./room.mjs";
 import { firstFix } from "./scenario.mjs";
 import { dictionary, untranslated } from "./words.mjs";
@@ -117,6 +118,20 @@ async function walk() {
     await page.getByRole("button", { name: "Begin the drill" }).click();
     await page.locator('.state[data-state="running"]').waitFor();
     await japanese.locator('.state[data-state="running"]').waitFor();
+  });
+  await step("somebody new signs in to the app, posts, searches, follows, and sees what they follow arrive", async () => {
+    const app = await openTheApp(page);
+    acting = app;
+    const name = await signUp(app);
+    await post(app, `${name}: 東京は晴れ`);
+    const found = await search(app, "東京");
+    assert(found.every((text) => text.includes("東京")), `not about 東京: ${found.join(" | ")}`);
+    await follow(app, "tenki");
+    await comesLive(app, "tenki");
+    await chirpyInJapanese(app);
+    acting = page;
+    await app.close();
+    return `${name}, ${found.length} posts with 東京`;
   });
   await step("normal pods are looked at", async () => {
     const output = await runLine(page, "kubectl get pods");

@@ -2,5 +2,6 @@
 
 import "./budget.test.mjs";
 import "./chirpy-draft.test.mjs";
+import "./chirpy-words.test.mjs";
 import "./experiments.test.mjs";
 import "./map.test.mjs";

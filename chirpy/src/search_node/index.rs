@@ -1,6 +1,6 @@
 //! One index: a tantivy index in memory, and what Elasticsearch's API says about it.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 

@@ -47,7 +47,7 @@ impl Stage {
             system: system.to_owned(),
         })
         .await?;
-        let pods = running.bring_up(progress).await?;
+        let pods = running.bring_up(false, progress).await?;
         let seconds = started.elapsed().as_secs_f64();
         Ok(Self {
             running,

@@ -79,6 +79,9 @@ pub struct UpArgs {
     /// Where others reach the war room, until `hikeshi down`; other than loopback it speaks TLS
     #[arg(long, value_name = "ADDRESS:PORT")]
     pub listen: Option<SocketAddr>,
+    /// Start what somebody once left running beside the system, too: it is in none of its manifests
+    #[arg(long)]
+    pub left_behind: bool,
     #[arg(long)]
     pub json: bool,
 }

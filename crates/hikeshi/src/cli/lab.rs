@@ -136,7 +136,11 @@ fn begin(args: StartArgs) -> Result<(), Failure> {
         .and_then(|record| record.system)
         .unwrap_or_else(|| USUAL_SYSTEM.to_owned());
     start::ensure(&paths, &system, None, |text| progress.say(text))?;
-    client::ask(&paths, &Request::Up { system }, |text| progress.say(text))?;
+    let up = Request::Up {
+        system,
+        left_behind: false,
+    };
+    client::ask(&paths, &up, |text| progress.say(text))?;
     progress.say(lang.pick("ラボを準備しています", "preparing the lab"));
     let act = Act::Start {
         journeys: args.journeys,

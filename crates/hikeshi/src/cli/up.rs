@@ -14,6 +14,7 @@ pub fn run(args: &UpArgs) -> Result<(), Failure> {
     start::ensure(&paths, &args.system, args.listen, |text| progress.say(text))?;
     let up = Request::Up {
         system: args.system.clone(),
+        left_behind: args.left_behind,
     };
     let status = client::ask(&paths, &up, |text| progress.say(text))?;
     progress.close();

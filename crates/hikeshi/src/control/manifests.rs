@@ -27,14 +27,31 @@ pub fn read(folder: &Path) -> Result<Vec<Value>, Failure> {
     files.sort();
     let mut objects = Vec::new();
     for file in files {
-        let text = std::fs::read_to_string(&file)
-            .map_err(|error| Failure::usage(format!("cannot read {}: {error}", file.display())))?;
-        let documents: Vec<Value> = serde_saphyr::from_multiple(&text)
-            .map_err(|error| Failure::usage(format!("{}: {error}", file.display())))?;
-        objects.extend(documents.into_iter().filter(is_kubernetes));
+        objects.extend(documents(&file)?.into_iter().filter(is_kubernetes));
     }
     objects.sort_by_key(rank);
     Ok(objects)
+}
+
+/// What runs beside `system` and is in none of its manifests; a folder of its own holds it, so that `read` never finds it.
+pub fn left_behind(share: &Path, system: &str) -> Result<Vec<Value>, Failure> {
+    let file = share
+        .join("systems")
+        .join("left-behind")
+        .join(format!("{system}.yaml"));
+    if !file.is_file() {
+        return Err(Failure::usage(format!(
+            "nothing was left behind beside {system} (looked for {})",
+            file.display()
+        )));
+    }
+    documents(&file)
+}
+
+fn documents(file: &Path) -> Result<Vec<Value>, Failure> {
+    let text = std::fs::read_to_string(file)
+        .map_err(|error| Failure::usage(format!("cannot read {}: {error}", file.display())))?;
+    serde_saphyr::from_multiple(&text).map_err(|error| Failure::usage(format!("{}: {error}", file.display())))
 }
 
 fn collect(folder: &Path, files: &mut Vec<PathBuf>) -> std::io::Result<()> {
@@ -69,6 +86,17 @@ fn rank(object: &Value) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_was_left_behind_is_found_by_its_systems_name() {
+        let share = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+        let objects = left_behind(&share, "chirpy").unwrap();
+        let kinds: Vec<_> = objects.iter().map(|object| object["kind"].clone()).collect();
+        assert_eq!(kinds, ["Service", "Pod"]);
+        let failure = left_behind(&share, "nothing").unwrap_err();
+        assert_eq!(failure.kind.exit_code(), 2);
+        assert!(failure.message.contains("left-behind/nothing.yaml"), "{failure}");
+    }
 
     #[test]
     fn needed_kinds_come_first_and_our_own_files_are_left_out() {

@@ -12,6 +12,9 @@ pub enum Request {
     /// Bring a system up and wait until it is ready.
     Up {
         system: String,
+        /// What is in none of its manifests, too.
+        #[serde(default)]
+        left_behind: bool,
     },
     Status,
     /// Prepare a drill: the system is brought up, the war room shows the briefing.

@@ -144,7 +144,7 @@ async fn answer(
         let _ = lines.send(Reply::Progress(text));
     };
     match request {
-        Request::Up { system } => {
+        Request::Up { system, left_behind } => {
             if system != running.system {
                 return Err(Failure::usage(format!(
                     "this control runs {:?}, not {system:?}",
@@ -153,7 +153,7 @@ async fn answer(
                 .hint("`hikeshi down` first"));
             }
             let started = std::time::Instant::now();
-            let pods = running.bring_up(progress).await?;
+            let pods = running.bring_up(left_behind, progress).await?;
             // A drill that control found in its briefing waits for this, too.
             running.host.system_is_up(pods, started.elapsed().as_secs_f64());
             Ok(merge(status(running), json!({"pods": pods})))
@@ -229,7 +229,7 @@ async fn start_drill(
     let id = session.id().to_owned();
     // Written whole or not at all: half an id would be no drill's.
     let result = match seats::write_private(&running.control.paths.drilled(), &id) {
-        Ok(()) => running.bring_up(&mut progress).await,
+        Ok(()) => running.bring_up(false, &mut progress).await,
         Err(failure) => Err(failure),
     };
     match result {

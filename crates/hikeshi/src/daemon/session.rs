@@ -14,7 +14,7 @@ use tokio::sync::mpsc;
 use super::{certificate, secrets};
 use crate::control::record::{Record, Secrets};
 use crate::control::{
-    Control, ControlOptions, SYSTEM_NAMESPACE, host_service, ports, process::ProcessId, seats,
+    Control, ControlOptions, SYSTEM_NAMESPACE, host_service, manifests, ports, process::ProcessId, seats,
 };
 use crate::failure::{Context, Failure};
 use crate::paths::Paths;
@@ -150,8 +150,9 @@ impl Running {
         Ok(running)
     }
 
-    /// Applies the system and waits until it is ready. Answers the number of pods.
-    pub async fn bring_up(&self, progress: impl FnMut(String)) -> Result<u32, Failure> {
+    /// Applies the system, and if asked to what was left behind beside it, and waits until it is ready. Answers the number
+    /// of pods.
+    pub async fn bring_up(&self, left_behind: bool, progress: impl FnMut(String)) -> Result<u32, Failure> {
         let share = &self.control.share;
         let rules = hikeshi_slo::generate_rules(&cujs(share, &self.system)?, SLO_CLOCK);
         let mut extra = host_service::objects(
@@ -159,6 +160,9 @@ impl Running {
             &self.secrets.alert_token,
         );
         extra.push(host_service::rules(&rules));
+        if left_behind {
+            extra.extend(manifests::left_behind(share, &self.system)?);
+        }
         let pods = self.control.bring_up(&self.system, &extra, progress).await?;
         self.control.entrances_are_open().await;
         self.record(Some(self.system.clone()))?;

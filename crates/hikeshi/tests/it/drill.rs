@@ -12,7 +12,9 @@ use crate::edges;
 use crate::events::{self, Events};
 use crate::harness::{Home, eventually, gone, kill_9, listen_address, text};
 use crate::kubectl::Kubectl;
+use crate::left_behind;
 use crate::leftovers;
+use crate::load_from_pods;
 use crate::room::Room;
 
 /// In which a kubectl command is due in the timeline.
@@ -58,6 +60,8 @@ async fn one_drill_from_start_to_end() {
     kubectl_works_on_real_pods(&seat).await;
     autoscaler::follows_prometheus(&home).await;
     edges::are_those_of_the_map(&home).await;
+    left_behind::is_asked_by_posts(&home).await;
+    load_from_pods::is_one_run(&home).await;
     budgets::are_told(&home, &commander, &drill).await;
     control_is_killed(&home, &drill, &commander, &seat).await;
     the_data_plane_is_killed(&home).await;

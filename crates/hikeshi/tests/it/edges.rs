@@ -17,7 +17,8 @@ const EVERY: Duration = Duration::from_millis(500);
 const SEEN: &str = "sum by (source, destination) (hikeshi_edge_requests_total) > 0 \
                     or sum by (source, destination) (hikeshi_edge_bytes_total) > 0";
 
-type Edge = (String, String);
+/// Who calls whom, by workload.
+pub type Edge = (String, String);
 
 /// Between the roles of the map the data plane has seen every dependency that is not `seldom`, and no other.
 pub async fn are_those_of_the_map(home: &Home) {
@@ -56,8 +57,8 @@ pub async fn are_those_of_the_map(home: &Home) {
     }
 }
 
-/// Nothing while Prometheus cannot be reached.
-async fn observed(home: &Home) -> BTreeSet<Edge> {
+/// Who has called whom so far, as Prometheus knows; nothing while it cannot be reached.
+pub async fn observed(home: &Home) -> BTreeSet<Edge> {
     let ask = async || {
         let address = home.record()["hosts"]["prometheus"].as_str()?.to_owned();
         let url = format!("http://{address}/prometheus/api/v1/query");

@@ -200,7 +200,7 @@ fn hikeshi() -> &'static Path {
     program
 }
 
-fn copy(from: &Path, to: &Path) {
+pub fn copy(from: &Path, to: &Path) {
     std::fs::create_dir_all(to).expect("making a folder");
     for entry in std::fs::read_dir(from)
         .expect("reading a folder")

@@ -3,7 +3,7 @@
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::harness::{Home, text};
 
@@ -20,7 +20,7 @@ stages: [{for: 1s, at: 1}]
 expect: {errors: 0%}
 ";
 
-/// Logs everyone in, and answers every GET with `timeline`. It lives as long as the test program.
+/// Logs everyone in, takes every post, and answers every GET with `timeline`. It lives as long as the test program.
 fn serve(timeline: &'static str) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
     let address = listener.local_addr().expect("bound");
@@ -52,10 +52,13 @@ fn attend(stream: TcpStream, timeline: &str) -> Option<()> {
         }
         let mut body = vec![0; length];
         lines.read_exact(&mut body).ok()?;
-        let body = if first.starts_with("POST") {
-            r#"{"token":"t"}"#
+        let body = if first.starts_with("POST /api/posts ") {
+            let sent: Value = serde_json::from_slice(&body).ok()?;
+            json!({"id": 3, "author": "a", "text": sent["text"]}).to_string()
+        } else if first.starts_with("POST") {
+            r#"{"token":"t"}"#.to_owned()
         } else {
-            timeline
+            timeline.to_owned()
         };
         write!(
             answer,
@@ -73,13 +76,12 @@ fn profile(home: &Home, text: &str) -> String {
     file.display().to_string()
 }
 
+const GOOD: &str = r#"[{"id":2,"author":"a","text":"x"},{"id":1,"author":"a","text":"y"}]"#;
+
 #[test]
 fn a_run_tells_its_figures_as_json_a_table_and_a_page() {
     let home = Home::new();
-    let target = format!(
-        "http://{}",
-        serve(r#"[{"id":2,"author":"a","text":"x"},{"id":1,"author":"a","text":"y"}]"#)
-    );
+    let target = format!("http://{}", serve(GOOD));
     let (file, page) = (profile(&home, PROFILE), home.path().join("page.html"));
     let page_name = page.display().to_string();
     let run = ["load", "run", &file, "--target", &target];
@@ -96,8 +98,46 @@ fn a_run_tells_its_figures_as_json_a_table_and_a_page() {
     let page = std::fs::read_to_string(page).expect("a page");
     assert!(page.contains("<svg") && page.contains("read-timeline"), "{page}");
 
-    let table = home.ok(&[&run[..], &["--lang", "ja", "--rate", "50"]].concat());
+    let output = home.run(&[&run[..], &["--lang", "ja", "--rate", "50", "--duration", "2s"]].concat());
+    let (table, progress) = (text(&output.stdout), text(&output.stderr));
+    assert!(output.status.success(), "{table}{progress}");
     assert!(table.contains("read-timeline") && table.contains("✓"), "{table}");
+    // A line a second while it runs.
+    let live = regex::Regex::new(r"(?m)1/2 秒  \d+ 件/秒  エラー 0  p50 [\d.]+ ms  p99 [\d.]+ ms$")
+        .expect("a pattern");
+    assert!(live.is_match(&progress), "{progress}");
+}
+
+#[test]
+fn every_shipped_profile_runs_with_the_journeys_it_names() {
+    let home = Home::new();
+    let target = format!("http://{}", serve(GOOD));
+    for profile in home.json(&["load", "list", "--json"]).as_array().expect("a list") {
+        let name = profile["name"].as_str().expect("a name");
+        // Of a hundred requests two at least are of the rarest journey.
+        let run = [
+            "load",
+            "run",
+            name,
+            "--target",
+            &target,
+            "--rate",
+            "100",
+            "--duration",
+            "2s",
+            "--json",
+        ];
+        let output = home.run(&run);
+        let told: Value = serde_json::from_slice(&output.stdout).expect("JSON");
+        for journey in profile["journeys"].as_array().expect("journeys") {
+            let journey = &told["journeys"][journey.as_str().expect("its name")];
+            assert!(
+                journey["ok"].as_u64().is_some_and(|ok| ok > 0) && journey["error"] == 0,
+                "{name}: {journey} {}",
+                text(&output.stderr)
+            );
+        }
+    }
 }
 
 #[test]

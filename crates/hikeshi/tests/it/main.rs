@@ -3,6 +3,7 @@
 mod autoscaler;
 mod budgets;
 mod compat;
+mod dockerfiles;
 mod drill;
 mod edges;
 mod events;
@@ -12,8 +13,10 @@ mod harness;
 mod ingress;
 mod kubectl;
 mod lab;
+mod left_behind;
 mod leftovers;
 mod load;
+mod load_from_pods;
 mod room;
 mod slo;
 mod talk;

@@ -242,7 +242,11 @@ impl<'a> System<'a> {
             "metadata": { "name": "chirpy-check", "namespace": "chirpy" },
             "spec": {
                 "backoffLimit": 0,
-                "template": { "spec": { "restartPolicy": "Never", "containers": [container] } },
+                // By this label the network policies let it reach the stores.
+                "template": {
+                    "metadata": { "labels": { "app": "chirpy-check" } },
+                    "spec": { "restartPolicy": "Never", "containers": [container] },
+                },
             },
         });
         // One of an earlier look would be taken for the answer.

@@ -1,6 +1,6 @@
 //! A system's manifests, as far as its page tells of them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use serde_json::Value;
@@ -58,6 +58,31 @@ impl Manifests {
         found
     }
 
+    /// Which of the `roles` the namespace's network policies let reach which. Policies here select pods by their `app` alone.
+    pub fn admitted(&self, namespace: &str, roles: &BTreeSet<&str>) -> BTreeSet<(String, String)> {
+        let policies: Vec<&Value> = self
+            .0
+            .iter()
+            .filter(|object| {
+                object["kind"] == "NetworkPolicy" && object["metadata"]["namespace"] == namespace
+            })
+            .collect();
+        let pairs = roles
+            .iter()
+            .flat_map(|to| roles.iter().map(move |from| (*from, *to)));
+        pairs
+            .filter(|(from, to)| {
+                // Without a policy everyone may; with several, whom one of them lets.
+                let mut on_it = policies
+                    .iter()
+                    .filter(|policy| selects(&policy["spec"]["podSelector"], to))
+                    .peekable();
+                on_it.peek().is_none() || on_it.any(|policy| lets(policy, from))
+            })
+            .map(|(from, to)| (from.to_owned(), to.to_owned()))
+            .collect()
+    }
+
     /// What a ConfigMap of a namespace says, by key.
     pub fn config(&self, namespace: &str, name: &str) -> BTreeMap<String, String> {
         let map = self.0.iter().find(|object| {
@@ -71,6 +96,31 @@ impl Manifests {
             .map(|(key, value)| (key.clone(), string(value)))
             .collect()
     }
+}
+
+/// Whether a policy lets pods of its own namespace with this `app` in; a rule without `from` lets everyone.
+fn lets(policy: &Value, app: &str) -> bool {
+    list(&policy["spec"]["ingress"]).any(|rule| {
+        rule["from"].is_null()
+            || list(&rule["from"]).any(|peer| {
+                peer["namespaceSelector"].is_null()
+                    && !peer["podSelector"].is_null()
+                    && selects(&peer["podSelector"], app)
+            })
+    })
+}
+
+/// Whether a selector takes pods whose only label is this `app`.
+fn selects(selector: &Value, app: &str) -> bool {
+    let labels = selector["matchLabels"].as_object();
+    labels
+        .into_iter()
+        .flatten()
+        .all(|(key, value)| key == "app" && value == app)
+        && list(&selector["matchExpressions"]).all(|one| {
+            assert_eq!((&one["key"], &one["operator"]), (&"app".into(), &"In".into()));
+            list(&one["values"]).any(|value| value == app)
+        })
 }
 
 fn string(value: &Value) -> String {

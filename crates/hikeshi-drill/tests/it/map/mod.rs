@@ -38,6 +38,24 @@ fn the_page_is_what_the_map_and_the_manifests_make() {
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
+/// In post-service's pods drills run `chirpy check`, which looks into every store.
+const BY_THE_CHECK: [(&str, &str); 2] = [("post-service", "redis-cluster"), ("post-service", "search-node")];
+
+#[test]
+fn network_policies_let_reach_what_a_role_leans_on_and_nothing_else() {
+    let map = shipped();
+    let roles: BTreeSet<&str> = map.roles.iter().map(|role| role.name.as_str()).collect();
+    let mut admitted = manifests::read(&root().join("systems/chirpy")).admitted("chirpy", &roles);
+    // The nodes of a store talk to one another, and everyone may ask the gateway, as people do.
+    admitted.retain(|(from, to)| from != to && to != "gateway");
+    let leans = map.depends.iter().map(|one| (one.from.as_str(), one.to.as_str()));
+    let meant: BTreeSet<(String, String)> = leans
+        .chain(BY_THE_CHECK)
+        .map(|(from, to)| (from.to_owned(), to.to_owned()))
+        .collect();
+    assert_eq!(admitted, meant);
+}
+
 /// Compares a page with the one in the repository; with `HIKESHI_BLESS=1` writes it.
 fn same(file: &Path, page: &str) -> Result<(), String> {
     if std::env::var_os("HIKESHI_BLESS").is_some() {
