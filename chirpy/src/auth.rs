@@ -216,22 +216,19 @@ async fn register(
     }
     let (hasher, password) = (auth.hasher.clone(), new.password);
     let hash = auth.hashing.run(move || hash(&hasher, &password)).await?;
-    let client = auth.database.primary.get().await?;
     let insert = "INSERT INTO users (name, password_hash) VALUES ($1, $2) RETURNING id";
-    match client.query_one(insert, &[&new.name, &hash]).await {
-        Ok(row) => Ok((
-            StatusCode::CREATED,
-            Json(Person {
-                id: row.try_get(0)?,
-                name: new.name,
-            }),
-        )),
-        Err(error) if error.code() == Some(&SqlState::UNIQUE_VIOLATION) => Err(ApiError::new(
-            StatusCode::CONFLICT,
-            format!("the name {} is taken", new.name),
-        )),
-        Err(error) => Err(error.into()),
-    }
+    let inserted = auth
+        .database
+        .within(async |client| match client.query_one(insert, &[&new.name, &hash]).await {
+            Ok(row) => Ok(row),
+            Err(error) if error.code() == Some(&SqlState::UNIQUE_VIOLATION) => Err(ApiError::new(
+                StatusCode::CONFLICT,
+                format!("the name {} is taken", new.name),
+            )),
+            Err(error) => Err(error.into()),
+        });
+    let id = inserted.await?.try_get(0)?;
+    Ok((StatusCode::CREATED, Json(Person { id, name: new.name })))
 }
 
 async fn login(
@@ -242,14 +239,9 @@ async fn login(
     if given.password.len() > MAX_PASSWORD {
         return Err(wrong());
     }
-    let row = {
-        let client = auth.database.primary.get().await?;
-        let statement = client
-            .prepare_cached("SELECT id, password_hash FROM users WHERE name = $1")
-            .await?;
-        client.query_opt(&statement, &[&given.name]).await?
-    };
-    let (id, hash): (Option<i64>, String) = match &row {
+    let select = "SELECT id, password_hash FROM users WHERE name = $1";
+    let rows = auth.database.fresh(select, &[&given.name]).await?;
+    let (id, hash): (Option<i64>, String) = match rows.first() {
         Some(row) => (Some(row.try_get(0)?), row.try_get(1)?),
         None => (None, auth.decoy.clone()),
     };

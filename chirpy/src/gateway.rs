@@ -235,6 +235,7 @@ impl Gateway {
         for (name, value) in [
             (header::CONTENT_TYPE, answer.content_type),
             (header::LINK, answer.link),
+            (header::RETRY_AFTER, answer.retry_after),
         ] {
             if let Some(value) = value {
                 response.headers_mut().insert(name, value);

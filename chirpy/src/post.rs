@@ -20,7 +20,7 @@ use crate::service::{ApiError, Service, parse_env};
 use crate::{database, engagement, idempotency};
 use commit::Committer;
 pub use commit::insert_one;
-pub use reading::{Change, Changes, Cursor, find, parse_ids};
+pub use reading::{Change, Changes, Cursor, Found, find, parse_ids};
 
 /// Where posts are.
 pub type Posts = Arc<Shards>;

@@ -43,16 +43,6 @@ pub async fn by_ids(
     Ok(Json(find(&posts, &parse_ids(&query.ids)?, Age::Stale).await?))
 }
 
-/// More ids than fit a URL.
-#[derive(Deserialize)]
-pub struct Asked {
-    #[serde(flatten)]
-    wanted: Wanted,
-    /// Whether what some databases have is of use while others do not answer.
-    #[serde(default)]
-    partial: bool,
-}
-
 /// What is known of posts while some databases do not answer.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct Found {
@@ -69,15 +59,15 @@ pub enum Answer {
     Partial(Found),
 }
 
+/// More ids than fit a URL.
 pub async fn read_wanted(
     State(posts): State<Posts>,
-    Json(asked): Json<Asked>,
+    Json(wanted): Json<Wanted>,
 ) -> Result<Json<Answer>, ApiError> {
-    let ids = &asked.wanted.ids;
-    Ok(Json(if asked.partial {
-        Answer::Partial(find_some(&posts, ids).await?)
+    Ok(Json(if wanted.partial {
+        Answer::Partial(find_some(&posts, &wanted.ids).await?)
     } else {
-        Answer::Whole(find(&posts, ids, Age::Stale).await?)
+        Answer::Whole(find(&posts, &wanted.ids, Age::Stale).await?)
     }))
 }
 

@@ -12,7 +12,7 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use tokio::sync::{Semaphore, mpsc, oneshot};
 
-use crate::post::Post;
+use crate::post::{Found, Post};
 use crate::service::{ApiError, parse_env};
 use crate::upstream::Upstream;
 
@@ -27,6 +27,9 @@ const WAITING: usize = 4096;
 #[derive(Debug, Serialize, Deserialize)]
 pub struct Wanted {
     pub ids: Vec<i64>,
+    /// Whether what some databases have is of use while others do not answer: then the answer is a [`Found`].
+    #[serde(default)]
+    pub partial: bool,
 }
 
 /// A post's JSON; none when there is no such post (any more).
@@ -45,7 +48,10 @@ struct Waiting {
 pub async fn read(posts: &Upstream, ids: &[i64]) -> Result<Vec<Post>, ApiError> {
     let mut found = Vec::with_capacity(ids.len());
     for ids in ids.chunks(BATCH) {
-        let wanted = Wanted { ids: ids.to_vec() };
+        let wanted = Wanted {
+            ids: ids.to_vec(),
+            partial: false,
+        };
         let part: Vec<Post> = posts.post("/posts/read", &wanted).await?;
         found.extend(part);
     }
@@ -172,11 +178,20 @@ async fn fetch(posts: &Upstream, cache: &Mutex<Cache>, lag: Duration, readers: &
     ids.sort_unstable();
     ids.dedup();
     let mut bodies: HashMap<i64, Body> = ids.iter().map(|id| (*id, None)).collect();
-    let found = read(posts, &ids)
-        .await
-        .map_err(|error| (error.status, error.message))?;
-    for post in found {
-        bodies.insert(post.id, serde_json::to_vec(&post).ok().map(Bytes::from));
+    for ids in ids.chunks(BATCH) {
+        let wanted = Wanted {
+            ids: ids.to_vec(),
+            partial: true,
+        };
+        let asked = posts.post("/posts/read", &wanted).await;
+        let found: Found = asked.map_err(|error| (error.status, error.message))?;
+        for post in found.posts {
+            bodies.insert(post.id, serde_json::to_vec(&post).ok().map(Bytes::from));
+        }
+        // A page lacks these while nobody can say what they are, and the next one asks again.
+        for id in found.unknown {
+            bodies.remove(&id);
+        }
     }
     lock(cache).keep(&bodies, asked, lag);
     Ok(Arc::new(bodies))
