@@ -77,7 +77,9 @@ async fn an_error_of_the_node_that_a_slot_is_on_its_way_to_is_not_the_end() {
     let times = AtomicUsize::new(0);
     let target = node(move |words| match words[0].as_str() {
         "ASKING" => Some("+OK\r\n".into()),
-        _ if times.fetch_add(1, Ordering::Relaxed).is_multiple_of(2) => Some("-MOVED 1 127.0.0.1:1\r\n".into()),
+        _ if times.fetch_add(1, Ordering::Relaxed).is_multiple_of(2) => {
+            Some("-MOVED 1 127.0.0.1:1\r\n".into())
+        }
         _ => echo(words),
     })
     .await;
