@@ -217,16 +217,17 @@ async fn register(
     let (hasher, password) = (auth.hasher.clone(), new.password);
     let hash = auth.hashing.run(move || hash(&hasher, &password)).await?;
     let insert = "INSERT INTO users (name, password_hash) VALUES ($1, $2) RETURNING id";
-    let inserted = auth
-        .database
-        .within(async |client| match client.query_one(insert, &[&new.name, &hash]).await {
-            Ok(row) => Ok(row),
-            Err(error) if error.code() == Some(&SqlState::UNIQUE_VIOLATION) => Err(ApiError::new(
-                StatusCode::CONFLICT,
-                format!("the name {} is taken", new.name),
-            )),
-            Err(error) => Err(error.into()),
-        });
+    let inserted =
+        auth.database.within(
+            async |client| match client.query_one(insert, &[&new.name, &hash]).await {
+                Ok(row) => Ok(row),
+                Err(error) if error.code() == Some(&SqlState::UNIQUE_VIOLATION) => Err(ApiError::new(
+                    StatusCode::CONFLICT,
+                    format!("the name {} is taken", new.name),
+                )),
+                Err(error) => Err(error.into()),
+            },
+        );
     let id = inserted.await?.try_get(0)?;
     Ok((StatusCode::CREATED, Json(Person { id, name: new.name })))
 }

@@ -59,6 +59,13 @@ pub fn run(workspace: &Workspace, quick: bool) -> Result<bool> {
 fn run_steps(workspace: &Workspace, quick: bool, steps: &mut Steps, tally: &mut Tally) -> Result<()> {
     let silent = &mut |_: &str| {};
     steps.step("setup", || setup::run(workspace, true))?;
+    steps.step("OpenSearch", || {
+        // Its test says again that it is skipped.
+        if let Err(error) = setup::opensearch(workspace) {
+            println!("SKIPPED: Chirpy with a real OpenSearch, which cannot be fetched here: {error:#}");
+        }
+        Ok(())
+    })?;
     let kubectls = std::env::join_paths(setup::test_kubectls(workspace))?;
     let cargo = |args: &[&str]| {
         let mut cargo = workspace.cargo();

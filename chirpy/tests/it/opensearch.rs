@@ -235,7 +235,9 @@ async fn two_data_nodes_of_opensearch_find_trend_and_lose_nothing() {
                 let (_, trends) = chirpy.call("GET", "/api/trends", None, None).await;
                 (&trends[0]["term"], &trends[0]["posts"]) == (&json!("大雨"), &json!(posts))
             };
-            chirpy.until(&format!("大雨 is a trend of {posts}"), is_trend).await;
+            chirpy
+                .until(&format!("大雨 is a trend of {posts}"), is_trend)
+                .await;
         }
     };
     trend(3).await;

@@ -237,7 +237,10 @@ async fn what_waits_too_long_for_a_connection_is_not_sent_and_closes_none() {
         reads.errors
     );
     // All that was sent was answered.
-    assert_eq!((reads.ok, reads.sent), (answered.load(Ordering::SeqCst), reads.ok));
+    assert_eq!(
+        (reads.ok, reads.sent),
+        (answered.load(Ordering::SeqCst), reads.ok)
+    );
     assert!(reads.ok >= 20 && reads.error >= 40, "{reads:?}");
 }
 

@@ -180,7 +180,9 @@ impl<'a> System<'a> {
         let config = "configmap/prometheus-config";
         let read: Value =
             serde_json::from_str(&self.kubectl(&["-n", namespace, "get", config, "-o", "json"], None)?)?;
-        let text = read["data"][key].as_str().context("Prometheus has no configuration")?;
+        let text = read["data"][key]
+            .as_str()
+            .context("Prometheus has no configuration")?;
         let slower: Vec<String> = text
             .lines()
             .map(|line| match line.split_once(':') {
