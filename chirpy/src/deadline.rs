@@ -55,25 +55,23 @@ pub fn value(waits: Duration) -> Option<String> {
     (waits < FOREVER).then(|| waits.as_millis().to_string())
 }
 
-/// Does `work` within what the request's header leaves.
-pub async fn within<T>(headers: &HeaderMap, work: impl Future<Output = T>) -> T {
-    let left = headers
-        .get(&HEADER)
-        .and_then(|value| value.to_str().ok()?.parse().ok());
-    match left {
-        Some(left) => {
-            UNTIL
-                .scope(Instant::now() + Duration::from_millis(left), work)
-                .await
-        }
+/// Until when whoever sent this request waits, if its header says so.
+pub fn told(headers: &HeaderMap) -> Option<Instant> {
+    let left = headers.get(&HEADER)?.to_str().ok()?.parse().ok()?;
+    Instant::now().checked_add(Duration::from_millis(left))
+}
+
+/// Does `work`, which somebody waits for until then; none: for as long as each hop allows.
+pub async fn until<T>(at: Option<Instant>, work: impl Future<Output = T>) -> T {
+    match at {
+        Some(at) => UNTIL.scope(at, work).await,
         None => work.await,
     }
 }
 
-/// [`within`] as a layer.
+/// [`until`] what a request told, as a layer.
 pub async fn layer(request: Request, next: Next) -> Response {
-    let headers = request.headers().clone();
-    within(&headers, next.run(request)).await
+    until(told(request.headers()), next.run(request)).await
 }
 
 #[cfg(test)]
@@ -98,7 +96,7 @@ mod tests {
         assert_eq!(left(hop), hop, "nobody said how long they wait");
         let mut headers = HeaderMap::new();
         headers.insert(&HEADER, HeaderValue::from_static("1500"));
-        within(&headers, async {
+        until(told(&headers), async {
             assert_eq!(left(hop), Duration::from_millis(1500));
             tokio::time::sleep(Duration::from_secs(1)).await;
             assert_eq!(left(hop), Duration::from_millis(500));

@@ -399,7 +399,7 @@ mod tests {
         // Whoever asked us waits for less than this hop may take: so does it, and it passes on what is left.
         let mut headers = HeaderMap::new();
         headers.insert(&deadline::HEADER, HeaderValue::from_static("30"));
-        let call = deadline::within(&headers, upstream.get::<()>("/"));
+        let call = deadline::until(deadline::told(&headers), upstream.get::<()>("/"));
         assert_eq!(
             call.await.expect_err("nor now").status,
             StatusCode::GATEWAY_TIMEOUT

@@ -16,6 +16,8 @@ use hyper_util::server::graceful::GracefulShutdown;
 use tokio::net::{TcpListener, TcpStream};
 use tower::ServiceExt as _;
 
+use crate::deadline;
+
 /// Requests in flight are given so long when the process is to end.
 const LAST_REQUESTS: Duration = Duration::from_secs(10);
 
@@ -49,10 +51,11 @@ pub async fn serve(listener: TcpListener, routes: Router, hot: Hot, stop: impl F
 fn connection(stream: TcpStream, routes: Router, hot: Hot, connections: &GracefulShutdown) {
     let _ = stream.set_nodelay(true);
     let service = service_fn(move |request| {
+        let until = deadline::told(request.headers());
         let taken = hot(request).map_err(|request| routes.clone().oneshot(request.map(Body::new)));
         async move {
             match taken {
-                Ok(answer) => Ok::<_, Infallible>(answer.await),
+                Ok(answer) => Ok::<_, Infallible>(deadline::until(until, answer).await),
                 Err(answer) => answer.await,
             }
         }

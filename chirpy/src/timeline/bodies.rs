@@ -12,6 +12,7 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use tokio::sync::{Semaphore, mpsc, oneshot};
 
+use crate::deadline;
 use crate::post::{Found, Post};
 use crate::service::{ApiError, parse_env};
 use crate::upstream::Upstream;
@@ -38,6 +39,8 @@ type Fetched = Result<Arc<HashMap<i64, Body>>, (StatusCode, String)>;
 
 struct Waiting {
     ids: Vec<i64>,
+    /// Until when.
+    until: tokio::time::Instant,
     answer: oneshot::Sender<Fetched>,
 }
 
@@ -118,7 +121,8 @@ impl Bodies {
     async fn fetch(&self, ids: Vec<i64>) -> Result<Arc<HashMap<i64, Body>>, ApiError> {
         let (answer, answered) = oneshot::channel();
         let ended = || ApiError::new(StatusCode::SERVICE_UNAVAILABLE, "the service is ending");
-        let waiting = Waiting { ids, answer };
+        let until = tokio::time::Instant::now() + deadline::left(deadline::FOREVER);
+        let waiting = Waiting { ids, until, answer };
         self.loader.send(waiting).await.map_err(|_| ended())?;
         answered
             .await
@@ -162,7 +166,10 @@ async fn load(
         let readers = std::mem::take(&mut next);
         let (posts, cache) = (posts.clone(), cache.clone());
         tokio::spawn(async move {
-            let fetched = fetch(&posts, &cache, lag, &readers).await;
+            // A part in time is more than the whole for nobody.
+            let latest = readers.iter().map(|reader| reader.until).max();
+            let fetched = fetch(&posts, &cache, lag, &readers);
+            let fetched = deadline::until(latest, fetched).await;
             for reader in readers {
                 // Who asked may have stopped waiting.
                 let _ = reader.answer.send(fetched.clone());

@@ -6,6 +6,7 @@ use futures::future::join_all;
 use serde_json::{Value, json};
 use tokio::net::{TcpListener, TcpStream};
 
+use crate::ids;
 use crate::stand::Stand;
 
 impl Stand {
@@ -144,6 +145,15 @@ async fn an_old_post_is_owed_to_whoever_has_an_older_one() {
     for token in [&early, &late] {
         join_all((0..50).map(|_| post(token, "a newer one"))).await;
     }
+    // Until then nothing tells whom the reader followed when, and the late one's posts are on their way to nobody.
+    let last = post(&early, "the last of all").await;
+    chirpy
+        .until("all so far has been delivered", || async {
+            let page = chirpy.call("GET", "/api/timeline?limit=200", Some(reader), None);
+            let shown = ids(&page.await.1);
+            shown.contains(&owed) && shown.contains(&last)
+        })
+        .await;
     follow("late").await;
     let posts = [owed, excused];
     let (good, verdict) = chirpy.check(&posts, "60");

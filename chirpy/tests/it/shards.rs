@@ -212,6 +212,18 @@ async fn one_is_frozen(chirpy: &Stand, second: &Postgres, own: &str, others: &st
             found("slush").await == [during]
         })
         .await;
+    // A page that reaches over both databases has the one's posts, and the other's again when it is back.
+    let page = async || {
+        let (status, page) = chirpy
+            .call("GET", "/api/timeline?limit=100", Some(reader), None)
+            .await;
+        (status, ids(&page))
+    };
+    let (status, shown) = page().await;
+    assert!(
+        status == 200 && shown.contains(&during) && !shown.contains(&before),
+        "{status} {shown:?}, {before} is out of reach, {during} is not"
+    );
     let asked = json!({ "ids": [before, during, during + (1 << 30)], "partial": true });
     let answer = chirpy
         .http
@@ -246,6 +258,11 @@ async fn one_is_frozen(chirpy: &Stand, second: &Postgres, own: &str, others: &st
             ids(&all["posts"]).into_iter().collect::<BTreeSet<_>>() == BTreeSet::from([before, during])
         })
         .await;
+    chirpy
+        .until("pages are whole again", || async {
+            page().await.1.contains(&before)
+        })
+        .await;
     let after = post(others, "thaw").await;
     chirpy
         .until("followers have what its authors post again", || async {
@@ -266,7 +283,12 @@ async fn two_databases_hold_four_shards_each_and_one_alone_still_serves_its_own(
     let second = chirpy.postgres("second").await;
     let map = format!("0-3={}; 4-7={}", first.url, second.url);
     let home = first.url.clone();
-    let switches = [("POST_SHARD_MAP", map.as_str()), ("RATE_LIMIT_PER_SECOND", "0")];
+    let switches = [
+        ("POST_SHARD_MAP", map.as_str()),
+        ("RATE_LIMIT_PER_SECOND", "0"),
+        // What is shown is asked for.
+        ("POST_CACHE_MAX_AGE_S", "0"),
+    ];
     chirpy.start(&home, &switches).await;
     let people: Vec<String> = (1..=30).map(|n| format!("person{n:04}")).collect();
     let tokens = join_all(people.iter().map(|name| login(&chirpy, name))).await;
