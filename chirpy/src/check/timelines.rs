@@ -11,7 +11,7 @@ use crate::cluster::{Cluster, Reply, Store, slots};
 use crate::database::Shards;
 use crate::database::shards::table;
 use crate::service::Service;
-use crate::timeline::{BROUGHT, KEPT, author_key, key};
+use crate::timeline::{BROUGHT, KEPT, author_key, ids, key};
 
 /// Posts whose followers are read at a time.
 const TOGETHER: usize = 10_000;
@@ -176,14 +176,10 @@ async fn has_older(shards: &Shards, store: &Store, pair: Pair) -> anyhow::Result
     command.arg(&key).arg("-inf").arg(format!("({}", pair.post));
     let slot = slots::slot(key.as_bytes());
     let answer = store.run(slot, command.get_packed_command(), 1, REDIS_WAIT).await;
-    let Ok([Reply::Array(members)]) = answer.as_deref() else {
+    let Ok([reply @ Reply::Array(_)]) = answer.as_deref() else {
         return Ok(true);
     };
-    let ids = members.iter().filter_map(|member| match member {
-        Reply::Bulk(text) => std::str::from_utf8(text).ok()?.parse().ok(),
-        _ => None,
-    });
-    let ids: Vec<i64> = ids.collect();
+    let ids = ids(reply);
     let (shard, database) = shards.author(pair.author);
     let select = format!(
         "SELECT 1 FROM {} WHERE id = ANY($1) AND author_id = $2 LIMIT 1",

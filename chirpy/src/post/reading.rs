@@ -93,27 +93,36 @@ async fn find_some(posts: &Posts, ids: &[i64]) -> Result<Found, ApiError> {
         let found = find_in(database, posts.held(*place), ids, Age::Stale);
         Some(async move { (ids, posts.among_others(found).await) })
     });
-    let (mut found, mut answered, mut failed) = (vec![], false, None);
-    let mut unknown = vec![];
-    for (ids, outcome) in join_all(asked).await {
+    let outcomes = join_all(asked).await;
+    any_answered(outcomes.iter().map(|(_, outcome)| outcome))?;
+    let mut all = Found {
+        posts: vec![],
+        unknown: vec![],
+    };
+    for (ids, outcome) in outcomes {
         match outcome {
-            Ok(some) => {
-                answered = true;
-                found.extend(some);
-            }
-            Err(error) => {
-                unknown.extend(ids.values().flatten());
-                failed = Some(error);
-            }
+            Ok(found) => all.posts.extend(found),
+            Err(_) => all.unknown.extend(ids.values().flatten()),
         }
     }
-    match failed {
-        Some(error) if !answered => Err(error),
-        _ => Ok(Found {
-            posts: found,
-            unknown,
-        }),
+    Ok(all)
+}
+
+/// Whether any of the databases that were asked answered, or none was asked.
+///
+/// # Errors
+/// The last one's, when none answered.
+fn any_answered<'a, T: 'a>(
+    outcomes: impl IntoIterator<Item = &'a Result<T, ApiError>>,
+) -> Result<(), ApiError> {
+    let mut failed = None;
+    for outcome in outcomes {
+        match outcome {
+            Ok(_) => return Ok(()),
+            Err(error) => failed = Some(error),
+        }
     }
+    failed.map_or(Ok(()), |error| Err(error.clone()))
 }
 
 async fn find_in(database: &Reads, held: Vec<Shard>, ids: &ByShard, age: Age) -> Result<Vec<Post>, ApiError> {
@@ -336,28 +345,17 @@ pub async fn changes(
         after: Cursor::default(),
         more: false,
     };
-    let (mut answered, mut failed) = (false, None);
-    for (place, outcome) in join_all(read_all).await.into_iter().enumerate() {
-        let (rows, cursor) = match outcome {
-            Ok(read) => {
-                answered = true;
-                read
-            }
-            Err(error) => {
-                failed = Some(error);
-                (vec![], from(place))
-            }
-        };
+    let outcomes = join_all(read_all).await;
+    any_answered(&outcomes)?;
+    for (place, outcome) in outcomes.into_iter().enumerate() {
+        let (rows, cursor) = outcome.unwrap_or_else(|_| (vec![], from(place)));
         answer.after.0.push(cursor);
         answer.more |= rows.len() >= PAGE_OF_CHANGES;
         for row in &rows {
             answer.changes.push(change(row)?);
         }
     }
-    match failed {
-        Some(error) if !answered => Err(error),
-        _ => Ok(Json(answer)),
-    }
+    Ok(Json(answer))
 }
 
 fn change(row: &Row) -> Result<Change, tokio_postgres::Error> {

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use axum::http::StatusCode;
 use bytes::Bytes;
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use tokio::sync::{Semaphore, mpsc, oneshot};
 
@@ -49,16 +50,18 @@ struct Waiting {
 /// # Errors
 /// What post-service answered.
 pub async fn read(posts: &Upstream, ids: &[i64]) -> Result<Vec<Post>, ApiError> {
-    let mut found = Vec::with_capacity(ids.len());
+    let parts: Vec<Vec<Post>> = ask(posts, ids, false).await?;
+    Ok(parts.into_iter().flatten().collect())
+}
+
+/// Answers for as many ids at a time as one request may ask for.
+async fn ask<T: DeserializeOwned>(posts: &Upstream, ids: &[i64], partial: bool) -> Result<Vec<T>, ApiError> {
+    let mut answers = vec![];
     for ids in ids.chunks(BATCH) {
-        let wanted = Wanted {
-            ids: ids.to_vec(),
-            partial: false,
-        };
-        let part: Vec<Post> = posts.post("/posts/read", &wanted).await?;
-        found.extend(part);
+        let ids = ids.to_vec();
+        answers.push(posts.post("/posts/read", &Wanted { ids, partial }).await?);
     }
-    Ok(found)
+    Ok(answers)
 }
 
 /// The cache and its loader.
@@ -185,13 +188,8 @@ async fn fetch(posts: &Upstream, cache: &Mutex<Cache>, lag: Duration, readers: &
     ids.sort_unstable();
     ids.dedup();
     let mut bodies: HashMap<i64, Body> = ids.iter().map(|id| (*id, None)).collect();
-    for ids in ids.chunks(BATCH) {
-        let wanted = Wanted {
-            ids: ids.to_vec(),
-            partial: true,
-        };
-        let asked = posts.post("/posts/read", &wanted).await;
-        let found: Found = asked.map_err(|error| (error.status, error.message))?;
+    let answers: Result<Vec<Found>, ApiError> = ask(posts, &ids, true).await;
+    for found in answers.map_err(|error| (error.status, error.message))? {
         for post in found.posts {
             bodies.insert(post.id, serde_json::to_vec(&post).ok().map(Bytes::from));
         }

@@ -16,7 +16,7 @@ use std::time::Duration;
 
 pub use bodies::Wanted;
 pub use fanout::{Job, Poll};
-pub use home::{BROUGHT, KEPT};
+pub use home::{BROUGHT, KEPT, ids};
 pub use large::{Account, key as author_key};
 
 use crate::background::Background;

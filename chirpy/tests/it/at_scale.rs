@@ -19,13 +19,6 @@ const SWITCHES: &[(&str, &str)] = &[
     ("FANOUT_LARGE_REFRESH_S", "1"),
 ];
 
-async fn login(chirpy: &Stand, name: &str) -> String {
-    let account = json!({ "name": name, "password": "chirpchirp" });
-    let (status, session) = chirpy.call("POST", "/api/login", None, Some(account)).await;
-    assert_eq!(status, 200, "{session}");
-    session["token"].as_str().expect("a token").to_owned()
-}
-
 async fn page(chirpy: &Stand, token: &str, query: &str) -> Value {
     let (status, page) = chirpy
         .call("GET", &format!("/api/timeline{query}"), Some(token), None)
@@ -38,8 +31,8 @@ async fn page(chirpy: &Stand, token: &str, query: &str) -> Value {
 async fn concurrent_posts_and_reads_of_a_large_account_lose_nothing() {
     let chirpy = &Stand::with(SWITCHES).await;
     // Twenty of thirty people follow the hot account: too many for a copy each.
-    let hot = login(chirpy, "tenki").await;
-    let readers = join_all(["person0001", "person0007", "person0020"].map(|name| login(chirpy, name))).await;
+    let hot = chirpy.login("tenki").await;
+    let readers = join_all(["person0001", "person0007", "person0020"].map(|name| chirpy.login(name))).await;
 
     let posts = (0..60).map(|n| {
         let author = if n % 2 == 0 { &hot } else { &readers[0] };

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use tokio::net::{TcpListener, TcpStream};
 
 use crate::ids;
-use crate::stand::Stand;
+use crate::stand::{Stand, json_of};
 
 impl Stand {
     /// Checks these posts, waiting for them for so many seconds: whether all is well, and the verdict.
@@ -30,9 +30,7 @@ impl Stand {
 async fn the_check_says_what_is_missing_where() {
     let chirpy = Stand::up().await;
     let (ai, _) = chirpy.account("ai").await;
-    let account = json!({ "name": "person0001", "password": "chirpchirp" });
-    let (_, reader) = chirpy.call("POST", "/api/login", None, Some(account)).await;
-    let reader = reader["token"].as_str().expect("a token");
+    let reader = &*chirpy.login("person0001").await;
     assert_eq!(
         chirpy.call("POST", "/api/follow/ai", Some(reader), None).await.0,
         204
@@ -72,13 +70,7 @@ async fn the_check_says_what_is_missing_where() {
         json!({ "delete": { "_index": "chirpy-posts", "_id": posts[3].to_string() } })
     );
     let answer = chirpy.http.post(format!("{node}/_bulk?refresh=true")).body(lines);
-    let answer: Value = answer
-        .send()
-        .await
-        .expect("an answer")
-        .json()
-        .await
-        .expect("JSON");
+    let answer = json_of(answer).await;
     assert_eq!(answer["errors"], false, "{answer}");
     // And a timeline that has lost an entry.
     let deleted = chirpy.forget("ai", posts[0]).await;
@@ -130,9 +122,7 @@ async fn an_old_post_is_owed_to_whoever_has_an_older_one() {
         assert_eq!(status, 201, "{post}");
         post["id"].as_i64().expect("an id")
     };
-    let account = json!({ "name": "person0001", "password": "chirpchirp" });
-    let (_, reader) = chirpy.call("POST", "/api/login", None, Some(account)).await;
-    let reader = reader["token"].as_str().expect("a token");
+    let reader = &*chirpy.login("person0001").await;
     let follow = async |name: &str| {
         let path = format!("/api/follow/{name}");
         assert_eq!(chirpy.call("POST", &path, Some(reader), None).await.0, 204);

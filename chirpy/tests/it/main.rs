@@ -107,9 +107,7 @@ async fn a_user_registers_posts_follows_reads_and_searches() {
     );
 
     // A seeded person follows: old posts come with the follow, new ones by fan-out.
-    let account = json!({ "name": "person0001", "password": "chirpchirp" });
-    let (_, reader) = chirpy.call("POST", "/api/login", None, Some(account)).await;
-    let reader = reader["token"].as_str().expect("a token").to_owned();
+    let reader = chirpy.login("person0001").await;
     assert_eq!(
         chirpy
             .call("POST", &path, Some(&reader), Some(json!({ "text": "mine" })))

@@ -4,7 +4,7 @@ use std::collections::HashSet;
 
 use serde_json::{Value, json};
 
-use crate::stand::Stand;
+use crate::stand::{Stand, json_of};
 
 async fn token(chirpy: &Stand, form: &[(&str, &str)]) -> (u16, Value) {
     let request = chirpy
@@ -139,13 +139,7 @@ async fn keys_rotate_without_anyone_noticing() {
         .await;
     for base in [&first, &second] {
         let request = chirpy.http.post(format!("{base}/login")).json(&account);
-        let session: Value = request
-            .send()
-            .await
-            .expect("an answer")
-            .json()
-            .await
-            .expect("JSON");
+        let session = json_of(request).await;
         tokens.push(session["token"].as_str().expect("a token").to_owned());
     }
     for token in &tokens {

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use crate::ids;
 use crate::postgres::Postgres;
-use crate::stand::{Stand, free_port};
+use crate::stand::{Stand, free_port, json_of};
 
 /// A database as it was before there were shards.
 async fn before_shards(stand: &mut Stand) -> Postgres {
@@ -167,13 +167,6 @@ async fn post_all(chirpy: &Stand, tokens: &[String], text: &str) -> Vec<(u16, Va
     join_all(posts).await
 }
 
-async fn login(chirpy: &Stand, name: &str) -> String {
-    let account = json!({ "name": name, "password": "chirpchirp" });
-    let (status, session) = chirpy.call("POST", "/api/login", None, Some(account)).await;
-    assert_eq!(status, 200, "{session}");
-    session["token"].as_str().expect("a token").to_owned()
-}
-
 /// A database that is frozen holds back what is in it, and nothing else: `own` has a shard of the other, `others` one of it.
 async fn one_is_frozen(chirpy: &Stand, second: &Postgres, own: &str, others: &str, reader: &str) {
     let post = async |token: &str, text: &str| {
@@ -194,6 +187,19 @@ async fn one_is_frozen(chirpy: &Stand, second: &Postgres, own: &str, others: &st
             .await;
         ids(&found)
     };
+    // In followers' timelines, and in search.
+    let arrives = async |id: i64, word: &'static str| {
+        chirpy
+            .until(&format!("followers have {word}"), || async {
+                newest().await == [id]
+            })
+            .await;
+        chirpy
+            .until(&format!("search finds {word}"), || async {
+                found(word).await == [id]
+            })
+            .await;
+    };
     let before = post(others, "melted").await;
     chirpy
         .until("all is read so far", || async {
@@ -202,16 +208,7 @@ async fn one_is_frozen(chirpy: &Stand, second: &Postgres, own: &str, others: &st
         .await;
     let frozen = chirpy.freeze(second);
     let during = post(own, "slush").await;
-    chirpy
-        .until("followers have what others post", || async {
-            newest().await == [during]
-        })
-        .await;
-    chirpy
-        .until("search finds what others post", || async {
-            found("slush").await == [during]
-        })
-        .await;
+    arrives(during, "slush").await;
     // A page that reaches over both databases has the one's posts, and the other's again when it is back.
     let page = async || {
         let (status, page) = chirpy
@@ -225,17 +222,11 @@ async fn one_is_frozen(chirpy: &Stand, second: &Postgres, own: &str, others: &st
         "{status} {shown:?}, {before} is out of reach, {during} is not"
     );
     let asked = json!({ "ids": [before, during, during + (1 << 30)], "partial": true });
-    let answer = chirpy
-        .http
-        .post(format!("{}/posts/read", chirpy.url("post-service")))
-        .json(&asked);
-    let some: Value = answer
-        .send()
-        .await
-        .expect("an answer")
-        .json()
-        .await
-        .expect("JSON");
+    let read = async || {
+        let url = format!("{}/posts/read", chirpy.url("post-service"));
+        json_of(chirpy.http.post(url).json(&asked)).await
+    };
+    let some = read().await;
     assert_eq!(
         (ids(&some["posts"]), &some["unknown"]),
         (vec![during], &json!([before])),
@@ -244,18 +235,8 @@ async fn one_is_frozen(chirpy: &Stand, second: &Postgres, own: &str, others: &st
     drop(frozen);
     chirpy
         .until("all databases are read", || async {
-            let answer = chirpy
-                .http
-                .post(format!("{}/posts/read", chirpy.url("post-service")))
-                .json(&asked);
-            let all: Value = answer
-                .send()
-                .await
-                .expect("an answer")
-                .json()
-                .await
-                .expect("JSON");
-            ids(&all["posts"]).into_iter().collect::<BTreeSet<_>>() == BTreeSet::from([before, during])
+            ids(&read().await["posts"]).into_iter().collect::<BTreeSet<_>>()
+                == BTreeSet::from([before, during])
         })
         .await;
     chirpy
@@ -264,16 +245,7 @@ async fn one_is_frozen(chirpy: &Stand, second: &Postgres, own: &str, others: &st
         })
         .await;
     let after = post(others, "thaw").await;
-    chirpy
-        .until("followers have what its authors post again", || async {
-            newest().await == [after]
-        })
-        .await;
-    chirpy
-        .until("search goes on where it was", || async {
-            found("thaw").await == [after]
-        })
-        .await;
+    arrives(after, "thaw").await;
 }
 
 #[tokio::test]
@@ -291,7 +263,7 @@ async fn two_databases_hold_four_shards_each_and_one_alone_still_serves_its_own(
     ];
     chirpy.start(&home, &switches).await;
     let people: Vec<String> = (1..=30).map(|n| format!("person{n:04}")).collect();
-    let tokens = join_all(people.iter().map(|name| login(&chirpy, name))).await;
+    let tokens = join_all(people.iter().map(|name| chirpy.login(name))).await;
 
     let mut acknowledged = vec![];
     for round in 0..3 {

@@ -63,6 +63,12 @@ pub fn is_root() -> bool {
     std::fs::metadata("/proc/self").is_ok_and(|own| std::os::unix::fs::MetadataExt::uid(&own) == 0)
 }
 
+/// What a request is answered with, as JSON.
+pub async fn json_of(request: reqwest::RequestBuilder) -> Value {
+    let answer = request.send().await.expect("an answer");
+    answer.json().await.expect("JSON")
+}
+
 impl Stand {
     pub async fn up() -> Self {
         Self::with(&[]).await
@@ -401,6 +407,14 @@ impl Stand {
         let (status, session) = self.call("POST", "/api/register", None, Some(body)).await;
         assert_eq!(status, 201, "{session}");
         (session["token"].as_str().expect("a token").to_owned(), session)
+    }
+
+    /// An account that is there already, logged in: its access token.
+    pub async fn login(&self, name: &str) -> String {
+        let account = serde_json::json!({ "name": name, "password": "chirpchirp" });
+        let (status, session) = self.call("POST", "/api/login", None, Some(account)).await;
+        assert_eq!(status, 200, "{session}");
+        session["token"].as_str().expect("a token").to_owned()
     }
 
     /// One call with a header of its own: the whole answer.
