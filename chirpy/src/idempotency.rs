@@ -3,7 +3,6 @@
 //! The key is written in the post's own transaction, so there is no moment at which one of them exists alone. A second
 //! request with the same key waits for the first to end, and then gets its answer.
 
-use std::collections::HashSet;
 use std::time::Duration;
 
 use axum::http::{HeaderMap, HeaderName, StatusCode};
@@ -108,65 +107,6 @@ pub async fn take(
     Ok(Seen::Before(answer.ok_or_else(missing)?))
 }
 
-/// Takes the keys that nobody has used yet. For each, in order, whether it is now this transaction's, and
-/// [`answered_all`] must be called for it; what is not is for [`take`] to judge.
-///
-/// # Errors
-/// When PostgreSQL refuses.
-pub async fn take_all(
-    transaction: &Transaction<'_>,
-    wanted: &[(i64, &str, String)],
-) -> Result<Vec<bool>, ApiError> {
-    // In order, so that two transactions with the same keys wait for each other rather than both for ever.
-    let insert = "INSERT INTO idempotency_keys (user_id, key, fingerprint)
-                  SELECT * FROM unnest($1::bigint[], $2::text[], $3::text[]) AS new (user_id, key, fingerprint)
-                  ORDER BY user_id, key
-                  ON CONFLICT DO NOTHING RETURNING user_id, key, fingerprint";
-    let statement = transaction.prepare_cached(insert).await?;
-    let users: Vec<i64> = wanted.iter().map(|(user, ..)| *user).collect();
-    let keys: Vec<&str> = wanted.iter().map(|(_, key, _)| *key).collect();
-    let fingerprints: Vec<&str> = wanted
-        .iter()
-        .map(|(.., fingerprint)| fingerprint.as_str())
-        .collect();
-    let rows = transaction
-        .query(&statement, &[&users, &keys, &fingerprints])
-        .await?;
-    let mut taken = HashSet::new();
-    for row in &rows {
-        taken.insert((row.try_get(0)?, row.try_get(1)?, row.try_get(2)?));
-    }
-    Ok(holders(wanted, taken))
-}
-
-/// Who of those that wanted keys has them, of (user, key, fingerprint). Of two requests with one key in one batch PostgreSQL
-/// takes either: the one that it took has the key, and the first of two that are the same.
-fn holders(wanted: &[(i64, &str, String)], mut taken: HashSet<(i64, String, String)>) -> Vec<bool> {
-    let mut holds = |(user, key, fingerprint): &(i64, &str, String)| {
-        taken.remove(&(*user, (*key).to_owned(), fingerprint.clone()))
-    };
-    wanted.iter().map(&mut holds).collect()
-}
-
-/// Keeps the first answers, of (user, key, answer), to be given again.
-///
-/// # Errors
-/// When PostgreSQL refuses.
-pub async fn answered_all(
-    transaction: &Transaction<'_>,
-    answers: &[(i64, &str, String)],
-) -> Result<(), ApiError> {
-    let update = "UPDATE idempotency_keys AS held SET answer = given.answer
-                  FROM unnest($1::bigint[], $2::text[], $3::text[]) AS given (user_id, key, answer)
-                  WHERE held.user_id = given.user_id AND held.key = given.key";
-    let statement = transaction.prepare_cached(update).await?;
-    let users: Vec<i64> = answers.iter().map(|(user, ..)| *user).collect();
-    let keys: Vec<&str> = answers.iter().map(|(_, key, _)| *key).collect();
-    let texts: Vec<&str> = answers.iter().map(|(.., answer)| answer.as_str()).collect();
-    transaction.execute(&statement, &[&users, &keys, &texts]).await?;
-    Ok(())
-}
-
 /// Keeps the first answer, to be given again.
 ///
 /// # Errors
@@ -255,14 +195,5 @@ mod tests {
             fingerprint(&["火"]),
             "f1c34b4fb8e082e9c5edee81315e7bfbdaed8a1904b914d651ad13883cf7167c"
         );
-    }
-
-    #[test]
-    fn of_two_requests_with_one_key_the_one_that_was_taken_holds_it() {
-        let one = |fingerprint: &str| (7, "k", fingerprint.to_owned());
-        let taken = |fingerprint: &str| HashSet::from([(7, "k".to_owned(), fingerprint.to_owned())]);
-        assert_eq!(holders(&[one("a"), one("b")], taken("b")), [false, true]);
-        assert_eq!(holders(&[one("a"), one("a")], taken("a")), [true, false]);
-        assert_eq!(holders(&[one("a")], HashSet::new()), [false]);
     }
 }

@@ -42,7 +42,7 @@ pub struct Post {
 }
 
 /// What a new post is made of.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct NewPost {
     pub author_id: i64,
     pub author: String,
@@ -62,10 +62,27 @@ pub struct Edit {
     pub text: String,
 }
 
+/// A time of PostgreSQL's as [`Post`] has it.
+macro_rules! rfc3339 {
+    ($time:literal) => {
+        concat!(
+            "to_char(",
+            $time,
+            " AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS.MS\"Z\"')"
+        )
+    };
+}
+
 /// What [`read`] reads, of `posts`.
-pub const COLUMNS: &str = "id, author_id, author_name, body,
-    to_char(created_at AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS.MS\"Z\"') AS created,
-    to_char(edited_at AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS.MS\"Z\"') AS edited";
+pub const COLUMNS: &str = concat!(
+    "id, author_id, author_name, body, ",
+    rfc3339!("created_at"),
+    " AS created, ",
+    rfc3339!("edited_at"),
+    " AS edited"
+);
+/// When what a transaction writes was created.
+const CREATED_NOW: &str = rfc3339!("now()");
 
 fn read(row: &Row) -> Result<Post, tokio_postgres::Error> {
     Ok(Post {

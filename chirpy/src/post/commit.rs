@@ -6,15 +6,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::http::StatusCode;
-use deadpool_postgres::{GenericClient, Object};
+use deadpool_postgres::GenericClient;
 use tokio::sync::{Mutex, mpsc, oneshot};
 
-use super::{COLUMNS, NewPost, Post, Posts, read};
+use super::{COLUMNS, CREATED_NOW, NewPost, Post, Posts, read};
 use crate::cluster::slots;
 use crate::database::Reads;
 use crate::database::shards::{MAX_SHARDS, Shard};
 use crate::service::{ApiError, parse_env};
-use crate::{engagement, idempotency};
+use crate::engagement;
 
 /// Takes posts and stores them.
 #[derive(Clone)]
@@ -101,22 +101,33 @@ impl Committer {
     }
 }
 
-/// One statement is one transaction: the posts and their jobs are there together or not at all. Ids are given in the order
-/// of the batch.
+/// One statement is one transaction, and one way there and back: the posts, their jobs, and the keys with the answers that are
+/// to be given again, are there together or not at all. Ids are given in the order of the batch. A key that was used before
+/// keeps its post out: that one is to be looked at by itself. Keys are taken in order, so that two transactions with the
+/// same ones wait for each other rather than both for ever.
 fn statement() -> String {
     format!(
         "WITH first AS MATERIALIZED (SELECT take_post_numbers(cardinality($1::smallint[])) AS number),
+              numbered AS MATERIALIZED (
+                  SELECT shard, (number + place - 1) * {MAX_SHARDS} + shard AS id, author_id, author_name, body, key, fingerprint, place
+                  FROM first, unnest($1, $2::bigint[], $3::text[], $4::text[], $5::text[], $6::text[])
+                      WITH ORDINALITY AS new (shard, author_id, author_name, body, key, fingerprint, place)),
+              taken AS (INSERT INTO idempotency_keys (user_id, key, fingerprint, answer)
+                        SELECT author_id, key, fingerprint,
+                               json_build_object('id', id, 'author_id', author_id, 'author', author_name, 'text', body, 'created_at', {CREATED_NOW})
+                        FROM numbered WHERE key IS NOT NULL ORDER BY author_id, key
+                        ON CONFLICT DO NOTHING RETURNING (answer::json->>'id')::bigint AS id),
               post AS (INSERT INTO posts (shard, id, author_id, author_name, body)
-                       SELECT shard, (number + place - 1) * {MAX_SHARDS} + shard, author_id, author_name, body
-                       FROM first, unnest($1, $2::bigint[], $3::text[], $4::text[])
-                           WITH ORDINALITY AS new (shard, author_id, author_name, body, place)
+                       SELECT shard, id, author_id, author_name, body
+                       FROM numbered WHERE key IS NULL OR id IN (SELECT id FROM taken)
                        ORDER BY place RETURNING *),
               jobs AS (INSERT INTO fanout_jobs (shard, post_ids, author_ids)
                        SELECT shard, post_ids, author_ids
                        FROM (SELECT array_agg(id ORDER BY id) AS post_ids, array_agg(author_id ORDER BY id) AS author_ids FROM post) AS all_posts,
-                            generate_series(0, {}) AS shard)
-         SELECT {COLUMNS} FROM post ORDER BY id",
-        slots::SHARDS - 1
+                            generate_series(0, {last}) AS shard
+                       WHERE post_ids IS NOT NULL)
+         SELECT {COLUMNS}, place FROM post JOIN (SELECT id, place FROM numbered) AS places USING (id) ORDER BY id",
+        last = slots::SHARDS - 1
     )
 }
 
@@ -157,7 +168,7 @@ impl Writer {
         // once there is another server.
         let stored = self
             .database
-            .within(async |client| self.insert(client, &news).await);
+            .within(async |client| insert(client, &self.statement, &news).await);
         let posts = match stored.await {
             Ok(posts) => posts,
             Err(error) => {
@@ -179,87 +190,58 @@ impl Writer {
             let _ = answer.send(Ok(post));
         }
     }
-
-    /// None: its key was used before, and it is to be looked at by itself.
-    async fn insert(
-        &self,
-        client: &mut Object,
-        news: &[(Shard, NewPost)],
-    ) -> Result<Vec<Option<Post>>, ApiError> {
-        let keyed = |(_, new): &(Shard, NewPost)| new.idempotency_key.is_some();
-        let all: Vec<(Shard, &NewPost)> = news.iter().map(|(shard, new)| (*shard, new)).collect();
-        if !news.iter().any(keyed) {
-            let posts = insert(client, &self.statement, &all).await?;
-            return Ok(posts.into_iter().map(Some).collect());
-        }
-        let transaction = client.build_transaction().start().await?;
-        let with_key = || {
-            all.iter()
-                .filter_map(|(_, new)| Some((new.author_id, new.idempotency_key.as_deref()?, *new)))
-        };
-        let wanted: Vec<_> = with_key()
-            .map(|(author, key, new)| (author, key, engagement::fingerprint(new)))
-            .collect();
-        let mut taken = idempotency::take_all(&transaction, &wanted).await?.into_iter();
-        let fresh: Vec<bool> = news
-            .iter()
-            .map(|new| !keyed(new) || taken.next() == Some(true))
-            .collect();
-        let chosen: Vec<(Shard, &NewPost)> = all
-            .iter()
-            .zip(&fresh)
-            .filter(|(_, fresh)| **fresh)
-            .map(|(new, _)| *new)
-            .collect();
-        let posts = insert(&transaction, &self.statement, &chosen).await?;
-        let mut answers = vec![];
-        for ((_, new), post) in chosen.iter().zip(&posts) {
-            if let Some(key) = &new.idempotency_key {
-                let answer = serde_json::to_string(post).map_err(anyhow::Error::from)?;
-                answers.push((new.author_id, key.as_str(), answer));
-            }
-        }
-        idempotency::answered_all(&transaction, &answers).await?;
-        transaction.commit().await?;
-        let mut posts = posts.into_iter();
-        Ok(fresh
-            .into_iter()
-            .map(|fresh| fresh.then(|| posts.next()).flatten())
-            .collect())
-    }
 }
 
-/// Writes one post and its jobs, as part of the caller's transaction.
+/// Writes one post and its jobs, as part of the caller's transaction, who sees to its key.
 ///
 /// # Errors
 /// When PostgreSQL refuses.
 pub async fn insert_one(client: &impl GenericClient, shard: Shard, new: &NewPost) -> Result<Post, ApiError> {
-    let post = insert(client, &statement(), &[(shard, new)]).await?.pop();
+    let unkeyed = NewPost {
+        idempotency_key: None,
+        ..new.clone()
+    };
+    let posts = insert(client, &statement(), &[(shard, unkeyed)]).await?;
+    let post = posts.into_iter().flatten().next();
     Ok(post.ok_or_else(|| anyhow::anyhow!("PostgreSQL answered no post"))?)
 }
 
+/// The posts in the order of `news`; none: its key was used before, and it is to be looked at by itself.
 async fn insert(
     client: &impl GenericClient,
     statement: &str,
-    news: &[(Shard, &NewPost)],
-) -> Result<Vec<Post>, ApiError> {
-    if news.is_empty() {
-        return Ok(vec![]);
-    }
+    news: &[(Shard, NewPost)],
+) -> Result<Vec<Option<Post>>, ApiError> {
     let statement = client.prepare_cached(statement).await?;
     let shards: Vec<Shard> = news.iter().map(|(shard, _)| *shard).collect();
     let authors: Vec<i64> = news.iter().map(|(_, new)| new.author_id).collect();
     let names: Vec<&str> = news.iter().map(|(_, new)| new.author.as_str()).collect();
     let texts: Vec<&str> = news.iter().map(|(_, new)| new.text.as_str()).collect();
+    let keys: Vec<Option<&str>> = news
+        .iter()
+        .map(|(_, new)| new.idempotency_key.as_deref())
+        .collect();
+    let fingerprints: Vec<Option<String>> = news
+        .iter()
+        .map(|(_, new)| new.idempotency_key.as_ref().map(|_| engagement::fingerprint(new)))
+        .collect();
     let rows = client
-        .query(&statement, &[&shards, &authors, &names, &texts])
+        .query(
+            &statement,
+            &[&shards, &authors, &names, &texts, &keys, &fingerprints],
+        )
         .await?;
-    let posts: Vec<Post> = rows.iter().map(read).collect::<Result<_, _>>()?;
-    let matches = posts.len() == news.len()
-        && posts
-            .iter()
-            .zip(news)
-            .all(|(post, (_, new))| post.author_id == new.author_id && post.text == new.text);
+    let mut posts: Vec<Option<Post>> = news.iter().map(|_| None).collect();
+    for row in &rows {
+        let place = usize::try_from(row.try_get::<_, i64>("place")?).map_err(anyhow::Error::from)?;
+        if let Some(post) = place.checked_sub(1).and_then(|place| posts.get_mut(place)) {
+            *post = Some(read(row)?);
+        }
+    }
+    let matches = posts.iter().zip(news).all(|(post, (_, new))| match post {
+        Some(post) => post.author_id == new.author_id && post.text == new.text,
+        None => new.idempotency_key.is_some(),
+    });
     if !matches {
         return Err(anyhow::anyhow!("PostgreSQL answered other posts than were sent").into());
     }

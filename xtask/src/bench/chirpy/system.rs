@@ -291,7 +291,7 @@ impl<'a> System<'a> {
             let condition = format!("--for=condition={condition}");
             self.kubectl(&["-n", "chirpy", "wait", &condition, job, limit], None)
         };
-        over("Complete", "--timeout=120s").or_else(|_| over("Failed", "--timeout=1s"))?;
+        over("Complete", "--timeout=600s").or_else(|_| over("Failed", "--timeout=1s"))?;
         let log = self.kubectl(&["-n", "chirpy", "logs", job], None)?;
         let line = log.lines().rfind(|line| line.starts_with('{'));
         let line = line.with_context(|| format!("the check said: {log}"))?;
