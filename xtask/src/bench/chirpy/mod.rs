@@ -38,7 +38,7 @@ struct Options {
     #[arg(long, default_value_t = 3200)]
     users: u32,
     /// Connections of the load generator
-    #[arg(long, default_value_t = 1024)]
+    #[arg(long, default_value_t = 512)]
     connections: u32,
     /// Measure the programs as they were built last
     #[arg(long)]
