@@ -265,7 +265,9 @@ mod tests {
 
         let keys = PublicKeys::new(JwkSet { keys: vec![public] });
         let later = jiff::Timestamp::now().as_second() + 600;
-        let claims = keys.verify(&signed(&private, &kid, later)).expect("valid");
+        let verified = keys.verify(&signed(&private, &kid, later)).expect("valid");
+        let claims = verified.claims;
+        assert_eq!(verified.kid, kid);
         assert_eq!((claims.sub.as_str(), claims.name.as_str()), ("7", "ai"));
         assert_eq!(
             keys.verify(&signed(&other, &kid, later)).err(),

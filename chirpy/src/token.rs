@@ -46,6 +46,14 @@ pub enum Refused {
     Unverifiable,
 }
 
+/// What a token says, and the key that says so.
+#[derive(Debug)]
+pub struct Verified {
+    pub claims: Claims,
+    /// The key's id.
+    pub kid: String,
+}
+
 /// A set of public keys, ready to verify with.
 #[derive(Default)]
 pub struct PublicKeys {
@@ -65,7 +73,7 @@ impl PublicKeys {
     ///
     /// # Errors
     /// See [`Refused`].
-    pub fn verify(&self, token: &str) -> Result<Claims, Refused> {
+    pub fn verify(&self, token: &str) -> Result<Verified, Refused> {
         let header = jsonwebtoken::decode_header(token).map_err(|_| Refused::Invalid)?;
         // The algorithm is ours to say, not the token's.
         if header.alg != Algorithm::EdDSA {
@@ -83,7 +91,8 @@ impl PublicKeys {
         validation.set_audience(&[AUDIENCE]);
         validation.set_required_spec_claims(&["exp", "iss", "aud"]);
         let token = jsonwebtoken::decode::<Claims>(token, key, &validation).map_err(|_| Refused::Invalid)?;
-        Ok(token.claims)
+        let claims = token.claims;
+        Ok(Verified { claims, kid })
     }
 }
 
@@ -130,7 +139,7 @@ impl Verifier {
     ///
     /// # Errors
     /// See [`Refused`].
-    pub async fn claims(&self, token: &str) -> Result<Claims, Refused> {
+    pub async fn verify(&self, token: &str) -> Result<Verified, Refused> {
         match self.known().verify(token) {
             Err(Refused::UnknownKey) => {
                 self.fetch(self.cooldown).await;
@@ -143,6 +152,12 @@ impl Verifier {
             }
             outcome => outcome,
         }
+    }
+
+    /// Whether this key still signs, or its tokens at least are still good.
+    pub fn trusts(&self, kid: &str) -> bool {
+        let keys = self.keys.read().unwrap_or_else(PoisonError::into_inner);
+        keys.by_kid.contains_key(kid)
     }
 
     /// Fetches the keys unless they were asked for within `cooldown`.

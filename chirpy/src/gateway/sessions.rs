@@ -1,23 +1,39 @@
-//! Who a token belongs to, remembered for a moment: a signature is checked once, not with every request.
+//! Who a token belongs to, remembered: a signature is checked once, not with every request. It stays good until the token
+//! expires or the key that made it is withdrawn, so there is no moment at which everybody's is checked again.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use axum::http::{HeaderMap, StatusCode, header};
 
 use crate::service::ApiError;
 use crate::token::{Claims, Refused, Verifier};
 
-/// So long a verified token is trusted without another look: what its keys say may change.
-const TRUSTED: Duration = Duration::from_secs(30);
-/// Past this many tokens all are forgotten.
+/// Past this many tokens those that have expired are forgotten, and if there are none, all.
 const MANY: usize = 50_000;
 
 /// The verifier and what it said lately.
 pub struct Sessions {
     keys: Arc<Verifier>,
-    known: Mutex<HashMap<String, (Instant, Arc<Claims>)>>,
+    known: Mutex<HashMap<String, Known>>,
+}
+
+struct Known {
+    claims: Arc<Claims>,
+    /// The key that signed them.
+    kid: String,
+}
+
+impl Known {
+    fn is_unexpired(&self, now: Duration) -> bool {
+        u64::try_from(self.claims.exp).is_ok_and(|exp| now.as_secs() < exp)
+    }
+}
+
+/// Since the epoch.
+fn now() -> Duration {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()
 }
 
 impl Sessions {
@@ -45,30 +61,33 @@ impl Sessions {
         if let Some(claims) = self.remembered(token) {
             return Ok(Some(claims));
         }
-        let claims = self.keys.claims(token).await.map_err(|refused| match refused {
+        let verified = self.keys.verify(token).await.map_err(|refused| match refused {
             Refused::Unverifiable => ApiError::new(
                 StatusCode::SERVICE_UNAVAILABLE,
                 "the token cannot be checked just now",
             ),
             Refused::UnknownKey | Refused::Invalid => invalid(),
         })?;
-        let claims = Arc::new(claims);
+        let claims = Arc::new(verified.claims);
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         if known.len() >= MANY {
-            known.clear();
+            let now = now();
+            known.retain(|_, one| one.is_unexpired(now));
+            if known.len() >= MANY {
+                known.clear();
+            }
         }
-        known.insert(token.to_owned(), (Instant::now(), claims.clone()));
+        let one = Known {
+            claims: claims.clone(),
+            kid: verified.kid,
+        };
+        known.insert(token.to_owned(), one);
         Ok(Some(claims))
     }
 
     fn remembered(&self, token: &str) -> Option<Arc<Claims>> {
         let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        let (at, claims) = known.get(token)?;
-        let now = std::time::SystemTime::now()
-            .duration_since(std::time::UNIX_EPOCH)
-            .ok()?
-            .as_secs();
-        let unexpired = u64::try_from(claims.exp).is_ok_and(|exp| now < exp);
-        (at.elapsed() < TRUSTED && unexpired).then(|| claims.clone())
+        let one = known.get(token)?;
+        (one.is_unexpired(now()) && self.keys.trusts(&one.kid)).then(|| one.claims.clone())
     }
 }

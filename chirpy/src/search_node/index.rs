@@ -8,6 +8,7 @@ use serde_json::{Map, Value, json};
 use tantivy::aggregation::agg_req::Aggregations;
 use tantivy::aggregation::{AggContextParams, AggregationCollector};
 use tantivy::collector::{Count, TopDocs};
+use tantivy::indexer::LogMergePolicy;
 use tantivy::query::TermQuery;
 use tantivy::schema::{IndexRecordOption, Value as _};
 use tantivy::{DocAddress, IndexReader, IndexWriter, Order, Searcher, TantivyDocument, Term};
@@ -18,6 +19,9 @@ use super::query;
 
 /// The smallest memory budget tantivy takes, bytes.
 const WRITER_MEMORY: usize = 15_000_000;
+/// A segment with more documents is merged with no other. Eight of this size merge in about a third of a second of one core;
+/// without a limit a merge takes as long as all documents of an hour, and on a small machine everything else waits for it.
+const LARGEST_MERGED: usize = 5_000;
 /// How long it is known in which version a document was removed, as Elasticsearch's `index.gc_deletes`.
 const REMOVED_KEPT: Duration = Duration::from_secs(60);
 /// Most documents of one page, as Elasticsearch's `index.max_result_window`.
@@ -78,12 +82,16 @@ impl Index {
         for (name, analyzer) in &mapping.analyzers {
             index.tokenizers().register(name, analyzer.clone());
         }
+        let writer: IndexWriter = index.writer_with_num_threads(1, WRITER_MEMORY)?;
+        let mut merging = LogMergePolicy::default();
+        merging.set_max_docs_before_merge(LARGEST_MERGED);
+        writer.set_merge_policy(Box::new(merging));
         Ok(Self {
             name: name.to_owned(),
             mapping,
             reader: index.reader()?,
             writing: Mutex::new(Writing {
-                writer: index.writer_with_num_threads(1, WRITER_MEMORY)?,
+                writer,
                 versions: HashMap::new(),
                 removed: HashMap::new(),
                 unseen: HashMap::new(),
