@@ -227,7 +227,7 @@ fn generate() -> anyhow::Result<(Vec<u8>, Jwk)> {
 }
 
 #[cfg(test)]
-mod tests {
+pub mod tests {
     use super::*;
     use crate::token::{PublicKeys, Refused};
 
@@ -243,6 +243,15 @@ mod tests {
 
     fn signed(private: &[u8], kid: &str, exp: i64) -> String {
         signed_as(private, kid, TYPE, &good_until(exp))
+    }
+
+    /// A token of user 7 that is good for ten minutes, and the set with the one key that made it.
+    pub fn token_and_keys() -> (String, PublicKeys) {
+        let (private, public) = generate().expect("a key");
+        let kid = public.common.key_id.clone().expect("an id");
+        let later = jiff::Timestamp::now().as_second() + 600;
+        let keys = PublicKeys::new(JwkSet { keys: vec![public] });
+        (signed(&private, &kid, later), keys)
     }
 
     fn signed_as(private: &[u8], kid: &str, kind: &str, claims: &Claims) -> String {

@@ -125,6 +125,26 @@ impl Verifier {
         }))
     }
 
+    /// One that has these keys, and no auth-service to ask for others.
+    #[cfg(test)]
+    pub fn with(keys: PublicKeys) -> Arc<Self> {
+        let nobody = Upstream::new("http://127.0.0.1:1", "Auth Service", Duration::from_secs(1));
+        Arc::new(Self {
+            auth: nobody.expect("an address"),
+            keys: RwLock::new(Arc::new(keys)),
+            asked: tokio::sync::Mutex::new(None),
+            failing: AtomicBool::new(false),
+            refresh: Duration::MAX,
+            cooldown: Duration::MAX,
+        })
+    }
+
+    /// The keys are others now.
+    #[cfg(test)]
+    pub fn replace(&self, keys: PublicKeys) {
+        *self.keys.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(keys);
+    }
+
     fn known(&self) -> Arc<PublicKeys> {
         self.keys.read().unwrap_or_else(PoisonError::into_inner).clone()
     }

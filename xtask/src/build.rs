@@ -9,6 +9,8 @@ use crate::workspace::{self, Workspace};
 pub enum Profile {
     Dev,
     Release,
+    /// As what is handed out: the slowest to build, the fastest to run.
+    Dist,
 }
 
 impl Profile {
@@ -21,6 +23,7 @@ impl Profile {
         match self {
             Self::Dev => "debug",
             Self::Release => "release",
+            Self::Dist => "dist",
         }
     }
 }
@@ -29,8 +32,10 @@ impl Profile {
 /// chosen, and half of the dependencies built a second time.
 pub fn cargo_args(profile: Profile) -> Vec<&'static str> {
     let mut args = vec!["build", "--workspace", "--bins"];
-    if profile == Profile::Release {
-        args.push("--release");
+    match profile {
+        Profile::Dev => {}
+        Profile::Release => args.push("--release"),
+        Profile::Dist => args.extend(["--profile", "dist"]),
     }
     args
 }

@@ -91,3 +91,34 @@ impl Sessions {
         (one.is_unexpired(now()) && self.keys.trusts(&one.kid)).then(|| one.claims.clone())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use axum::http::HeaderValue;
+
+    use super::*;
+    use crate::signing::tests::token_and_keys;
+    use crate::token::PublicKeys;
+
+    #[tokio::test]
+    async fn a_token_is_good_until_its_key_is_withdrawn_and_is_looked_at_once() {
+        let (token, published) = token_and_keys();
+        let keys = Verifier::with(published);
+        let sessions = Sessions::new(keys.clone());
+        let mut headers = HeaderMap::new();
+        let value = HeaderValue::from_str(&format!("Bearer {token}")).expect("a header");
+        headers.insert(header::AUTHORIZATION, value);
+        let first = sessions.claims(&headers).await.expect("valid").expect("a token");
+        assert_eq!(first.sub, "7");
+        let again = sessions.claims(&headers).await.expect("valid").expect("a token");
+        assert!(Arc::ptr_eq(&first, &again), "remembered");
+
+        keys.replace(PublicKeys::default());
+        let refused = sessions.claims(&headers).await.expect_err("its key is gone");
+        assert_eq!(
+            refused.status,
+            StatusCode::SERVICE_UNAVAILABLE,
+            "nobody can be asked"
+        );
+    }
+}

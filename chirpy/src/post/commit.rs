@@ -13,8 +13,8 @@ use super::{COLUMNS, CREATED_NOW, NewPost, Post, Posts, read};
 use crate::cluster::slots;
 use crate::database::Reads;
 use crate::database::shards::{MAX_SHARDS, Shard};
-use crate::service::{ApiError, parse_env};
 use crate::engagement;
+use crate::service::{ApiError, parse_env};
 
 /// Takes posts and stores them.
 #[derive(Clone)]

@@ -14,10 +14,14 @@ use crate::cluster::{Store, slots};
 use crate::service::parse_env;
 use crate::upstream::Upstream;
 
-/// Posts kept in memory per large account: more than a page holds.
+/// Posts kept in memory per large account: as many as the largest page holds.
 const AT_HAND: i64 = 200;
-/// How often the lists are read again; a post shows in timelines that much later at most.
+/// How often the newest posts of every list are read; a post shows in timelines that much later at most.
 const LISTS: Duration = Duration::from_millis(100);
+/// How many those are.
+const NEWEST: i64 = 20;
+/// Every so many times the lists are read as far as they are kept: a post may come late, behind newer ones.
+const WHOLE: u32 = 10;
 const DEADLINE: Duration = Duration::from_secs(1);
 
 /// The key of a large account's own list: a sorted set of post ids scored by themselves.
@@ -44,10 +48,10 @@ pub struct Large {
 #[derive(Default)]
 struct Known {
     /// The large accounts that a reader follows, and the reader itself if it is one.
-    followed: HashMap<i64, Vec<i64>>,
-    authors: Vec<i64>,
+    followed: Arc<HashMap<i64, Vec<i64>>>,
+    authors: Arc<[i64]>,
     /// Newest first.
-    posts: HashMap<i64, Vec<i64>>,
+    posts: HashMap<i64, Arc<[i64]>>,
 }
 
 impl Large {
@@ -82,18 +86,20 @@ impl Large {
     pub async fn learn(&self) -> anyhow::Result<()> {
         let Some(over) = self.over else { return Ok(()) };
         let accounts: Vec<Account> = self.followers.get(&format!("/large/{}", over / 2)).await?;
-        let mut known = Known {
-            posts: self.known().posts.clone(),
-            ..Known::default()
-        };
-        for account in accounts {
+        let mut followed: HashMap<i64, Vec<i64>> = HashMap::new();
+        for account in &accounts {
             for reader in account.followers.iter().chain([&account.id]) {
-                known.followed.entry(*reader).or_default().push(account.id);
+                followed.entry(*reader).or_default().push(account.id);
             }
-            known.authors.push(account.id);
         }
-        known.posts.retain(|author, _| known.authors.contains(author));
-        self.know(known);
+        let authors: Arc<[i64]> = accounts.iter().map(|account| account.id).collect();
+        let mut posts = self.known().posts.clone();
+        posts.retain(|author, _| authors.contains(author));
+        self.know(Known {
+            followed: Arc::new(followed),
+            authors,
+            posts,
+        });
         Ok(())
     }
 
@@ -103,7 +109,7 @@ impl Large {
             return;
         }
         let mut learnt = tokio::time::Instant::now();
-        loop {
+        for time in (0..WHOLE).cycle() {
             tokio::select! {
                 () = tokio::time::sleep(LISTS) => {}
                 _ = stop.wait_for(|stop| *stop) => return,
@@ -114,27 +120,34 @@ impl Large {
                     tracing::warn!(%error, "Large accounts could not be read");
                 }
             }
-            self.read(store).await;
+            self.read(store, if time == 0 { AT_HAND } else { NEWEST }).await;
         }
     }
 
-    /// Reads all lists. One that cannot be read stays as it was.
-    pub async fn read(&self, store: &Store) {
+    /// Reads all lists as far as they are kept. One that cannot be read stays as it was.
+    pub async fn read_all(&self, store: &Store) {
+        self.read(store, AT_HAND).await;
+    }
+
+    async fn read(&self, store: &Store, count: i64) {
         let known = self.known();
         let asked: Vec<_> = known
             .authors
             .iter()
-            .map(|author| ask(&key(*author), None, AT_HAND))
+            .map(|author| ask(&key(*author), None, count))
             .collect();
         let replies = store.run_each(&asked, DEADLINE).await;
         let lists = known.authors.iter().zip(&replies);
-        let lists: Vec<_> = lists
-            .filter_map(|(author, reply)| Some((*author, ids(reply.as_ref().ok()?))))
-            .collect();
+        let lists = lists.filter_map(|(author, reply)| Some((*author, ids(reply.as_ref().ok()?))));
         // What was learnt meanwhile stays.
         let known = self.known();
         let mut posts = known.posts.clone();
-        posts.extend(lists);
+        for (author, list) in lists {
+            let kept = posts.get(&author).map_or(&[][..], |kept| kept);
+            if let Some(list) = renewed(kept, list, count) {
+                posts.insert(author, list.into());
+            }
+        }
         self.know(Known {
             followed: known.followed.clone(),
             authors: known.authors.clone(),
@@ -149,7 +162,7 @@ impl Large {
             return;
         };
         for author in authors {
-            let posts = known.posts.get(author).map_or(&[][..], Vec::as_slice);
+            let posts = known.posts.get(author).map_or(&[][..], |posts| posts);
             own.extend(posts.iter().take(limit));
         }
         newest(own, limit);
@@ -179,6 +192,20 @@ impl Large {
         newest(own, limit);
         Ok(())
     }
+}
+
+/// A list that was kept, newest first, after its newest `count` have been read; none when nothing is new. What was read is what
+/// is there: only below it does what was kept go on.
+fn renewed(kept: &[i64], mut read: Vec<i64>, count: i64) -> Option<Vec<i64>> {
+    let whole = count >= AT_HAND || i64::try_from(read.len()).is_ok_and(|read| read < count);
+    if kept.starts_with(&read) && (!whole || kept.len() == read.len()) {
+        return None;
+    }
+    if let Some(last) = read.last().copied().filter(|_| !whole) {
+        read.extend(kept.iter().filter(|id| **id < last));
+        read.truncate(usize::try_from(AT_HAND).unwrap_or(usize::MAX));
+    }
+    Some(read)
 }
 
 fn newest(ids: &mut Vec<i64>, limit: usize) {
@@ -217,6 +244,37 @@ pub fn ask(key: &str, before: Option<i64>, count: i64) -> (u16, Vec<u8>) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_read_takes_the_place_of_what_was_kept_as_far_as_it_goes() {
+        let kept: Vec<i64> = (1..=AT_HAND).rev().collect();
+        assert_eq!(renewed(&kept, kept[..20].to_vec(), 20), None, "nothing is new");
+        assert_eq!(renewed(&kept, kept.clone(), AT_HAND), None);
+        let read: Vec<i64> = (191..=210).rev().collect();
+        let list = renewed(&kept, read, 20).expect("ten are new");
+        assert_eq!(
+            list,
+            (11..=210).rev().collect::<Vec<_>>(),
+            "and the last ten make room"
+        );
+        // One that came late, behind newer ones, and one that is gone.
+        let late = vec![210, 205, 203];
+        assert_eq!(
+            renewed(&[210, 203, 9], late.clone(), 3),
+            Some(vec![210, 205, 203, 9])
+        );
+        assert_eq!(
+            renewed(&[210, 207, 203, 9], late, AT_HAND),
+            Some(vec![210, 205, 203])
+        );
+        assert_eq!(
+            renewed(&[4, 3], vec![4], 20),
+            Some(vec![4]),
+            "there is no more than was read"
+        );
+        assert_eq!(renewed(&[], vec![4], 20), Some(vec![4]));
+        assert_eq!(renewed(&[4], vec![], 20), Some(vec![]));
+    }
 
     #[test]
     fn merged_lists_are_newest_first_without_repetition() {

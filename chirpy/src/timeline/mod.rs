@@ -84,7 +84,7 @@ pub async fn run() -> anyhow::Result<()> {
             let covered = cluster.map().await.covered();
             anyhow::ensure!(covered == 16384, "{covered} of 16384 slots are served");
             large.learn().await?;
-            large.read(&store).await;
+            large.read_all(&store).await;
             Ok(())
         }
     });

@@ -152,7 +152,7 @@ pub fn run(workspace: &Workspace, args: &[String]) -> Result<()> {
         setup::run(workspace, false)?;
         build::run(workspace, Profile::Release)?;
     }
-    let system = System::up(workspace)?;
+    let system = System::up(workspace, Profile::Release)?;
     system.tune()?;
     system.load(options.reads / (1.0 - POST_SHARE), 3200, 256)?;
     settled(&system)?;

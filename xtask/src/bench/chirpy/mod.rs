@@ -49,10 +49,11 @@ pub fn run(workspace: &Workspace, args: &[String]) -> Result<()> {
     let options = Options::try_parse_from(args)?;
     if !options.no_build {
         setup::run(workspace, false)?;
-        build::run(workspace, Profile::Release)?;
+        build::run(workspace, Profile::Dist)?;
     }
-    let system = System::up(workspace)?;
+    let system = System::up(workspace, Profile::Dist)?;
     system.tune()?;
+    system.shrink()?;
     let rate = options.reads / (1.0 - POST_SHARE);
     system.load(rate, options.users, options.connections)?;
     let began = settled(&system)?;

@@ -25,12 +25,14 @@ pub const SERVICES: [&str; 7] = [
 /// A running system, ended when this value is.
 pub struct System<'a> {
     workspace: &'a Workspace,
+    /// Of the programs that it runs.
+    profile: Profile,
     home: PathBuf,
     ended: bool,
 }
 
 impl<'a> System<'a> {
-    pub fn up(workspace: &'a Workspace) -> Result<Self> {
+    pub fn up(workspace: &'a Workspace, profile: Profile) -> Result<Self> {
         // Pods' users must reach it, so it cannot be below a home folder that is closed to them.
         let home = env::temp_dir().join(format!("hikeshi-bench-chirpy-{}", process::id()));
         fs::create_dir_all(&home)?;
@@ -39,6 +41,7 @@ impl<'a> System<'a> {
         println!("bench: starting Chirpy, HIKESHI_HOME={}", home.display());
         let system = Self {
             workspace,
+            profile,
             home,
             ended: false,
         };
@@ -61,7 +64,7 @@ impl<'a> System<'a> {
     }
 
     fn hikeshi(&self) -> Command {
-        let program = self.workspace.built(Profile::Release.dir(), "hikeshi");
+        let program = self.workspace.built(self.profile.dir(), "hikeshi");
         let mut command = self.workspace.command(program);
         command.env("HIKESHI_HOME", &self.home);
         command
@@ -122,9 +125,10 @@ impl<'a> System<'a> {
             "FANOUT_MULTIPLEXED": "true",
             "FANOUT_CHUNK": "200",
             "FANOUT_LARGE_FOLLOWERS": "200",
+            "FANOUT_LARGE_REFRESH_S": "15",
             "FANOUT_MAX_INFLIGHT": "256",
             "FANOUT_MERGE_JOBS": "true",
-            "FANOUT_POLL_INTERVAL_MS": "200",
+            "FANOUT_POLL_INTERVAL_MS": "300",
             "FANOUT_FOLLOWERS_CACHE_S": "30",
             "FANOUT_RETRY_PAUSE_MS": "100",
             "FANOUT_RETRY_MAX_PAUSE_MS": "5000",
@@ -144,6 +148,18 @@ impl<'a> System<'a> {
                 &["-n", "chirpy", "patch", &deployment, "--type=json", "-p", &patch],
                 None,
             )?;
+        }
+        self.roll_out("chirpy", &SERVICES)
+    }
+
+    /// One pod of each service: with two cores for everything, a second one is only more processes to change between, and
+    /// smaller groups of reads and posts in each.
+    pub fn shrink(&self) -> Result<()> {
+        let one = json!({ "spec": { "minReplicas": 1, "maxReplicas": 1 } });
+        self.patch("chirpy", "hpa/chirpy-server", &one)?;
+        for service in ["chirpy-server", "timeline-service"] {
+            let deployment = format!("deployment/{service}");
+            self.kubectl(&["-n", "chirpy", "scale", &deployment, "--replicas=1"], None)?;
         }
         self.roll_out("chirpy", &SERVICES)
     }
@@ -185,7 +201,16 @@ impl<'a> System<'a> {
             let (setting, size) = ("auto-aof-rewrite-min-size", "1gb");
             self.kubectl(
                 &[
-                    "-n", "chirpy", "exec", &pod, "--", "redis-cli", "config", "set", setting, size,
+                    "-n",
+                    "chirpy",
+                    "exec",
+                    &pod,
+                    "--",
+                    "redis-cli",
+                    "config",
+                    "set",
+                    setting,
+                    size,
                 ],
                 None,
             )?;
@@ -247,7 +272,9 @@ impl<'a> System<'a> {
             .map(|(name, value)| json!({ "name": name, "value": value }))
             .collect();
         let container = json!({ "name": "chirpy-load", "env": environment });
-        let patch = json!({ "spec": { "template": { "spec": { "containers": [container] } } } }).to_string();
+        // What measures is not to wait for what it measures: elsewhere it would have a machine of its own.
+        let pod = json!({ "priorityClassName": "system-cluster-critical", "containers": [container] });
+        let patch = json!({ "spec": { "template": { "spec": pod } } }).to_string();
         let namespace = "hikeshi-load";
         self.kubectl(
             &["-n", namespace, "patch", "deployment/chirpy-load", "-p", &patch],
