@@ -380,3 +380,25 @@ async fn a_startup_probe_holds_the_others_back_and_restarts_what_never_starts() 
     node.stop.cancel();
     within(node.task).await.unwrap();
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn workloads_interrupt_nobody_and_what_the_cluster_leans_on_may() {
+    let cluster = Cluster::new().await;
+    let _node = cluster.kubelet();
+    for (class, policy) in [
+        (None, libc::SCHED_BATCH),
+        (Some("system-cluster-critical"), libc::SCHED_OTHER),
+    ] {
+        let name = class.unwrap_or("workload");
+        // proc(5): the 41st field of stat is the scheduling policy.
+        let script = "cut -d ' ' -f 41 /proc/self/stat > /data/policy";
+        let mut spec =
+            json!({"restartPolicy": "Never", "volumes": data(), "containers": [shell("main", script)]});
+        if let Some(class) = class {
+            spec["priorityClassName"] = class.into();
+        }
+        let pod = cluster.create(name, spec).await;
+        cluster.wait(name, |status| status["phase"] == "Succeeded").await;
+        assert_eq!(file(&cluster, &pod, "policy"), format!("{policy}\n"), "{name}");
+    }
+}

@@ -1,9 +1,10 @@
 //! `cargo xtask bench chirpy`: the story's load on the whole system, with the load generator and the stores on the same
 //! machine, and where its CPU goes. It fails when an acknowledged post is lost, a request failed, or less was sent than asked
-//! for; the latencies are for the reader to judge.
+//! for, and says at the end whether it shows what the story asks for.
 
 mod cpu;
 mod faults;
+mod goal;
 mod hops;
 mod system;
 
@@ -76,6 +77,13 @@ pub fn run(workspace: &Workspace, args: &[String]) -> Result<()> {
     let missing = lost(&system)?;
     system.down()?;
     let wrong = failures(&load, rate * seconds, missing);
+    let shown = goal::Shown {
+        reads: options.reads,
+        seconds,
+        p99: load.p99,
+        whole: wrong.is_empty(),
+    };
+    println!("{}", goal::verdict(&shown));
     ensure!(wrong.is_empty(), "{}", wrong.join("; "));
     Ok(())
 }
@@ -87,6 +95,8 @@ struct Load {
     sent: f64,
     answered: f64,
     errors: f64,
+    /// The worst journey's, milliseconds.
+    p99: f64,
 }
 
 /// What of what was asked for may be missing: the generator's clock and ours differ by a moment.
@@ -208,6 +218,7 @@ fn journeys(summary: &Value, seconds: f64) -> Result<Load> {
         load.sent += count("sent");
         load.answered += count("ok");
         load.errors += count("error");
+        load.p99 = load.p99.max(latency("p99"));
     }
     let late = |field: &str| summary.get("late_ms").and_then(|late| late.get(field)?.as_f64());
     if let (Some(p99), Some(max)) = (late("p99"), late("max")) {
@@ -265,6 +276,7 @@ mod tests {
             sent: 1000.0,
             answered: 998.0,
             errors: 0.0,
+            p99: 20.0,
         };
         assert!(failures(&good, 1001.0, 0).is_empty());
         assert_eq!(failures(&good, 1000.0, 2), ["2 acknowledged posts are lost"]);
