@@ -1,6 +1,8 @@
 //! The programs, with the page inside.
 
-use anyhow::Result;
+use std::fs;
+
+use anyhow::{Context as _, Result};
 
 use crate::ui;
 use crate::workspace::{self, Workspace};
@@ -9,7 +11,7 @@ use crate::workspace::{self, Workspace};
 pub enum Profile {
     Dev,
     Release,
-    /// As what is handed out: the slowest to build, the fastest to run.
+    /// Chirpy and its load generator with link-time optimisation, beside hikeshi as in `Release`: slow to build, fast to run.
     Dist,
 }
 
@@ -31,11 +33,16 @@ impl Profile {
 /// What `cargo build` is told. The whole workspace, as for the tests: with a part of it other features would be
 /// chosen, and half of the dependencies built a second time.
 pub fn cargo_args(profile: Profile) -> Vec<&'static str> {
+    if profile == Profile::Dist {
+        let programs = ["--bin", "chirpy", "--bin", "hikeshi-load"];
+        return ["build", "--workspace", "--profile", "dist"]
+            .into_iter()
+            .chain(programs)
+            .collect();
+    }
     let mut args = vec!["build", "--workspace", "--bins"];
-    match profile {
-        Profile::Dev => {}
-        Profile::Release => args.push("--release"),
-        Profile::Dist => args.extend(["--profile", "dist"]),
+    if profile == Profile::Release {
+        args.push("--release");
     }
     args
 }
@@ -43,5 +50,19 @@ pub fn cargo_args(profile: Profile) -> Vec<&'static str> {
 /// The page first: hikeshi-server embeds it.
 pub fn run(workspace: &Workspace, profile: Profile) -> Result<()> {
     ui::build(workspace)?;
-    workspace::run("cargo build", workspace.cargo().args(cargo_args(profile)))
+    let build = |profile| workspace::run("cargo build", workspace.cargo().args(cargo_args(profile)));
+    if profile != Profile::Dist {
+        return build(profile);
+    }
+    build(Profile::Release)?;
+    build(Profile::Dist)?;
+    beside(workspace)
+}
+
+/// hikeshi takes the other programs from the folder that it is in.
+fn beside(workspace: &Workspace) -> Result<()> {
+    let hikeshi = |profile: Profile| workspace.built(profile.dir(), "hikeshi");
+    let (from, to) = (hikeshi(Profile::Release), hikeshi(Profile::Dist));
+    fs::copy(&from, &to).with_context(|| format!("copying {} to {}", from.display(), to.display()))?;
+    Ok(())
 }
