@@ -18,8 +18,8 @@ use crate::upstream::Upstream;
 const AT_HAND: i64 = 200;
 /// How often the newest posts of every list are read; a post shows in timelines that much later at most.
 const LISTS: Duration = Duration::from_millis(100);
-/// How many those are.
-const NEWEST: i64 = 20;
+/// How many those are: a hot account writes half as many meanwhile.
+const NEWEST: i64 = 40;
 /// Every so many times the lists are read as far as they are kept: a post may come late, behind newer ones.
 const WHOLE: u32 = 10;
 const DEADLINE: Duration = Duration::from_secs(1);
@@ -130,22 +130,26 @@ impl Large {
     }
 
     async fn read(&self, store: &Store, count: i64) {
-        let known = self.known();
-        let asked: Vec<_> = known
-            .authors
-            .iter()
-            .map(|author| ask(&key(*author), None, count))
-            .collect();
-        let replies = store.run_each(&asked, DEADLINE).await;
-        let lists = known.authors.iter().zip(&replies);
-        let lists = lists.filter_map(|(author, reply)| Some((*author, ids(reply.as_ref().ok()?))));
+        let authors = self.known().authors.clone();
+        let lists = lists(store, &authors, count).await;
+        let gaps = self.renew(lists, count);
+        if !gaps.is_empty() {
+            self.renew(self::lists(store, &gaps, AT_HAND).await, AT_HAND);
+        }
+    }
+
+    /// Takes lists that were read as far as their newest `count`; returns the authors of which more is new than that.
+    fn renew(&self, lists: Vec<(i64, Vec<i64>)>, count: i64) -> Vec<i64> {
+        let mut gaps = vec![];
         // What was learnt meanwhile stays.
         let known = self.known();
         let mut posts = known.posts.clone();
         for (author, list) in lists {
             let kept = posts.get(&author).map_or(&[][..], |kept| kept);
-            if let Some(list) = renewed(kept, list, count) {
-                posts.insert(author, list.into());
+            match renewed(kept, list, count) {
+                Renewed::Same => {}
+                Renewed::Gap => gaps.push(author),
+                Renewed::List(list) => drop(posts.insert(author, list.into())),
             }
         }
         self.know(Known {
@@ -153,6 +157,7 @@ impl Large {
             authors: known.authors.clone(),
             posts,
         });
+        gaps
     }
 
     /// Merges what the large accounts that `reader` follows wrote into `own`, newest first, at most `limit` in all.
@@ -194,18 +199,43 @@ impl Large {
     }
 }
 
-/// A list that was kept, newest first, after its newest `count` have been read; none when nothing is new. What was read is what
-/// is there: only below it does what was kept go on.
-fn renewed(kept: &[i64], mut read: Vec<i64>, count: i64) -> Option<Vec<i64>> {
+/// The newest `count` ids of each list. One that cannot be read is left out.
+async fn lists(store: &Store, authors: &[i64], count: i64) -> Vec<(i64, Vec<i64>)> {
+    let asked: Vec<_> = authors
+        .iter()
+        .map(|author| ask(&key(*author), None, count))
+        .collect();
+    let replies = store.run_each(&asked, DEADLINE).await;
+    let lists = authors.iter().zip(&replies);
+    lists
+        .filter_map(|(author, reply)| Some((*author, ids(reply.as_ref().ok()?))))
+        .collect()
+}
+
+/// What becomes of a list that was kept.
+#[derive(Debug, PartialEq, Eq)]
+enum Renewed {
+    Same,
+    List(Vec<i64>),
+    /// More is new than was read.
+    Gap,
+}
+
+/// A list that was kept, newest first, after its newest `count` have been read. What was read is what is there: only below it does
+/// what was kept go on.
+fn renewed(kept: &[i64], mut read: Vec<i64>, count: i64) -> Renewed {
     let whole = count >= AT_HAND || i64::try_from(read.len()).is_ok_and(|read| read < count);
     if kept.starts_with(&read) && (!whole || kept.len() == read.len()) {
-        return None;
+        return Renewed::Same;
     }
     if let Some(last) = read.last().copied().filter(|_| !whole) {
+        if kept.first().is_none_or(|first| *first < last) {
+            return Renewed::Gap;
+        }
         read.extend(kept.iter().filter(|id| **id < last));
         read.truncate(usize::try_from(AT_HAND).unwrap_or(usize::MAX));
     }
-    Some(read)
+    Renewed::List(read)
 }
 
 fn newest(ids: &mut Vec<i64>, limit: usize) {
@@ -248,32 +278,32 @@ mod tests {
     #[test]
     fn what_is_read_takes_the_place_of_what_was_kept_as_far_as_it_goes() {
         let kept: Vec<i64> = (1..=AT_HAND).rev().collect();
-        assert_eq!(renewed(&kept, kept[..20].to_vec(), 20), None, "nothing is new");
-        assert_eq!(renewed(&kept, kept.clone(), AT_HAND), None);
-        let read: Vec<i64> = (191..=210).rev().collect();
-        let list = renewed(&kept, read, 20).expect("ten are new");
+        let list = Renewed::List;
+        assert_eq!(renewed(&kept, kept[..20].to_vec(), 20), Renewed::Same);
+        assert_eq!(renewed(&kept, kept.clone(), AT_HAND), Renewed::Same);
+        let read = |ids: std::ops::RangeInclusive<i64>| ids.rev().collect::<Vec<_>>();
+        let ten_new = renewed(&kept, read(191..=210), 20);
+        assert_eq!(ten_new, list(read(11..=210)), "the last ten make room");
         assert_eq!(
-            list,
-            (11..=210).rev().collect::<Vec<_>>(),
-            "and the last ten make room"
+            renewed(&kept, read(202..=221), 20),
+            Renewed::Gap,
+            "201 is missing"
         );
+        assert_eq!(renewed(&[], read(1..=20), 20), Renewed::Gap, "there may be more");
         // One that came late, behind newer ones, and one that is gone.
         let late = vec![210, 205, 203];
         assert_eq!(
             renewed(&[210, 203, 9], late.clone(), 3),
-            Some(vec![210, 205, 203, 9])
+            list(vec![210, 205, 203, 9])
         );
-        assert_eq!(
-            renewed(&[210, 207, 203, 9], late, AT_HAND),
-            Some(vec![210, 205, 203])
-        );
+        assert_eq!(renewed(&[210, 207, 203, 9], late.clone(), AT_HAND), list(late));
         assert_eq!(
             renewed(&[4, 3], vec![4], 20),
-            Some(vec![4]),
+            list(vec![4]),
             "there is no more than was read"
         );
-        assert_eq!(renewed(&[], vec![4], 20), Some(vec![4]));
-        assert_eq!(renewed(&[4], vec![], 20), Some(vec![]));
+        assert_eq!(renewed(&[], vec![4], 20), list(vec![4]));
+        assert_eq!(renewed(&[4], vec![], 20), list(vec![]));
     }
 
     #[test]
