@@ -113,7 +113,7 @@ impl<'a> System<'a> {
             "TIMELINE_BATCHES": "1",
             "TIMELINE_BATCH_LINGER_MS": "8",
             "POST_BATCHES": "4",
-            "POST_COMMIT_LINGER_MS": "10",
+            "POST_COMMIT_LINGER_MS": "5",
             "FANOUT_MAX_LEASED": "512",
             "DATABASE_FAILOVER_AWARE": "true",
             "TRENDS_SINGLE_FLIGHT": "true",
