@@ -140,7 +140,6 @@ impl Verifier {
     }
 
     /// The keys are others now.
-    #[cfg(test)]
     pub fn replace(&self, keys: PublicKeys) {
         *self.keys.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(keys);
     }
@@ -192,8 +191,7 @@ impl Verifier {
                 let known = self.known();
                 if known.set != set {
                     tracing::info!(keys = set.keys.len(), "The signing keys changed");
-                    *self.keys.write().unwrap_or_else(PoisonError::into_inner) =
-                        Arc::new(PublicKeys::new(set));
+                    self.replace(PublicKeys::new(set));
                 }
             }
             Err(error) => {

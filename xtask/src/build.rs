@@ -33,17 +33,12 @@ impl Profile {
 /// What `cargo build` is told. The whole workspace, as for the tests: with a part of it other features would be
 /// chosen, and half of the dependencies built a second time.
 pub fn cargo_args(profile: Profile) -> Vec<&'static str> {
-    if profile == Profile::Dist {
-        let programs = ["--bin", "chirpy", "--bin", "hikeshi-load"];
-        return ["build", "--workspace", "--profile", "dist"]
-            .into_iter()
-            .chain(programs)
-            .collect();
-    }
-    let mut args = vec!["build", "--workspace", "--bins"];
-    if profile == Profile::Release {
-        args.push("--release");
-    }
+    let mut args = vec!["build", "--workspace"];
+    args.extend(match profile {
+        Profile::Dev => &["--bins"][..],
+        Profile::Release => &["--bins", "--release"],
+        Profile::Dist => &["--profile", "dist", "--bin", "chirpy", "--bin", "hikeshi-load"],
+    });
     args
 }
 

@@ -3,7 +3,6 @@
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use axum::http::{HeaderMap, StatusCode, header};
 
@@ -26,14 +25,9 @@ struct Known {
 }
 
 impl Known {
-    fn is_unexpired(&self, now: Duration) -> bool {
-        u64::try_from(self.claims.exp).is_ok_and(|exp| now.as_secs() < exp)
+    fn is_unexpired(&self) -> bool {
+        jiff::Timestamp::now().as_second() < self.claims.exp
     }
-}
-
-/// Since the epoch.
-fn now() -> Duration {
-    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()
 }
 
 impl Sessions {
@@ -71,8 +65,7 @@ impl Sessions {
         let claims = Arc::new(verified.claims);
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         if known.len() >= MANY {
-            let now = now();
-            known.retain(|_, one| one.is_unexpired(now));
+            known.retain(|_, one| one.is_unexpired());
             if known.len() >= MANY {
                 known.clear();
             }
@@ -88,7 +81,7 @@ impl Sessions {
     fn remembered(&self, token: &str) -> Option<Arc<Claims>> {
         let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         let one = known.get(token)?;
-        (one.is_unexpired(now()) && self.keys.trusts(&one.kid)).then(|| one.claims.clone())
+        (one.is_unexpired() && self.keys.trusts(&one.kid)).then(|| one.claims.clone())
     }
 }
 

@@ -131,10 +131,9 @@ impl Large {
 
     async fn read(&self, store: &Store, count: i64) {
         let authors = self.known().authors.clone();
-        let lists = lists(store, &authors, count).await;
-        let gaps = self.renew(lists, count);
+        let gaps = self.renew(ask_all(store, &authors, count).await, count);
         if !gaps.is_empty() {
-            self.renew(self::lists(store, &gaps, AT_HAND).await, AT_HAND);
+            self.renew(ask_all(store, &gaps, AT_HAND).await, AT_HAND);
         }
     }
 
@@ -200,7 +199,7 @@ impl Large {
 }
 
 /// The newest `count` ids of each list. One that cannot be read is left out.
-async fn lists(store: &Store, authors: &[i64], count: i64) -> Vec<(i64, Vec<i64>)> {
+async fn ask_all(store: &Store, authors: &[i64], count: i64) -> Vec<(i64, Vec<i64>)> {
     let asked: Vec<_> = authors
         .iter()
         .map(|author| ask(&key(*author), None, count))

@@ -8,7 +8,7 @@ use anyhow::{Context, Result, bail, ensure};
 use clap::Parser;
 use serde_json::Value;
 
-use super::system::{SERVICES, System};
+use super::system::{REDIS, SERVICES, System};
 use super::{POST_SHARE, cpu, settled, wait};
 use crate::build::{self, Profile};
 use crate::setup;
@@ -92,12 +92,9 @@ impl Fault {
                 kill(system, system.kubectl(&first, None)?.trim())
             }
             Self::KillRedisPrimary => {
-                for number in 0..6 {
-                    let pod = format!("redis-cluster-{number}");
-                    let role =
-                        system.kubectl(&["-n", "chirpy", "exec", &pod, "--", "redis-cli", "role"], None)?;
-                    if role.starts_with("master") {
-                        return kill(system, &pod);
+                for pod in REDIS {
+                    if system.redis_cli(pod, &["role"])?.starts_with("master") {
+                        return kill(system, pod);
                     }
                 }
                 bail!("no Redis node is a primary")

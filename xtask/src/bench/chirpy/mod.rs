@@ -30,10 +30,10 @@ const SETTLED: Duration = Duration::from_secs(120);
 #[command(name = "bench chirpy", no_binary_name = true)]
 struct Options {
     /// Seconds of measuring
-    #[arg(long, default_value_t = 300)]
+    #[arg(long, default_value_t = u64::from(goal::SECONDS))]
     seconds: u64,
     /// Timeline reads a second; posts are a tenth of them
-    #[arg(long, default_value_t = 10_000.0)]
+    #[arg(long, default_value_t = goal::READS)]
     reads: f64,
     /// People who take part, of those the system is seeded with
     #[arg(long, default_value_t = 3200)]
@@ -53,8 +53,8 @@ pub fn run(workspace: &Workspace, args: &[String]) -> Result<()> {
         build::run(workspace, Profile::Dist)?;
     }
     let system = System::up(workspace, Profile::Dist)?;
-    system.tune()?;
     system.shrink()?;
+    system.tune()?;
     let rate = options.reads / (1.0 - POST_SHARE);
     system.load(rate, options.users, options.connections)?;
     let began = settled(&system)?;

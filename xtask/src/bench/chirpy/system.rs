@@ -22,6 +22,16 @@ pub const SERVICES: [&str; 7] = [
     "search-service",
 ];
 
+/// The pods of the Redis Cluster.
+pub const REDIS: [&str; 6] = [
+    "redis-cluster-0",
+    "redis-cluster-1",
+    "redis-cluster-2",
+    "redis-cluster-3",
+    "redis-cluster-4",
+    "redis-cluster-5",
+];
+
 /// A running system, ended when this value is.
 pub struct System<'a> {
     workspace: &'a Workspace,
@@ -153,7 +163,7 @@ impl<'a> System<'a> {
     }
 
     /// One pod of each service: with two cores for everything, a second one is only more processes to change between, and
-    /// smaller groups of reads and posts in each.
+    /// smaller groups of reads and posts in each. What follows waits for it.
     pub fn shrink(&self) -> Result<()> {
         let one = json!({ "spec": { "minReplicas": 1, "maxReplicas": 1 } });
         self.patch("chirpy", "hpa/chirpy-server", &one)?;
@@ -161,7 +171,7 @@ impl<'a> System<'a> {
             let deployment = format!("deployment/{service}");
             self.kubectl(&["-n", "chirpy", "scale", &deployment, "--replicas=1"], None)?;
         }
-        self.roll_out("chirpy", &SERVICES)
+        Ok(())
     }
 
     /// Room for the log and the pages, so that no checkpoint falls into the measurement by its size, and no query is compiled
@@ -196,26 +206,16 @@ impl<'a> System<'a> {
     /// As with PostgreSQL's log: no node writes its file anew within the measurement because of its size. All six reach the
     /// size at the same time, and write it with a copy of the process each.
     fn tune_redis(&self) -> Result<()> {
-        for number in 0..6 {
-            let pod = format!("redis-cluster-{number}");
-            let (setting, size) = ("auto-aof-rewrite-min-size", "1gb");
-            self.kubectl(
-                &[
-                    "-n",
-                    "chirpy",
-                    "exec",
-                    &pod,
-                    "--",
-                    "redis-cli",
-                    "config",
-                    "set",
-                    setting,
-                    size,
-                ],
-                None,
-            )?;
+        for pod in REDIS {
+            self.redis_cli(pod, &["config", "set", "auto-aof-rewrite-min-size", "1gb"])?;
         }
         Ok(())
+    }
+
+    /// What a Redis node answers.
+    pub fn redis_cli(&self, pod: &str, command: &[&str]) -> Result<String> {
+        let exec = ["-n", "chirpy", "exec", pod, "--", "redis-cli"];
+        self.kubectl(&[&exec[..], command].concat(), None)
     }
 
     /// Looks every 15 seconds, as most do: every second, as in a drill whose clock runs fast, is a load of its own.
