@@ -30,6 +30,7 @@ mod storage;
 mod turn;
 mod usage;
 mod volumes;
+mod weight;
 mod worker;
 
 use std::collections::HashMap;
@@ -158,6 +159,7 @@ impl Kubelet {
         tasks.spawn(self.clone().keep_nodes(shutdown.clone()));
         tasks.spawn(self.clone().keep_hosts(shutdown.clone()));
         tasks.spawn(self.clone().keep_usage(shutdown.clone()));
+        tasks.spawn(self.clone().keep_weights(shutdown.clone()));
         tasks.spawn(Agent::new(self.clone()).run(shutdown.clone()));
         self.clear_unknown().await;
         self.dispatch(&tasks, &shutdown).await;

@@ -159,18 +159,19 @@ fn shared_memory() -> Tmpfs {
     }
 }
 
-/// Workloads step back for control and the data plane; what the cluster itself leans on (as its priority class says) does
-/// not. A fault that burns all the CPU must not blind those who look for it.
+/// Workloads step back for control and the data plane; what the cluster itself leans on does not. A fault that burns all
+/// the CPU must not blind those who look for it.
 fn nice(pod: &Pod) -> i32 {
+    if is_critical(pod) { 0 } else { WORKLOAD_NICE }
+}
+
+/// Whether the cluster itself leans on it, as its priority class says.
+pub(super) fn is_critical(pod: &Pod) -> bool {
     let class = pod
         .spec
         .as_ref()
         .and_then(|spec| spec.priority_class_name.as_deref());
-    if class.is_some_and(|class| class.starts_with("system-")) {
-        0
-    } else {
-        WORKLOAD_NICE
-    }
+    class.is_some_and(|class| class.starts_with("system-"))
 }
 
 /// About a third of the CPU time of a process that is not nice.

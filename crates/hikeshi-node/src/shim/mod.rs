@@ -33,7 +33,7 @@ use containers::Containers;
 pub use logs::MAX_LINE;
 use protocol::{InitRecord, PodSpecFile};
 use serve::Server;
-pub use tree::parse_stat;
+pub use tree::{parse_stat, stats};
 
 /// Exit code for "the pod's world could not be made".
 const FAILED: i32 = 3;
@@ -170,7 +170,6 @@ fn build(pod_dir: &Path, outside: Outside) -> Result<Server, Failure> {
         lifeline,
     } = outside;
     setsid()?;
-    priority::follow();
     // SAFETY: duplicates descriptors that we hold over the standard ones; the starter's own are let go, so that
     // it may wait for the end of its pipes.
     unsafe {

@@ -1,12 +1,12 @@
 //! How much a pod steps back for others when the machine is busy.
 //!
-//! A nice value alone does little: where the kernel groups tasks by session (autogroup), it counts only within the
-//! session, and each session gets an equal share. So the session's group is made nice as well.
+//! A nice value alone does little where the kernel groups tasks by session (autogroup): it counts only within the session.
+//! The sessions' own weights are the kubelet's to set.
 
 use std::io;
 
-/// Makes the calling process and its session nice by `nice` (0 to 19). One that is nicer already, for Hikeshi was started
-/// so (`nice hikeshi up`), stays as it is: only root may take that back.
+/// Makes the calling process, and what it will start, nice by `nice` (0 to 19). One that is nicer already, for Hikeshi was
+/// started so (`nice hikeshi up`), stays as it is: only root may take that back.
 ///
 /// Who is to be nice interrupts nobody either (`SCHED_BATCH`, sched(7)): on a machine that is busy, a pod that is woken waits
 /// until the one that runs has done what lies before it. A request crosses a dozen processes; with fewer changes between them
@@ -26,24 +26,5 @@ pub fn set(nice: i32) -> io::Result<()> {
     if failed {
         return Err(io::Error::last_os_error());
     }
-    follow();
     Ok(())
-}
-
-/// After setsid(2): gives the new session's group the niceness that the process already has. Async-signal-safe.
-/// Kernels without autogroup have no such file: then there is nothing to do.
-pub fn follow() {
-    // SAFETY: system calls on a static path and a buffer that lives until they return.
-    unsafe {
-        let nice = libc::getpriority(libc::PRIO_PROCESS, 0);
-        let digits = [
-            b'0' + u8::try_from(nice / 10 % 10).unwrap_or(0),
-            b'0' + u8::try_from(nice % 10).unwrap_or(0),
-        ];
-        let fd = libc::open(c"/proc/self/autogroup".as_ptr(), libc::O_WRONLY | libc::O_CLOEXEC);
-        if fd >= 0 {
-            libc::write(fd, digits.as_ptr().cast(), digits.len());
-            libc::close(fd);
-        }
-    }
 }

@@ -199,7 +199,6 @@ fn child(
     // SAFETY: plain system calls on values that live until exec or exit; this process has one thread.
     unsafe {
         libc::setsid();
-        super::priority::follow();
         for (target, source) in stdio.into_iter().enumerate() {
             // Sources are above 2 (the init keeps 0, 1, 2 open), so no dup2 overwrites a later source.
             if libc::dup2(source, target as RawFd) < 0 {

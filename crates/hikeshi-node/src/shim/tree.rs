@@ -99,18 +99,7 @@ impl Tree {
     pub fn scan(&mut self) {
         let mut alive = HashMap::new();
         let mut fresh = Vec::new();
-        for entry in fs::read_dir("/proc").into_iter().flatten().flatten() {
-            let Some(pid) = entry
-                .file_name()
-                .to_str()
-                .and_then(|name| name.parse::<i32>().ok())
-            else {
-                continue;
-            };
-            if pid == 1 {
-                continue;
-            }
-            let Some(stat) = stat_of(pid) else { continue };
+        for (pid, stat) in stats().filter(|(pid, _)| *pid != 1) {
             match self.processes.get(&pid) {
                 Some(known) if known.start_time == stat.start_time || known.start_time == 0 => {
                     alive.insert(pid, known.clone());
@@ -201,6 +190,13 @@ impl Tree {
         });
         private + shared
     }
+}
+
+/// Every process that can be read.
+pub fn stats() -> impl Iterator<Item = (i32, Stat)> {
+    let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
+    let pids = entries.filter_map(|entry| entry.file_name().to_str()?.parse::<i32>().ok());
+    pids.filter_map(|pid| Some((pid, stat_of(pid)?)))
 }
 
 fn stat_of(pid: i32) -> Option<Stat> {

@@ -1,5 +1,7 @@
 //! Sidecars, hooks, deadlines and storage limits of pods.
 
+use std::io::Write as _;
+
 use k8s_openapi::api::core::v1::{Event, PersistentVolumeClaim, Pod};
 use kube::api::{Api, DeleteParams, PostParams};
 use serde_json::{Value, json};
@@ -400,5 +402,38 @@ async fn workloads_interrupt_nobody_and_what_the_cluster_leans_on_may() {
         let pod = cluster.create(name, spec).await;
         cluster.wait(name, |status| status["phase"] == "Succeeded").await;
         assert_eq!(file(&cluster, &pod, "policy"), format!("{policy}\n"), "{name}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_pods_sessions_weigh_what_it_requests() {
+    if std::fs::metadata("/proc/self/autogroup").is_err() {
+        let skipped = "SKIPPED: pods' weights: this kernel does not group tasks by session\n";
+        std::io::stderr().write_all(skipped.as_bytes()).unwrap();
+        return;
+    }
+    let cluster = Cluster::new().await;
+    let _node = cluster.kubelet();
+    for (name, cpu, nice) in [
+        ("heavy", Some("50m"), 3),
+        ("light", Some("20m"), 7),
+        ("none", None, 13),
+    ] {
+        // A session of its own below the container's, as PostgreSQL makes one for each connection.
+        let line = format!("until grep -q 'nice {nice}$' /proc/self/autogroup; do sleep 0.05; done");
+        let script = format!("({line}); setsid -w sh -c \"{line}\"");
+        let mut container = shell("main", &script);
+        if let Some(cpu) = cpu {
+            container["resources"] = json!({"requests": {"cpu": cpu}});
+        }
+        cluster
+            .create(
+                name,
+                json!({"restartPolicy": "Never", "volumes": data(), "containers": [container]}),
+            )
+            .await;
+    }
+    for name in ["heavy", "light", "none"] {
+        cluster.wait(name, |status| status["phase"] == "Succeeded").await;
     }
 }
