@@ -1,5 +1,6 @@
 //! post-service: posts, and the outbox of fan-out jobs written in the same transaction.
 
+mod backlog;
 mod commit;
 mod outbox;
 mod reading;
@@ -18,6 +19,7 @@ use crate::database::Shards;
 use crate::database::shards::table;
 use crate::service::{ApiError, Service, parse_env};
 use crate::{database, engagement, idempotency};
+use backlog::Backlog;
 use commit::Committer;
 pub use commit::insert_one;
 pub use reading::{Change, Changes, Cursor, Found, find, parse_ids};
@@ -139,6 +141,7 @@ pub async fn run() -> anyhow::Result<()> {
     }
     let writer = Writer {
         committer: Committer::from_env(&posts, lifetime)?,
+        backlog: Backlog::from_env(&posts)?,
         posts: posts.clone(),
         lifetime,
     };
@@ -158,6 +161,7 @@ pub async fn run() -> anyhow::Result<()> {
 #[derive(Clone)]
 struct Writer {
     committer: Committer,
+    backlog: Backlog,
     posts: Posts,
     /// Of idempotency keys.
     lifetime: Duration,
@@ -168,6 +172,8 @@ impl Writer {
     async fn store(&self, new: NewPost) -> Result<Post, ApiError> {
         let text = text(&new.text)?.to_owned();
         let new = NewPost { text, ..new };
+        let shard = self.posts.of_author(new.author_id);
+        self.backlog.room(self.posts.place(shard))?;
         if new.reply_to.is_some() {
             engagement::create(&self.posts, &new, self.lifetime).await
         } else {

@@ -27,6 +27,33 @@ impl Stand {
 }
 
 #[tokio::test]
+async fn a_redis_primary_that_never_comes_back_costs_no_post() {
+    let chirpy = Stand::up().await;
+    let hot = &*chirpy.login("tenki").await;
+    let say = async |text: &str| {
+        let body = json!({ "text": text });
+        let (status, post) = chirpy.call("POST", "/api/posts", Some(hot), Some(body)).await;
+        assert_eq!(status, 201, "{post}");
+        post["id"].as_i64().expect("an id")
+    };
+    let before = say("晴れ").await;
+    let (good, verdict) = chirpy.check(&[before], "60");
+    assert!(good, "{verdict}");
+    chirpy.lose_a_redis_primary().await;
+    // Its twenty followers are on every shard.
+    let after = say("雨").await;
+    let (good, verdict) = chirpy.check(&[before, after], "60");
+    assert!(good, "{verdict}");
+    assert!(verdict["timelines_checked"].as_u64() > Some(20), "{verdict}");
+    // Sessions are kept there too.
+    for _ in 0..6 {
+        chirpy.login("person0001").await;
+    }
+    let (status, timeline) = chirpy.call("GET", "/api/timeline", Some(hot), None).await;
+    assert_eq!((status, ids(&timeline)[0]), (200, after), "{timeline}");
+}
+
+#[tokio::test]
 async fn the_check_says_what_is_missing_where() {
     let chirpy = Stand::up().await;
     let (ai, _) = chirpy.account("ai").await;

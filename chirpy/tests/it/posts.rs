@@ -171,6 +171,35 @@ async fn a_post_for_which_there_is_no_room_is_refused_and_its_author_hears_when_
         .await;
 }
 
+#[tokio::test]
+async fn while_too_much_waits_to_be_delivered_no_post_is_taken() {
+    let chirpy = Stand::with(&[("FANOUT_MAX_WAITING", "20"), ("RATE_LIMIT_PER_SECOND", "0")]).await;
+    let (ai, _) = chirpy.account("ai").await;
+    post(&chirpy, &ai, "まだ空いています").await;
+    let (client, connection) = tokio_postgres::connect(chirpy.database(), tokio_postgres::NoTls)
+        .await
+        .expect("PostgreSQL");
+    tokio::spawn(connection);
+    // Jobs that are with a worker who does not get on.
+    let stuck = "INSERT INTO fanout_jobs (shard, post_ids, author_ids, worker, leased_until)
+                 SELECT 0, '{}', '{}', 'slow', now() + interval '1 hour' FROM generate_series(1, 20)";
+    client.batch_execute(stuck).await.expect("jobs");
+    let say = || Some(json!({ "text": "まだ届きません" }));
+    chirpy
+        .until("a post is refused", || async {
+            let (status, answer) = chirpy.call("POST", "/api/posts", Some(&ai), say()).await;
+            status == 503 && answer == json!({ "error": "too many posts are waiting to be delivered" })
+        })
+        .await;
+    let done = "DELETE FROM fanout_jobs WHERE worker = 'slow'";
+    client.batch_execute(done).await.expect("the jobs are done");
+    chirpy
+        .until("posts are taken again", || async {
+            chirpy.call("POST", "/api/posts", Some(&ai), say()).await.0 == 201
+        })
+        .await;
+}
+
 /// A request that is sent again, even at the same time, posts once.
 async fn retries(chirpy: &Stand, ai: &str, ken: &str) {
     let key = Some(("idempotency-key", "\"8e03978e-40d5-43dd-bc93-6894a57f9324\""));

@@ -1,5 +1,7 @@
 //! A whole Chirpy on this machine: PostgreSQL, six Redis nodes and every role, in a temporary folder on free ports.
 
+mod redis;
+
 use std::net::TcpListener;
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
@@ -202,82 +204,6 @@ impl Stand {
     pub fn kill(&mut self, child: usize) {
         let child = self.children.get_mut(child).expect("a process");
         child.kill().and_then(|()| child.wait()).expect("it ends");
-    }
-
-    async fn redis(&mut self) -> String {
-        let ports: Vec<u16> = (0..6).map(|_| free_port()).collect();
-        for port in &ports {
-            let data = self.folder.path().join(format!("redis-{port}"));
-            std::fs::create_dir(&data).expect("a folder");
-            let port = port.to_string();
-            let mut redis = Command::new("redis-server");
-            redis.args([
-                "--port",
-                &port,
-                "--bind",
-                "127.0.0.1",
-                "--cluster-enabled",
-                "yes",
-                "--save",
-                "",
-                "--dir",
-            ]);
-            self.spawn(redis.arg(&data), &format!("redis-{port}"));
-        }
-        let nodes: Vec<String> = ports.iter().map(|port| format!("127.0.0.1:{port}")).collect();
-        self.until("the cluster is made", || {
-            let mut create = Command::new("redis-cli");
-            create.args(["--cluster", "create"]).args(&nodes).args([
-                "--cluster-replicas",
-                "1",
-                "--cluster-yes",
-            ]);
-            std::future::ready(create.output().is_ok_and(|made| made.status.success()))
-        })
-        .await;
-        // The nodes agree on the slots some moments before each of them serves.
-        for port in &ports {
-            self.until(&format!("Redis node {port} serves"), || {
-                let mut info = Command::new("redis-cli");
-                info.args(["-p", &port.to_string(), "cluster", "info"]);
-                let serves = info
-                    .output()
-                    .is_ok_and(|info| String::from_utf8_lossy(&info.stdout).contains("cluster_state:ok"));
-                std::future::ready(serves)
-            })
-            .await;
-        }
-        nodes.join(",")
-    }
-
-    /// Has every replica take its primary's place, and waits until all slots are served again.
-    pub async fn fail_primaries_over(&self) {
-        let nodes = self.environment.iter().find(|(name, _)| name == "REDIS_NODES");
-        let ports: Vec<&str> = nodes
-            .expect("Redis nodes")
-            .1
-            .split(',')
-            .filter_map(|node| Some(node.rsplit_once(':')?.1))
-            .collect();
-        let ask = |port: &str, words: &[&str]| {
-            let output = Command::new("redis-cli").args(["-p", port]).args(words).output();
-            String::from_utf8_lossy(&output.expect("redis-cli runs").stdout).into_owned()
-        };
-        let replicas: Vec<&str> = ports
-            .iter()
-            .copied()
-            .filter(|port| ask(port, &["role"]).starts_with("slave"))
-            .collect();
-        assert_eq!(replicas.len(), 3);
-        for port in replicas {
-            self.until(&format!("Redis node {port} is a primary"), || {
-                if !ask(port, &["role"]).starts_with("master") {
-                    ask(port, &["cluster", "failover"]);
-                }
-                std::future::ready(ask(port, &["role"]).starts_with("master"))
-            })
-            .await;
-        }
     }
 
     /// Takes a post out of the timelines of everybody who follows its author (not the author's own): from how many.

@@ -14,6 +14,9 @@ pub type Wrong = &'static str;
 
 pub const UNREADABLE: Wrong = "unreadable answer";
 pub const OTHER_POST: Wrong = "wrong answer: the acknowledged post is not the one sent";
+pub const OTHER_AUTHOR: Wrong = "wrong answer: a profile has somebody else's post";
+pub const OTHER_WORD: Wrong = "wrong answer: search found a post without the word";
+pub const FORGOTTEN: Wrong = "wrong answer: search no longer finds anything of what it found before";
 pub const OUT_OF_ORDER: Wrong = "wrong answer: the timeline is out of order";
 pub const TWICE: Wrong = "wrong answer: a post is there twice";
 
@@ -50,27 +53,37 @@ impl Checker {
         if !closely && self.glance(body) {
             return Ok(());
         }
-        let posts: Vec<Post<'_>> = serde_json::from_slice(body).map_err(|_| UNREADABLE)?;
-        match posts.windows(2).find(|pair| pair[0].id <= pair[1].id) {
-            None => Ok(()),
-            Some(pair) if pair[0].id == pair[1].id => Err(TWICE),
-            Some(_) => Err(OUT_OF_ORDER),
-        }
+        in_order(&read(body)?)
     }
 
-    /// A list of posts in any order, none twice.
+    /// A timeline, read as JSON, in which every post is by `author`.
     ///
     /// # Errors
     /// What is wrong with it.
-    pub fn found(&mut self, body: &[u8]) -> Result<(), Wrong> {
-        let posts: Vec<Post<'_>> = serde_json::from_slice(body).map_err(|_| UNREADABLE)?;
+    pub fn profile(&self, body: &[u8], author: &str) -> Result<(), Wrong> {
+        let posts = read(body)?;
+        if posts.iter().any(|post| post.author != author) {
+            return Err(OTHER_AUTHOR);
+        }
+        in_order(&posts)
+    }
+
+    /// A list of posts in any order, none twice, each with `word` (in lower case) in it: how many.
+    ///
+    /// # Errors
+    /// What is wrong with it.
+    pub fn found(&mut self, body: &[u8], word: &str) -> Result<usize, Wrong> {
+        let posts = read(body)?;
         self.ids.clear();
         self.ids.extend(posts.iter().map(|post| post.id));
         self.ids.sort_unstable();
         if self.ids.windows(2).any(|pair| pair[0] == pair[1]) {
             return Err(TWICE);
         }
-        Ok(())
+        if posts.iter().any(|post| !post.text.to_lowercase().contains(word)) {
+            return Err(OTHER_WORD);
+        }
+        Ok(posts.len())
     }
 
     /// An acknowledged post: its id, when it is the post that was sent.
@@ -104,6 +117,19 @@ impl Checker {
             some = true;
         }
         some && inner.first() == Some(&b'{') && inner.last() == Some(&b'}')
+    }
+}
+
+fn read(body: &[u8]) -> Result<Vec<Post<'_>>, Wrong> {
+    serde_json::from_slice(body).map_err(|_| UNREADABLE)
+}
+
+/// Newest first and none twice.
+fn in_order(posts: &[Post<'_>]) -> Result<(), Wrong> {
+    match posts.windows(2).find(|pair| pair[0].id <= pair[1].id) {
+        None => Ok(()),
+        Some(pair) if pair[0].id == pair[1].id => Err(TWICE),
+        Some(_) => Err(OUT_OF_ORDER),
     }
 }
 
@@ -158,8 +184,12 @@ mod tests {
         assert_eq!(checker.timeline(&list(&[2, 2], ""), false), Err(TWICE));
         assert_eq!(checker.timeline(b"<html>", false), Err(UNREADABLE));
         assert_eq!(checker.timeline(b"[{\"id\": 3}", false), Err(UNREADABLE));
-        assert_eq!(checker.found(&list(&[1, 5, 3], "")), Ok(()));
-        assert_eq!(checker.found(&list(&[1, 5, 1], "")), Err(TWICE));
+        assert_eq!(checker.found(&list(&[1, 5, 3], "Hot Coffee"), "coffee"), Ok(3));
+        assert_eq!(checker.found(&list(&[1, 5, 1], "coffee"), "coffee"), Err(TWICE));
+        assert_eq!(checker.found(&list(&[1], "tea"), "coffee"), Err(OTHER_WORD));
+        assert_eq!(checker.profile(&list(&[5, 1], ""), "tenki"), Ok(()));
+        assert_eq!(checker.profile(&list(&[5, 1], ""), "ai"), Err(OTHER_AUTHOR));
+        assert_eq!(checker.profile(&list(&[1, 5], ""), "tenki"), Err(OUT_OF_ORDER));
         let one = br#"{"id":7,"author":"a","text":"x \"y\""}"#;
         assert_eq!(checker.posted(one, "x \"y\""), Ok(7));
         assert_eq!(checker.posted(one, "z"), Err(OTHER_POST));

@@ -18,8 +18,34 @@ const TALK: [&str; 8] = [
     "reading a postmortem, again",
     "終電に間に合った",
 ];
-/// What people look for, as it stands in a URL.
-const SOUGHT: [&str; 4] = ["%E6%9D%B1%E4%BA%AC", "coffee", "%E8%95%8E%E9%BA%A6", "postmortem"];
+
+/// A word that people look for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Sought {
+    /// In lower case.
+    pub word: &'static str,
+    /// As it stands in a URL.
+    pub encoded: &'static str,
+}
+
+const SOUGHT: [Sought; 4] = [
+    Sought {
+        word: "東京",
+        encoded: "%E6%9D%B1%E4%BA%AC",
+    },
+    Sought {
+        word: "coffee",
+        encoded: "coffee",
+    },
+    Sought {
+        word: "蕎麦",
+        encoded: "%E8%95%8E%E9%BA%A6",
+    },
+    Sought {
+        word: "postmortem",
+        encoded: "postmortem",
+    },
+];
 
 /// The text of a post. It has nothing in it that JSON would escape.
 pub fn write(dice: u64, hot: bool, into: &mut String) {
@@ -30,14 +56,27 @@ pub fn write(dice: u64, hot: bool, into: &mut String) {
     let _ = write!(into, " #{:06x}", dice >> 40);
 }
 
-/// A word to search, percent-encoded.
-pub fn sought(dice: u64) -> &'static str {
+/// A word to search.
+pub fn sought(dice: u64) -> Sought {
     SOUGHT[(dice % SOUGHT.len() as u64) as usize]
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_sought_is_written_and_encoded_as_it_stands() {
+        for Sought { word, encoded } in SOUGHT {
+            assert!(HOT.iter().chain(&TALK).any(|text| text.contains(word)), "{word}");
+            let bytes: String = if word.is_ascii() {
+                word.to_owned()
+            } else {
+                word.bytes().map(|byte| format!("%{byte:02X}")).collect()
+            };
+            assert_eq!(bytes, encoded);
+        }
+    }
 
     #[test]
     fn texts_are_json_as_they_stand() {

@@ -340,7 +340,7 @@ impl Engine {
                 } else {
                     connection.buffered(body)
                 };
-                let outcome = self.judge.judge(&request, status, body);
+                let outcome = self.judge.judge(&request, &self.people, status, body);
                 connection.forget_answer();
                 if keep {
                     self.idle.push(place);

@@ -34,6 +34,15 @@ impl Request {
         self.arrival.at
     }
 
+    /// The name of the account whose profile it reads.
+    pub fn whose<'a>(&self, people: &'a People) -> &'a str {
+        people.name(if self.arrival.hot {
+            people.hot()
+        } else {
+            people.pick(self.arrival.dice.rotate_left(32))
+        })
+    }
+
     /// Its bytes. `key` makes a post's idempotency key; `text` is room for what people write.
     pub fn write(&self, people: &People, page: u32, key: u64, text: &mut String, out: &mut Vec<u8>) {
         let head = self.head.as_deref().unwrap_or_default();
@@ -42,16 +51,11 @@ impl Request {
         let _ = match self.arrival.journey {
             Journey::ReadTimeline => write!(out, "GET /api/timeline?limit={page} HTTP/1.1\r\n"),
             Journey::ReadProfile => {
-                let whose = if self.arrival.hot {
-                    people.hot()
-                } else {
-                    people.pick(dice.rotate_left(32))
-                };
-                let name = people.name(whose);
+                let name = self.whose(people);
                 write!(out, "GET /api/users/{name}/posts?limit={page} HTTP/1.1\r\n")
             }
             Journey::Search => {
-                let word = text::sought(dice);
+                let word = text::sought(dice).encoded;
                 write!(out, "GET /api/search?q={word}&limit={page} HTTP/1.1\r\n")
             }
             Journey::PostMessage => {

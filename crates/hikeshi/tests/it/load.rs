@@ -20,7 +20,7 @@ stages: [{for: 1s, at: 1}]
 expect: {errors: 0%}
 ";
 
-/// Logs everyone in, takes every post, and answers every GET with `timeline`. It lives as long as the test program.
+/// Logs everyone in, takes every post, and answers every GET with `timeline`, whose posts are by whoever's profile is read. It lives as long as the test program.
 fn serve(timeline: &'static str) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
     let address = listener.local_addr().expect("bound");
@@ -57,6 +57,9 @@ fn attend(stream: TcpStream, timeline: &str) -> Option<()> {
             json!({"id": 3, "author": "a", "text": sent["text"]}).to_string()
         } else if first.starts_with("POST") {
             r#"{"token":"t"}"#.to_owned()
+        } else if let Some(whose) = first.strip_prefix("GET /api/users/") {
+            let (name, _) = whose.split_once('/')?;
+            timeline.replace(r#""author":"a""#, &format!(r#""author":"{name}""#))
         } else {
             timeline.to_owned()
         };
@@ -76,7 +79,9 @@ fn profile(home: &Home, text: &str) -> String {
     file.display().to_string()
 }
 
-const GOOD: &str = r#"[{"id":2,"author":"a","text":"x"},{"id":1,"author":"a","text":"y"}]"#;
+/// Whatever is searched, each of its posts has it.
+const GOOD: &str = r#"[{"id":2,"author":"a","text":"東京 coffee 蕎麦 postmortem"},
+{"id":1,"author":"a","text":"蕎麦 coffee 東京 postmortem"}]"#;
 
 #[test]
 fn a_run_tells_its_figures_as_json_a_table_and_a_page() {

@@ -56,6 +56,28 @@ fn network_policies_let_reach_what_a_role_leans_on_and_nothing_else() {
     assert_eq!(admitted, meant);
 }
 
+/// Jobs and the stores that they ask. What changes the schema goes past PgBouncer.
+const OF_JOBS: [(&str, &str); 6] = [
+    ("chirpy-check", "pgbouncer"),
+    ("chirpy-check", "redis-cluster"),
+    ("chirpy-check", "search-node"),
+    ("chirpy-migrate", "postgres"),
+    ("chirpy-seed", "postgres"),
+    ("date-follows", "postgres"),
+];
+
+#[test]
+fn network_policies_let_jobs_reach_the_stores_that_they_ask() {
+    let apps = OF_JOBS.iter().flat_map(|(job, store)| [*job, *store]).collect();
+    let mut admitted = manifests::read(&root().join("systems/chirpy")).admitted("chirpy", &apps);
+    // Jobs ask, and nobody asks them; the stores' own ways are another test's.
+    admitted.retain(|(from, to)| {
+        OF_JOBS.iter().any(|(job, _)| job == from) && OF_JOBS.iter().any(|(_, store)| store == to)
+    });
+    let meant = OF_JOBS.map(|(from, to)| (from.to_owned(), to.to_owned()));
+    assert_eq!(admitted, BTreeSet::from(meant));
+}
+
 /// Compares a page with the one in the repository; with `HIKESHI_BLESS=1` writes it.
 fn same(file: &Path, page: &str) -> Result<(), String> {
     if std::env::var_os("HIKESHI_BLESS").is_some() {

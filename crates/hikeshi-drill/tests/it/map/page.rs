@@ -33,8 +33,8 @@ pub fn render(map: &SystemMap, workloads: &[Workload], manifests: &Manifests, la
 
 This page is made from `systems/chirpy/map.yaml` and the manifests beside it; a test fails when it says anything else
 (`HIKESHI_BLESS=1` with that test writes it anew). A test of the whole system compares the map with what the data plane sees:
-a call that is not here fails it, and so does a dependency that nobody uses. The war room draws the same map with live figures
-(the tab *Service map*).
+a call that is not here fails it, and so does a dependency that nobody uses (but for those that the map calls `seldom`). The war room
+draws the same map with live figures (the tab *Service map*).
 ",
             about = map.about.en
         ),
@@ -48,7 +48,7 @@ English: [chirpy.md](chirpy.md)
 
 このページは `systems/chirpy/map.yaml` と同じフォルダーのマニフェストから自動生成しています。内容が食い違うとテストが失敗します（そのテストを
 `HIKESHI_BLESS=1` を付けて実行すると書き直します）。また、システム全体を動かすテストが、データプレーンの観測した通信とこのマップを突き合わせます。
-ここにない呼び出しがあっても、ここにある依存が一度も使われなくても失敗します。ウォールームの「サービスマップ」タブでは、同じマップを実測値とともに
+ここにない呼び出しがあっても、ここにある依存（`seldom` のものを除く）が一度も使われなくても失敗します。ウォールームの「サービスマップ」タブでは、同じマップを実測値とともに
 表示します。
 ",
             about = map.about.ja
