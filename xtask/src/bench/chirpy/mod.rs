@@ -6,6 +6,7 @@ mod cpu;
 mod faults;
 mod goal;
 mod hops;
+mod lost;
 mod system;
 
 use std::thread::sleep;
@@ -19,6 +20,7 @@ use crate::build::{self, Profile};
 use crate::setup;
 use crate::workspace::Workspace;
 pub use faults::run as faults;
+use lost::Lost;
 use system::System;
 
 /// One post for ten reads.
@@ -74,9 +76,10 @@ pub fn run(workspace: &Workspace, args: &[String]) -> Result<()> {
     processes(&used, looked, answered);
     let hops = hops::between(&calls_before, &calls_after, &used, looked, answered);
     hops::print(&hops, &used, looked);
-    let missing = lost(&system)?;
+    let lost = Lost::of(&system.check()?);
+    println!("{lost}");
     system.down()?;
-    let wrong = failures(&load, rate * seconds, missing);
+    let wrong = failures(&load, rate * seconds, lost.all());
     let shown = goal::Shown {
         reads: options.reads,
         seconds,
@@ -106,7 +109,7 @@ const SHORT: f64 = 0.01;
 fn failures(load: &Load, asked: f64, lost: usize) -> Vec<String> {
     let mut wrong = vec![];
     if lost > 0 {
-        wrong.push(format!("{lost} acknowledged posts are lost"));
+        wrong.push(format!("{lost} acknowledged posts are lost or not shown"));
     }
     if load.errors > 0.0 {
         wrong.push(format!("{} requests failed", load.errors));
@@ -245,26 +248,6 @@ fn processes(used: &cpu::Usage, seconds: f64, answered: f64) {
     }
 }
 
-/// How many acknowledged posts are lost.
-fn lost(system: &System) -> Result<usize> {
-    let verdict = system.check()?;
-    let count = |field: &str| verdict.get(field).and_then(Value::as_u64).unwrap_or_default();
-    let missing = verdict
-        .get("missing")
-        .and_then(Value::as_array)
-        .map_or(0, Vec::len);
-    println!(
-        "acknowledged posts: {}, in the database: {}, lost: {missing}; timelines looked at: {}, without the post: {} \
-         (excused as older than the follow: {})",
-        count("acknowledged"),
-        count("in_database"),
-        count("timelines_checked"),
-        count("timelines_missing"),
-        count("timelines_excused"),
-    );
-    Ok(missing)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -279,7 +262,10 @@ mod tests {
             p99: 20.0,
         };
         assert!(failures(&good, 1001.0, 0).is_empty());
-        assert_eq!(failures(&good, 1000.0, 2), ["2 acknowledged posts are lost"]);
+        assert_eq!(
+            failures(&good, 1000.0, 2),
+            ["2 acknowledged posts are lost or not shown"]
+        );
         let failed = Load { errors: 1.0, ..good };
         assert_eq!(failures(&failed, 1000.0, 0), ["1 requests failed"]);
         let late = Load {

@@ -125,6 +125,7 @@ impl<'a> System<'a> {
             "POST_BATCHES": "4",
             "POST_COMMIT_LINGER_MS": "5",
             "FANOUT_MAX_LEASED": "512",
+            "FANOUT_MAX_WAITING": "20000",
             "DATABASE_FAILOVER_AWARE": "true",
             "TRENDS_SINGLE_FLIGHT": "true",
             "POST_FEED_INTERVAL_MS": "100",
@@ -244,19 +245,15 @@ impl<'a> System<'a> {
 
     pub fn roll_out(&self, namespace: &str, deployments: &[&str]) -> Result<()> {
         for name in deployments {
-            let deployment = format!("deployment/{name}");
-            self.kubectl(
-                &[
-                    "-n",
-                    namespace,
-                    "rollout",
-                    "status",
-                    &deployment,
-                    "--timeout=120s",
-                ],
-                None,
-            )?;
+            self.rolled_out(namespace, &format!("deployment/{name}"), 120)?;
         }
+        Ok(())
+    }
+
+    /// Waits until a workload (`kind/name`) is rolled out, for so many seconds.
+    pub fn rolled_out(&self, namespace: &str, workload: &str, seconds: u32) -> Result<()> {
+        let timeout = format!("--timeout={seconds}s");
+        self.kubectl(&["-n", namespace, "rollout", "status", workload, &timeout], None)?;
         Ok(())
     }
 
