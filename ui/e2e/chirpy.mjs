@@ -15,31 +15,46 @@ export async function openTheApp(page) {
 
 const posts = (app) => app.locator("main article.post");
 
+/** Presses the button, again if need be, until what it is for is there. */
+async function press(button, what, there) {
+  await until(what, 60, async () => {
+    if (await there()) return true;
+    if (await button.isEnabled()) await button.click({ timeout: 5_000 });
+    return false;
+  }, 2_000);
+}
+
+const atHome = async (app) => (await app.locator("form.composer").count()) > 0;
+
+/** Fills in the door's form and goes in by its button. */
+async function enter(app, name, word) {
+  await app.locator("input[name=name]").fill(name);
+  await app.locator("input[name=password]").fill("correct-horse");
+  assert(!(await atHome(app)), "somebody is logged in already");
+  await press(app.getByRole("button", { name: word }), `${name}'s home`, () => atHome(app));
+}
+
 /** Registers; answers the name. */
 export async function signUp(app) {
   const name = `mita${Date.now() % 1e6}`;
   await app.getByRole("link", { name: "Sign up" }).first().click();
-  await app.locator("input[name=name]").fill(name);
-  await app.locator("input[name=password]").fill("correct-horse");
-  const button = app.getByRole("button", { name: "Sign up" });
-  await until("the new account's home", 60, async () => {
-    if ((await app.locator("form.composer").count()) > 0) return true;
-    if (await button.isEnabled()) await button.click({ timeout: 5_000 });
-    return false;
-  }, 2_000);
+  await enter(app, name, "Sign up");
   assert(await app.locator("nav").getByRole("link", { name: "Profile" }).isVisible(), "nobody is signed in");
   return name;
+}
+
+/** Logs out, and in again as the same. */
+export async function comeBack(app, name) {
+  await app.locator("nav").getByRole("link", { name: "Home" }).click();
+  await app.getByRole("button", { name: "Log out" }).click();
+  await enter(app, name, "Log in");
 }
 
 /** Posts, and sees the post in the own timeline. */
 export async function post(app, text) {
   await app.locator("form.composer textarea").fill(text);
-  const button = app.locator("form.composer button.main");
-  await until("the post is there", 60, async () => {
-    if ((await posts(app).filter({ hasText: text }).count()) > 0) return true;
-    if (await button.isEnabled()) await button.click({ timeout: 5_000 });
-    return false;
-  }, 2_000);
+  const there = async () => (await posts(app).filter({ hasText: text }).count()) > 0;
+  await press(app.locator("form.composer button.main"), "the post is there", there);
 }
 
 /** Searches; answers the texts of the posts that are found. */

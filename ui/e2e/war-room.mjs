@@ -8,7 +8,7 @@
 import { fileURLToPath } from "node:url";
 import { atTheBudgets } from "./budgets.mjs";
 import { assert, called, LAPTOP, launch, PHONE, steps, until, walked } from "./browser.mjs";
-import { comesLive, follow, inJapanese as chirpyInJapanese, openTheApp, post, search, signUp } from "./chirpy.mjs";
+import { comeBack, comesLive, follow, inJapanese as chirpyInJapanese, openTheApp, post, search, signUp } from "./chirpy.mjs";
 import { atTheDebrief, atTheTools, commandInTimeline, declare, join, journeys, runLine } from "./room.mjs";
 import { firstFix } from "./scenario.mjs";
 import { dictionary, untranslated } from "./words.mjs";
@@ -119,7 +119,7 @@ async function walk() {
     await page.locator('.state[data-state="running"]').waitFor();
     await japanese.locator('.state[data-state="running"]').waitFor();
   });
-  await step("somebody new signs in to the app, posts, searches, follows, and sees what they follow arrive", async () => {
+  await step("somebody new signs in to the app, posts, searches, follows, comes back, and sees what they follow arrive", async () => {
     const app = await openTheApp(page);
     acting = app;
     const name = await signUp(app);
@@ -127,6 +127,7 @@ async function walk() {
     const found = await search(app, "東京");
     assert(found.every((text) => text.includes("東京")), `not about 東京: ${found.join(" | ")}`);
     await follow(app, "tenki");
+    await comeBack(app, name);
     await comesLive(app, "tenki");
     await chirpyInJapanese(app);
     acting = page;

@@ -112,7 +112,7 @@ fn network(text: &str) -> Result<Network, Words> {
 fn outside(text: &str) -> Words {
     Words::new(
         format!(
-            "{text} はクラスタの外です。Pod はクラスタの外に出られません。Pod か Service のアドレスか名前 (例: postgres.chirpy) を書いてください"
+            "{text} はクラスターの外です。Pod はクラスターの外に出られません。Pod か Service のアドレスか名前 (例: postgres.chirpy) を書いてください"
         ),
         format!(
             "{text} is outside the cluster, which pods cannot leave; name a pod's or a Service's address or name, such as \

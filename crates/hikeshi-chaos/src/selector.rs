@@ -76,7 +76,7 @@ pub(crate) const COMMON: &[Field] = &[
     may("duration", DURATION),
     may(
         "remoteCluster",
-        Shape::Refused(("クラスタは一つだけです", "there is one cluster here")),
+        Shape::Refused(("クラスターは一つだけです", "there is one cluster here")),
     ),
 ];
 

@@ -125,7 +125,7 @@ export const experimentWords = {
   x_requests: { ja: "影響を受けるリクエスト", en: "Requests hit" },
   x_of_these: { ja: "対象へのリクエストのうち", en: "of the requests to them" },
   x_share: { ja: "対象へのリクエストに占める割合", en: "share of the requests to them" },
-  x_share_of_all: { ja: "クラスタ全体のリクエストのうち", en: "of all requests in the cluster" },
+  x_share_of_all: { ja: "クラスター全体のリクエストのうち", en: "of all requests in the cluster" },
   x_journeys_hit: { ja: "ジャーニーごとの割合", en: "By journey" },
   x_now: { ja: "今の値", en: "now" },
   x_no_hypothesis: { ja: "仮説がないため、判定は付きません", en: "Without a hypothesis there will be no verdict" },

@@ -28,6 +28,7 @@ pub struct Machine {
     /// Python can make a virtual environment with pip in it.
     pub python_venv: bool,
     pub chromium: bool,
+    pub nginx: bool,
     pub japanese_font: bool,
     pub rustfmt: bool,
     pub clippy: bool,
@@ -135,6 +136,12 @@ pub fn plan(machine: &Machine, tests: bool) -> Plan {
     if tests && !machine.chromium {
         plan.apt(&["chromium"], "the war room is tested in a real browser");
     }
+    if tests && !machine.nginx {
+        plan.apt(
+            &["nginx-light"],
+            "the kubectl commands, the experiments and the talk's system are tested on pods of it",
+        );
+    }
     if tests && !machine.japanese_font {
         plan.apt(
             &["fonts-noto-cjk"],
@@ -202,6 +209,7 @@ mod tests {
             c_compiler: true,
             python_venv: true,
             chromium: true,
+            nginx: true,
             japanese_font: true,
             rustfmt: true,
             clippy: true,
@@ -237,7 +245,9 @@ mod tests {
         assert!(drill.needs.iter().all(|need| !need.why.is_empty()));
 
         let test = plan(&fresh, true);
-        assert!(test.apt.contains(&"chromium") && test.apt.contains(&"fonts-noto-cjk"));
+        for package in ["chromium", "fonts-noto-cjk", "nginx-light"] {
+            assert!(test.apt.contains(&package), "{package}");
+        }
         assert_eq!(test.rust_components, ["rustfmt", "clippy"]);
     }
 
@@ -259,6 +269,7 @@ mod tests {
     fn what_only_tests_need_is_left_alone_without_them() {
         let bare = Machine {
             chromium: false,
+            nginx: false,
             japanese_font: false,
             rustfmt: false,
             clippy: false,

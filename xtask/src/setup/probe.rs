@@ -40,6 +40,7 @@ pub fn machine(workspace: &Workspace, tests: bool) -> Machine {
             c_compiler: has("cc"),
             python_venv: venv.join().unwrap_or(false),
             chromium: has("chromium") || has("chromium-browser") || has("google-chrome"),
+            nginx: has("nginx"),
             japanese_font: font.join().unwrap_or(false),
             rustfmt: rustfmt.join().unwrap_or(false),
             clippy: clippy.join().unwrap_or(false),

@@ -95,7 +95,7 @@ impl Http {
         let numeric = service.chars().all(|c| c.is_ascii_digit());
         if numeric || !(rest.is_empty() || rest == ["svc"] || rest == ["svc", "cluster", "local"]) {
             return Err(because(
-                "。問い合わせられるのはクラスタの Service だけです",
+                "。問い合わせられるのはクラスターの Service だけです",
                 "; only the cluster's own Services can be asked",
             ));
         }

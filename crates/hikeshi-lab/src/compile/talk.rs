@@ -47,7 +47,7 @@ pub fn talk(
             if ppm < per_weight {
                 return Err(text(
                     format!(
-                        "{} は重みでは作れません。ロードバランサーの重みは 1/{WHOLE_WEIGHT}（0.1 %）刻みです。これより細かい割合は、組み込みのクラスタなら hikeshi lab start で作れます",
+                        "{} は重みでは作れません。ロードバランサーの重みは 1/{WHOLE_WEIGHT}（0.1 %）刻みです。これより細かい割合は、組み込みのクラスターなら hikeshi lab start で作れます",
                         percent(f64::from(ppm) / 1e6)
                     ),
                     format!(

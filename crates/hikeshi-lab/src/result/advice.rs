@@ -79,10 +79,9 @@ pub fn advise(given: &Given<'_>) -> Recommendation {
                 given.people, given.valid
             ),
             format!(
-                "{} {}, {} valid trials; in brackets the 95 % interval",
-                given.people,
-                if given.people == 1 { "person" } else { "people" },
-                given.valid
+                "{}, {}; in brackets the 95 % interval",
+                counted(given.people, "person", "people"),
+                counted(given.valid, "valid trial", "valid trials")
             ),
         ),
     ];
@@ -90,8 +89,8 @@ pub fn advise(given: &Given<'_>) -> Recommendation {
         return nothing(
             &format!("まだ {} 回です。{FEWEST} 回以上の比較から提案します", given.valid),
             &format!(
-                "only {} valid trials: a recommendation needs {FEWEST}",
-                given.valid
+                "only {}: a recommendation needs {FEWEST}",
+                counted(given.valid, "valid trial", "valid trials")
             ),
             reasons,
         );
@@ -273,4 +272,21 @@ fn availability(slo: &Slo, period: Period, tolerable: &Threshold, mut reasons: V
 /// All digits of an objective: 99.999 is not 100.
 fn number_of(objective: f64) -> String {
     format!("{objective}")
+}
+
+/// English words for so many.
+fn counted(number: usize, one: &str, many: &str) -> String {
+    format!("{number} {}", if number == 1 { one } else { many })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_is_not_many() {
+        assert_eq!(counted(1, "valid trial", "valid trials"), "1 valid trial");
+        assert_eq!(counted(0, "valid trial", "valid trials"), "0 valid trials");
+        assert_eq!(counted(2, "person", "people"), "2 people");
+    }
 }

@@ -84,7 +84,7 @@ fn traffic(traffic: &Traffic, lang: Lang) {
     if let Some(share) = traffic.share_of_all {
         let share = within(share, "ratio");
         output::line(match lang {
-            Lang::Ja => format!("  クラスタの全リクエストの {share}"),
+            Lang::Ja => format!("  クラスターの全リクエストの {share}"),
             Lang::En => format!("  {share} of all requests in the cluster"),
         });
     }
