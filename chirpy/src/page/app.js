@@ -2,7 +2,7 @@
 
 import * as api from "./api.js";
 import { avatar, h, icon, notice, trouble } from "./dom.js";
-import { article, composer, feed } from "./posts.js";
+import { article, composer, feed, keepTime } from "./posts.js";
 import { day, number, speak, t } from "./words.js";
 
 const main = document.getElementById("main");
@@ -82,6 +82,7 @@ async function profile(name, signal) {
   try {
     const person = await api.get("users/" + name);
     if (signal.aborted) return;
+    const followers = h("b", {}, number(person.followers));
     head.replaceChildren(
       avatar(name, "big"),
       h("div", { class: "grow" },
@@ -90,15 +91,15 @@ async function profile(name, signal) {
         h("p", { class: "figures" },
           h("span", {}, h("b", {}, number(person.posts)), " " + t("posts")),
           h("a", { href: `#/u/${name}/following` }, h("b", {}, number(person.following)), " " + t("following")),
-          h("a", { href: `#/u/${name}/followers` }, h("b", {}, number(person.followers)), " " + t("followers")))),
-      followButton(person));
+          h("a", { href: `#/u/${name}/followers` }, followers, " " + t("followers")))),
+      followButton(person, () => { followers.textContent = number(person.followers); }));
     posts.more();
   } catch (error) {
     head.replaceChildren(trouble(error, () => profile(name, signal)));
   }
 }
 
-function followButton(person) {
+function followButton(person, onChange) {
   const me = api.user();
   if (!me || me.id === person.id) return "";
   const button = h("button", {});
@@ -111,6 +112,8 @@ function followButton(person) {
     try {
       await (person.followed_by_me ? api.remove("follow/" + person.name) : api.post("follow/" + person.name));
       person.followed_by_me = !person.followed_by_me;
+      person.followers = Math.max(0, person.followers + (person.followed_by_me ? 1 : -1));
+      onChange();
     } catch (error) {
       notice(error.message, "bad");
     }
@@ -239,6 +242,8 @@ function draw() {
 function decode(part) {
   try { return decodeURIComponent(part); } catch { return part; }
 }
+
+keepTime();
 
 api.onEnd((expired) => {
   draw();

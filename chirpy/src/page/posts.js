@@ -87,7 +87,7 @@ export function article(post, { onGone = () => {}, whole = false } = {}) {
       h("div", { class: "grow" },
         h("header", {},
           h("a", { class: "author", href: "#/u/" + post.author }, "@" + post.author), " ",
-          h("a", { class: "quiet", href: "#/p/" + post.id }, h("time", { datetime: post.created_at, title: fullTime(post.created_at) }, whole ? fullTime(post.created_at) : ago(post.created_at))),
+          h("a", { class: "quiet", href: "#/p/" + post.id }, h("time", { class: whole ? "" : "ago", datetime: post.created_at, title: fullTime(post.created_at) }, whole ? fullTime(post.created_at) : ago(post.created_at))),
           post.edited_at ? h("span", { class: "quiet" }, " · " + t("edited")) : null),
         post.reply_to ? h("a", { class: "quiet small", href: "#/p/" + post.reply_to }, t("inReplyTo", { name: post.reply_to_author ?? "…" })) : null,
         text(post.text),
@@ -155,6 +155,13 @@ export function article(post, { onGone = () => {}, whole = false } = {}) {
   }
   draw();
   return node;
+}
+
+/** Lets what says how long ago something was go on with the clock. */
+export function keepTime() {
+  setInterval(() => {
+    for (const time of document.querySelectorAll("time.ago")) time.textContent = ago(time.dateTime);
+  }, 1000);
 }
 
 /** A list that grows at its end as one reads, and at its top by `add`. */

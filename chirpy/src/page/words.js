@@ -12,7 +12,7 @@ const words = {
     like: "いいね", unlike: "いいねを取り消す", edit: "編集", save: "保存", cancel: "やめる", remove: "削除", removeSure: "この投稿を削除しますか？元に戻せません。",
     edited: "編集済み", deleted: "投稿を削除しました", saved: "保存しました", conversation: "会話", inReplyTo: "返信先: @{name}",
     follow: "フォローする", unfollow: "フォロー解除", following: "フォロー中", followers: "フォロワー", posts: "投稿", followsYou: "フォローされています",
-    joined: "{date} から利用", trends: "いま話題のことば", trendCount: "1 時間に {n} 件", noTrends: "話題のことばはまだありません。",
+    joined: "{date}から利用", trends: "いま話題のことば", trendCount: "1 時間に {n} 件", noTrends: "話題のことばはまだありません。",
     people: "ユーザー", found: "「{q}」の検索結果", none: "見つかりませんでした。", nobody: "該当するユーザーはいません。",
     emptyHome: "タイムラインはまだ空です。検索で気になる人を探して、フォローしてみましょう。", emptyPosts: "まだ投稿がありません。", loading: "読み込み中…",
     newPosts: "新しい投稿が {n} 件あります", live: "更新中", connecting: "接続中…", offline: "接続が切れました。つなぎ直しています…",

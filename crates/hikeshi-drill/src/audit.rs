@@ -45,6 +45,11 @@ impl AuditRecord {
             || (rebuild::is_exec(self) && rebuild::exec_changes(self))
     }
 
+    /// Whether it was refused, so that nothing came of it.
+    fn refused(&self) -> bool {
+        self.code >= 400
+    }
+
     fn dry_run(&self) -> bool {
         rebuild::parameter(&self.query, "dryRun").is_some()
     }
@@ -60,13 +65,15 @@ pub fn fold(records: &[AuditRecord]) -> Option<Command> {
     let main = records
         .iter()
         .rev()
-        .find(|r| r.mutates())
+        .find(|r| r.mutates() && !r.refused())
+        .or_else(|| records.iter().rev().find(|r| r.mutates()))
         .or_else(|| records.iter().rev().find(|r| rebuild::tells(r)))?;
     if first.user.starts_with("system:") || (!by_kubectl && !main.mutates()) {
         return None;
     }
-    let mutating = main.mutates();
-    let failed = main.code >= 400;
+    let failed = main.refused();
+    // What was tried and refused is told, but is no change.
+    let mutating = main.mutates() && !failed;
     let last = records.last()?;
     Some(Command::CommandRun {
         by: first.user.clone(),
@@ -114,11 +121,37 @@ impl Folder {
             records.push(record);
         }
         if mutating {
-            let (session, records) = self.open.swap_remove(index);
+            let (session, records) = self.open.remove(index);
+            self.tell_before(index, &records, now, &mut out);
             out.extend(fold(&records));
             self.told.push((session, now));
         }
         out
+    }
+
+    /// What a person read before they changed something is told before the change, however lately they read it: the first
+    /// `earlier` of the open sessions, as far as they show already what was wanted.
+    fn tell_before(
+        &mut self,
+        earlier: usize,
+        change: &[AuditRecord],
+        now: Timestamp,
+        out: &mut Vec<Command>,
+    ) {
+        let user = change.first().map(|r| r.user.as_str());
+        let (before, after): (Vec<_>, Vec<_>) =
+            self.open
+                .drain(..)
+                .enumerate()
+                .partition(|(position, (_, records))| {
+                    let same = records.first().map(|r| r.user.as_str()) == user;
+                    *position < earlier && same && records.iter().any(rebuild::tells)
+                });
+        self.open = after.into_iter().map(|(_, open)| open).collect();
+        for (_, (session, records)) in before {
+            out.extend(fold(&records));
+            self.told.push((session, now));
+        }
     }
 
     /// Commands whose sessions have gone quiet by `now`. Call it about every 100 ms while [`Folder::pending`].

@@ -6,7 +6,7 @@ use jiff::Timestamp;
 
 use crate::command::{Command, Refusal};
 use crate::event::{Actor, Event, EventKind, LOG_VERSION};
-use crate::output::tail;
+use crate::output::{refused, tail};
 use crate::people;
 use crate::state::State;
 
@@ -370,7 +370,7 @@ fn facts(state: &State, command: Command) -> Vec<EventKind> {
         } => EventKind::CommandRun {
             actor: outside(state, by),
             command,
-            mutating,
+            mutating: mutating && !refused(exit_code, &output),
             source,
             exit_code,
             output: tail(&output, LONGEST_OUTPUT),

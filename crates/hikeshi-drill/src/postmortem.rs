@@ -238,7 +238,7 @@ fn summary(d: &mut Draft, m: &Metrics, title: &str) {
     let resolve = |lang| m.to_resolve.map(|s| span(s, lang));
     let ja = resolve(Lang::Ja).map_or_else(
         || format!("{title}。終息宣言はまだありません。"),
-        |t| format!("{title}。最初のアラートから {t} で終息を宣言した。"),
+        |t| format!("{title}。最初のアラートから {t}で終息を宣言した。"),
     );
     let en = resolve(Lang::En).map_or_else(
         || format!("{title}. Not declared resolved yet."),

@@ -101,6 +101,7 @@ pub(super) fn command_line(main: &AuditRecord, all: &[AuditRecord]) -> String {
             words.extend(environment(main));
         }
         ("describe", _) => described(&mut words, all, main),
+        ("get", _) => got(&mut words, all, main),
         ("apply" | "create" | "replace" | "edit", _) => {
             words.extend([said.to_owned(), object()]);
             // The file's name never leaves the person's machine; what it said does.
@@ -182,6 +183,36 @@ fn described(words: &mut Vec<String>, all: &[AuditRecord], main: &AuditRecord) {
         Some(name) => words.push(name.clone()),
         None => selector(words, record),
     }
+}
+
+/// `kubectl get a,b` lists each kind, `kubectl get KIND A B` reads each object: one request for each.
+fn got(words: &mut Vec<String>, all: &[AuditRecord], main: &AuditRecord) {
+    words.push("get".to_owned());
+    let mut asked: Vec<(&str, Option<&str>)> = Vec::new();
+    for record in all.iter().filter(|r| tells(r)) {
+        let one = (record.resource.as_str(), record.name.as_deref());
+        if !asked.contains(&one) {
+            asked.push(one);
+        }
+    }
+    let named = asked.iter().map(|&(resource, name)| Some((resource, name?)));
+    match named.collect::<Option<Vec<_>>>() {
+        Some(objects) if objects.iter().all(|(resource, _)| *resource == main.resource) => {
+            words.push(singular(&main.resource));
+            words.extend(objects.iter().map(|(_, name)| (*name).to_owned()));
+        }
+        Some(objects) => words.extend(
+            objects
+                .iter()
+                .map(|(resource, name)| format!("{}/{name}", singular(resource))),
+        ),
+        None => {
+            let mut kinds: Vec<&str> = asked.iter().map(|(resource, _)| *resource).collect();
+            kinds.dedup();
+            words.push(kinds.join(","));
+        }
+    }
+    selector(words, main);
 }
 
 fn selector(words: &mut Vec<String>, record: &AuditRecord) {

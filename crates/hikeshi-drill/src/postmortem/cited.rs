@@ -70,7 +70,7 @@ fn figures(journeys: &BTreeMap<String, JourneySample>, lang: Lang) -> String {
                 ("p99", "p99", j.p99, "seconds"),
                 ("鮮度(品質)", "freshness", j.freshness, "ratio"),
                 ("エラーバジェット残", "error budget left", j.budget_left, "ratio"),
-                ("流量", "traffic", j.requests_per_second, "req/s"),
+                ("リクエスト", "traffic", j.requests_per_second, "req/s"),
             ]
             .into_iter()
             .filter_map(|(ja, en, value, unit)| {

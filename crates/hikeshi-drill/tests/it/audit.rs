@@ -96,6 +96,28 @@ fn command_lines_are_rebuilt() {
             false,
         ),
         (
+            ["configmaps", "services", "events"]
+                .map(|kind| record("get", "list", kind))
+                .to_vec(),
+            "kubectl get configmaps,services,events",
+            false,
+        ),
+        (
+            ["a", "b"]
+                .map(|name| named(record("get", "get", "configmaps"), name))
+                .to_vec(),
+            "kubectl get configmap a b",
+            false,
+        ),
+        (
+            vec![
+                named(record("get", "get", "configmaps"), "a"),
+                named(record("get", "get", "services"), "b"),
+            ],
+            "kubectl get configmap/a service/b",
+            false,
+        ),
+        (
             vec![query(
                 AuditRecord {
                     group: "metrics.k8s.io".into(),
@@ -148,6 +170,61 @@ fn command_lines_are_rebuilt() {
     for (records, line, mutating) in cases {
         assert_eq!(told(&records), (line.to_owned(), mutating));
     }
+}
+
+#[test]
+fn what_was_refused_is_told_and_is_no_change() {
+    let refused = AuditRecord {
+        name: Some("node-a".into()),
+        code: 403,
+        ..record("delete", "delete", "nodes")
+    };
+    let line = || "kubectl delete node node-a".to_owned();
+    assert_eq!(told(std::slice::from_ref(&refused)), (line(), false));
+    let done = AuditRecord {
+        name: Some("node-b".into()),
+        code: 200,
+        ..refused.clone()
+    };
+    assert_eq!(
+        told(&[done, refused]),
+        ("kubectl delete node node-b".to_owned(), true)
+    );
+}
+
+#[test]
+fn what_somebody_read_before_a_change_is_told_before_it() {
+    let of = |session: &str, user: &str, r: AuditRecord| AuditRecord {
+        kubectl_session: Some(session.into()),
+        user: user.into(),
+        ..r
+    };
+    let mut folder = Folder::default();
+    let (pods, nodes) = (record("get", "list", "pods"), record("get", "list", "nodes"));
+    assert_eq!(folder.push(of("s1", "pika7", pods.clone())), []);
+    assert_eq!(folder.push(of("s2", "ai", pods)), []);
+    // Discovery: what is wanted is not known yet.
+    assert_eq!(folder.push(of("s3", "pika7", record("get", "get", ""))), []);
+    assert_eq!(folder.push(of("s4", "pika7", nodes)), []);
+    let change = AuditRecord {
+        name: Some("x".into()),
+        ..record("delete", "delete", "pods")
+    };
+    let lines: Vec<String> = folder
+        .push(of("s5", "pika7", change))
+        .into_iter()
+        .map(|command| match command {
+            Command::CommandRun { command, .. } => command,
+            other => panic!("not a command: {other:?}"),
+        })
+        .collect();
+    assert_eq!(
+        lines,
+        ["kubectl get pods", "kubectl get nodes", "kubectl delete pod x"]
+    );
+    let late = folder.push(of("s3", "pika7", record("get", "list", "services")));
+    assert_eq!(late, [], "it is not over yet");
+    assert!(folder.pending());
 }
 
 #[test]
