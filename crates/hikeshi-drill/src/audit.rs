@@ -45,9 +45,13 @@ impl AuditRecord {
             || (rebuild::is_exec(self) && rebuild::exec_changes(self))
     }
 
-    /// Whether it was refused, so that nothing came of it.
     fn refused(&self) -> bool {
         self.code >= 400
+    }
+
+    /// What was tried and refused is told, but is no change.
+    fn changes(&self) -> bool {
+        self.mutates() && !self.refused()
     }
 
     fn dry_run(&self) -> bool {
@@ -65,32 +69,32 @@ pub fn fold(records: &[AuditRecord]) -> Option<Command> {
     let main = records
         .iter()
         .rev()
-        .find(|r| r.mutates() && !r.refused())
+        .find(|r| r.changes())
         .or_else(|| records.iter().rev().find(|r| r.mutates()))
         .or_else(|| records.iter().rev().find(|r| rebuild::tells(r)))?;
     if first.user.starts_with("system:") || (!by_kubectl && !main.mutates()) {
         return None;
     }
-    let failed = main.refused();
-    // What was tried and refused is told, but is no change.
-    let mutating = main.mutates() && !failed;
     let last = records.last()?;
     Some(Command::CommandRun {
         by: first.user.clone(),
         command: rebuild::command_line(main, records),
-        mutating,
+        mutating: main.changes(),
         source: "audit".to_owned(),
-        exit_code: Some(i32::from(failed)),
+        exit_code: Some(i32::from(main.refused())),
         output: String::new(),
         seconds: last.at.duration_since(first.at).as_secs_f64().max(0.0),
         step: None,
     })
 }
 
+/// A session that is not over, and its requests so far, oldest first.
+type Open = (String, Vec<AuditRecord>);
+
 /// Gathers requests by session. A reading command is told when its session has been silent for a moment; a change at once.
 #[derive(Debug, Default)]
 pub struct Folder {
-    open: Vec<(String, Vec<AuditRecord>)>,
+    open: Vec<Open>,
     told: Vec<(String, Timestamp)>,
 }
 
@@ -111,7 +115,7 @@ impl Folder {
         if self.told.iter().any(|(s, _)| *s == session) && !record.mutates() {
             return out;
         }
-        let mutating = record.mutates();
+        let (mutating, user) = (record.mutates(), record.user.clone());
         let position = self.open.iter().position(|(s, _)| *s == session);
         let index = position.unwrap_or_else(|| {
             self.open.push((session.clone(), Vec::new()));
@@ -121,58 +125,38 @@ impl Folder {
             records.push(record);
         }
         if mutating {
-            let (session, records) = self.open.remove(index);
-            self.tell_before(index, &records, now, &mut out);
-            out.extend(fold(&records));
-            self.told.push((session, now));
+            // What a person read before they changed something is told before the change, however lately they read it, as far
+            // as it shows already what was wanted.
+            let read = |records: &[AuditRecord]| {
+                records.iter().any(rebuild::tells) && records.iter().all(|r| r.user == user)
+            };
+            let over = |(other, records): &mut Open| *other == session || read(records);
+            let ended = self.open.extract_if(..=index, over).collect();
+            self.tell(ended, now, &mut out);
         }
         out
-    }
-
-    /// What a person read before they changed something is told before the change, however lately they read it: the first
-    /// `earlier` of the open sessions, as far as they show already what was wanted.
-    fn tell_before(
-        &mut self,
-        earlier: usize,
-        change: &[AuditRecord],
-        now: Timestamp,
-        out: &mut Vec<Command>,
-    ) {
-        let user = change.first().map(|r| r.user.as_str());
-        let (before, after): (Vec<_>, Vec<_>) =
-            self.open
-                .drain(..)
-                .enumerate()
-                .partition(|(position, (_, records))| {
-                    let same = records.first().map(|r| r.user.as_str()) == user;
-                    *position < earlier && same && records.iter().any(rebuild::tells)
-                });
-        self.open = after.into_iter().map(|(_, open)| open).collect();
-        for (_, (session, records)) in before {
-            out.extend(fold(&records));
-            self.told.push((session, now));
-        }
     }
 
     /// Commands whose sessions have gone quiet by `now`. Call it about every 100 ms while [`Folder::pending`].
     pub fn tick(&mut self, now: Timestamp) -> Vec<Command> {
         self.told
             .retain(|(_, at)| now.duration_since(*at).as_secs() < REMEMBER_SECONDS);
-        let mut out = Vec::new();
-        let mut index = 0;
-        while let Some((_, records)) = self.open.get(index) {
-            let quiet = records
+        let quiet = |(_, records): &mut Open| {
+            records
                 .last()
-                .is_none_or(|r| now.duration_since(r.at).as_millis() >= i128::from(QUIET_MS));
-            if quiet {
-                let (session, records) = self.open.remove(index);
-                out.extend(fold(&records));
-                self.told.push((session, now));
-            } else {
-                index += 1;
-            }
-        }
+                .is_none_or(|r| now.duration_since(r.at).as_millis() >= i128::from(QUIET_MS))
+        };
+        let ended = self.open.extract_if(.., quiet).collect();
+        let mut out = Vec::new();
+        self.tell(ended, now, &mut out);
         out
+    }
+
+    fn tell(&mut self, ended: Vec<Open>, now: Timestamp, out: &mut Vec<Command>) {
+        for (session, records) in ended {
+            out.extend(fold(&records));
+            self.told.push((session, now));
+        }
     }
 
     /// Whether a session waits to be told.

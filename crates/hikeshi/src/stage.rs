@@ -59,10 +59,10 @@ impl Stage {
     }
 
     /// Ends the system and removes its state folder.
-    pub async fn close(self) -> Result<(), Failure> {
+    pub async fn close(mut self) -> Result<(), Failure> {
         let paths = self.paths.clone();
         // The lock and control's tasks go first: nothing may start again what is ended next.
-        self.running.control.shutdown.cancel();
+        self.running.control.stop().await;
         drop(self.running);
         destroy(&paths).await
     }

@@ -28,6 +28,7 @@ use hikeshi_apiserver::{ApiServerConfig, AuditEvent, Pki};
 use hikeshi_node::netagent::{HostListenerSpec, NetAgentConfig};
 use hikeshi_node::{Kubelet, KubeletConfig, NodeTemplate};
 use tokio::sync::{mpsc, watch};
+use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use crate::failure::{Context, Failure};
@@ -106,8 +107,12 @@ pub struct Control {
     pub host_addresses: watch::Receiver<BTreeMap<String, SocketAddr>>,
     pub audit: mpsc::UnboundedReceiver<AuditEvent>,
     pub shutdown: CancellationToken,
+    kubelet: JoinHandle<()>,
     _lock: lock::Lock,
 }
+
+/// How long the kubelet may take to put down what it has in hand: longer than a pod may take to end.
+const KUBELET_STOPS: Duration = Duration::from_secs(60);
 
 impl Control {
     /// Starts (or goes on with) the cluster of this state folder.
@@ -197,7 +202,7 @@ impl Control {
             &shutdown,
             hikeshi_controllers::run(client.clone(), shutdown.clone()),
         );
-        guard("kubelet", &shutdown, kubelet.run(shutdown.clone()));
+        let kubelet = guard("kubelet", &shutdown, kubelet.run(shutdown.clone()));
         tokio::spawn(hikeshi_node::netagent::run(
             client.clone(),
             agent,
@@ -217,6 +222,7 @@ impl Control {
             host_addresses,
             audit,
             shutdown,
+            kubelet,
             _lock: lock,
         })
     }
@@ -247,6 +253,18 @@ impl Control {
             applier.apply(object).await?;
         }
         readiness::wait(&self.client, Duration::from_secs(180), progress).await
+    }
+
+    /// Stops control's own tasks, and waits until the kubelet has let go of its pods: what it still writes or starts would come
+    /// between whoever removes their folders next.
+    pub async fn stop(&mut self) {
+        self.shutdown.cancel();
+        if tokio::time::timeout(KUBELET_STOPS, &mut self.kubelet)
+            .await
+            .is_err()
+        {
+            tracing::warn!("the kubelet does not stop");
+        }
     }
 
     /// Waits until the data plane has opened every entrance: whoever is told that the system is up is told where.
@@ -303,12 +321,12 @@ fn guard<E: std::fmt::Display + Send>(
     part: &'static str,
     shutdown: &CancellationToken,
     work: impl Future<Output = Result<(), E>> + Send + 'static,
-) {
+) -> JoinHandle<()> {
     let shutdown = shutdown.clone();
     tokio::spawn(async move {
         if let Err(error) = work.await {
             tracing::error!(part, %error, "a part of control has failed; stopping");
             shutdown.cancel();
         }
-    });
+    })
 }
