@@ -158,8 +158,11 @@ pub(super) fn plan(node: &Node, pods: &[Arc<Pod>], heard: Timestamp, now: Timest
         .and_then(|spec| spec.taints.clone())
         .unwrap_or_default();
     let taints = plan.taints.as_ref().unwrap_or(&present);
+    // Of a new node nothing has been said yet: there is nothing that its kubelet no longer vouches for, and what its pods say
+    // of themselves is the latest.
+    let vouched = due > now && ready(node).is_none_or(|ready| ready.status == "True");
     for pod in pods.iter().filter(|pod| !is_terminating(pod)) {
-        if status != "True" && is_ready(pod) {
+        if !vouched && is_ready(pod) {
             plan.unready.push(pod.clone());
         }
         match leaves_at(pod, taints, now) {
@@ -243,6 +246,21 @@ mod tests {
         );
         assert_eq!((seen.unready.len(), seen.evict.len()), (1, 0));
         assert_eq!(seen.recheck, Some(Duration::from_secs(300)));
+    }
+
+    #[test]
+    fn a_node_of_which_nothing_is_known_yet_leaves_its_pods_as_they_are() {
+        let mut new = node("True", &json!({}));
+        new.status = None;
+        let pods = [member("a", &tolerates_for(300))];
+        let seen = plan(&new, &pods, at(0), at(1));
+        assert_eq!(seen.unready, Vec::<Arc<Pod>>::new());
+        assert_eq!(
+            tainted(&seen.taints.expect("changed")).len(),
+            2,
+            "no new pod is placed there"
+        );
+        assert_eq!(plan(&new, &pods, at(0), at(40)).unready.len(), 1);
     }
 
     #[test]
