@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 use k8s_openapi::api::coordination::v1::Lease;
-use k8s_openapi::api::core::v1::Node;
+use k8s_openapi::api::core::v1::{Node, Pod};
 use kube::Error;
 use kube::api::{Api, Patch, PatchParams};
 use serde_json::{Value, json};
@@ -165,6 +165,13 @@ impl Kubelet {
     /// Whether pods of this node have a machine to run on.
     pub(super) fn is_on(&self, node: &str) -> bool {
         self.caches.node(node).is_none_or(|node| !is_off(&node))
+    }
+
+    /// Whether the API shows the pod's node as ready.
+    pub(super) fn has_ready_node(&self, pod: &Pod) -> bool {
+        let node = pod.spec.as_ref().and_then(|spec| spec.node_name.as_deref());
+        node.and_then(|node| self.caches.node(node))
+            .is_some_and(|node| is_ready(&node))
     }
 
     /// Keeps the nodes that are on alive in the API until `shutdown`; of those that are off nothing is heard.

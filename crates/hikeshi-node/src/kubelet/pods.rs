@@ -31,6 +31,15 @@ pub fn is_over(pod: &Pod) -> bool {
     )
 }
 
+/// Whether `one` is an older state of the pod than `other`: resource versions of a kind can be compared (Kubernetes 1.35,
+/// KEP-5504).
+pub fn is_before(one: &Pod, other: &Pod) -> bool {
+    let version = |pod: &Pod| pod.metadata.resource_version.as_ref()?.parse::<u64>().ok();
+    version(one)
+        .zip(version(other))
+        .is_some_and(|(one, other)| one < other)
+}
+
 /// The host name inside the pod: `spec.hostname`, else the pod's name, cut to what a host name may be.
 pub fn hostname(pod: &Pod) -> String {
     let given = pod
@@ -141,6 +150,19 @@ mod tests {
         pod.metadata.deletion_grace_period_seconds = deletion;
         pod.spec.get_or_insert_default().termination_grace_period_seconds = spec;
         pod
+    }
+
+    #[test]
+    fn an_older_state_of_a_pod_is_known_by_its_version() {
+        let at = |version: &str| {
+            let mut pod = Pod::default();
+            pod.metadata.resource_version = Some(version.to_owned());
+            pod
+        };
+        assert!(is_before(&at("9"), &at("10")));
+        assert!(!is_before(&at("10"), &at("9")));
+        assert!(!is_before(&at("10"), &at("10")));
+        assert!(!is_before(&at("9"), &Pod::default()), "nothing to compare");
     }
 
     #[test]

@@ -27,12 +27,17 @@ impl Worker {
         let mut made = status::pod(&self.pod, statuses, phase, sandbox, Timestamp::now());
         self.say_why_failing(&mut made);
         // Transition times of a condition that the API has not shown yet would look new at every step.
-        if self
-            .written
-            .as_ref()
-            .is_some_and(|written| same_but_times(written, &made))
+        if let Some(written) = &self.written
+            && same_but_times(written, &made)
         {
-            return true;
+            if !self.is_contradicted(written) {
+                return true;
+            }
+            // The node controller speaks for pods of a node that it has not heard of for long; this kubelet does again once
+            // it has been heard.
+            if !self.kubelet.has_ready_node(&self.pod) {
+                return false;
+            }
         }
         let name = self.pod.metadata.name.clone().unwrap_or_default();
         let patch = Patch::Merge(json!({"metadata": {"uid": self.uid}, "status": made}));
@@ -57,6 +62,14 @@ impl Worker {
                 false
             }
         }
+    }
+
+    /// Whether the API shows one of the conditions that are the kubelet's to tell otherwise than they were written.
+    fn is_contradicted(&self, written: &Value) -> bool {
+        let status = self.pod.status.as_ref();
+        let shown = status.and_then(|status| status.conditions.as_deref());
+        self.pod.metadata.deletion_timestamp.is_none()
+            && status::contradicts(shown.unwrap_or_default(), written)
     }
 }
 

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Instant;
 
 use jiff::Timestamp;
-use k8s_openapi::api::core::v1::{Container, Pod};
+use k8s_openapi::api::core::v1::{Container, Pod, PodCondition};
 use serde_json::{Value, json};
 
 use super::backoff::Backoff;
@@ -241,6 +241,24 @@ fn condition(
            "lastProbeTime": null, "lastTransitionTime": time(since)})
 }
 
+/// The conditions that the kubelet tells of a pod; others' are left as they are.
+const OURS: [&str; 4] = [
+    "PodReadyToStartContainers",
+    "Initialized",
+    "ContainersReady",
+    "Ready",
+];
+
+/// Whether `shown` conditions say otherwise than the kubelet did in the status `written`.
+pub fn contradicts(shown: &[PodCondition], written: &Value) -> bool {
+    let told = written["conditions"].as_array().into_iter().flatten();
+    told.filter(|told| OURS.iter().any(|ours| told["type"] == *ours))
+        .any(|told| {
+            let shown = shown.iter().find(|shown| told["type"] == shown.type_.as_str());
+            shown.is_none_or(|shown| told["status"] != shown.status.as_str())
+        })
+}
+
 /// The pod's whole status. `previous` is the pod as last seen, for transition times and conditions of others.
 pub fn pod(
     previous: &Pod,
@@ -249,12 +267,6 @@ pub fn pod(
     sandbox: Option<(&str, Timestamp)>,
     now: Timestamp,
 ) -> Value {
-    const OURS: [&str; 4] = [
-        "PodReadyToStartContainers",
-        "Initialized",
-        "ContainersReady",
-        "Ready",
-    ];
     let (init_statuses, container_statuses) = statuses;
     let sidecars: Vec<&str> = pods::init_containers(previous)
         .iter()
@@ -387,6 +399,18 @@ mod tests {
             finished_at: Timestamp::UNIX_EPOCH,
         };
         State::Ended(Ended::new(&exit, Timestamp::UNIX_EPOCH, 0))
+    }
+
+    #[test]
+    fn only_the_kubelet_s_own_conditions_contradict_it() {
+        let written = json!({"conditions": [{"type": "Ready", "status": "True"}]});
+        let shown = |all: Value| serde_json::from_value::<Vec<PodCondition>>(all).unwrap();
+        let agreed = shown(json!([{"type": "Ready", "status": "True", "reason": "x"},
+            {"type": "DisruptionTarget", "status": "True"}]));
+        assert!(!contradicts(&agreed, &written));
+        let marked = shown(json!([{"type": "Ready", "status": "False", "reason": "NodeNotReady"}]));
+        assert!(contradicts(&marked, &written));
+        assert!(contradicts(&[], &written), "taken away");
     }
 
     #[test]

@@ -108,6 +108,8 @@ impl Worker {
                         return;
                     }
                     match pods.borrow_and_update().clone() {
+                        // The answer to a write of this worker may be ahead of what is watched.
+                        Some(pod) if pods::is_before(&pod, &self.pod) => {}
                         Some(pod) => self.pod = pod,
                         // Deleted by force: nobody wants its status any more.
                         None => break,

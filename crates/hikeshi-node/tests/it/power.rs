@@ -71,3 +71,38 @@ async fn a_node_that_is_off_loses_its_processes_and_keeps_its_disk() {
     node.stop.cancel();
     within(node.task).await.unwrap();
 }
+
+/// What the node controller does when it has not heard of a kubelet for long (a laptop that was asleep, a stalled machine).
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn pods_of_a_node_that_was_lost_for_a_while_are_ready_again_once_it_is() {
+    let cluster = Cluster::new().await;
+    let node = cluster.kubelet();
+    let spec =
+        json!({"containers": [{"name": "main", "image": "debian:12", "command": ["sleep", "100000"]}]});
+    cluster.create("web", spec).await;
+    let before = cluster.wait("web", is_ready).await;
+    let nodes: Api<Node> = Api::all(cluster.client.clone());
+    let params = PatchParams::default();
+    let lost = json!([{"type": "Ready", "status": "Unknown", "reason": "NodeStatusUnknown"}]);
+    let patch = Patch::Merge(json!({"status": {"conditions": lost}}));
+    nodes.patch_status("node-a", &params, &patch).await.unwrap();
+    let mut conditions = before["conditions"].clone();
+    for condition in conditions.as_array_mut().unwrap() {
+        if condition["type"] == "Ready" {
+            condition["status"] = "False".into();
+            condition["reason"] = "NodeNotReady".into();
+        }
+    }
+    let patch = Patch::Merge(json!({"status": {"conditions": conditions}}));
+    cluster.pods.patch_status("web", &params, &patch).await.unwrap();
+
+    let after = cluster.wait("web", is_ready).await;
+    assert_eq!(
+        after["containerStatuses"][0]["restartCount"], 0,
+        "nothing was started anew"
+    );
+    let known = serde_json::to_value(nodes.get("node-a").await.unwrap().status).unwrap();
+    assert!(is_ready(&known), "the node was first");
+    node.stop.cancel();
+    within(node.task).await.unwrap();
+}
