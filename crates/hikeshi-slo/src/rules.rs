@@ -305,7 +305,7 @@ fn alert(spec: &Spec, burn: &Burn) -> Rule {
     let what = format!("{} {}", sentence(&spec.title.en), spec.sli);
     let factor = number(burn.factor);
     let mut description = format!(
-        "{what} ({} % over {}) burned its budget {{{{ $value | printf \"%.1f\" }}}}x too fast over the last {long} and still does over {}. Owner: {}.",
+        "{what} ({} % over {}) burned its error budget at {{{{ $value | printf \"%.1f\" }}}}x the sustainable rate over the last {long} and still does over {}. Owner: {}.",
         spec.objective,
         spec.period,
         burn.short.name(),
@@ -317,7 +317,7 @@ fn alert(spec: &Spec, burn: &Burn) -> Rule {
     let mut annotations = BTreeMap::from([
         (
             "summary".to_owned(),
-            format!("{what} is burning its error budget {factor}x too fast"),
+            format!("{what} is burning its error budget at over {factor}x the sustainable rate"),
         ),
         ("description".to_owned(), description),
     ]);

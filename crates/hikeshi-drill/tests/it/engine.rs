@@ -81,7 +81,7 @@ pub fn alert(fingerprint: &str) -> Command {
         fingerprint: fingerprint.into(),
         name: "ReadTimelineFreshnessBudgetBurn".into(),
         severity: "page".into(),
-        summary: "Timeline freshness is burning its error budget 14.4x too fast".into(),
+        summary: "Timeline freshness is burning its error budget at over 14.4x the sustainable rate".into(),
         labels: BTreeMap::new(),
     }
 }

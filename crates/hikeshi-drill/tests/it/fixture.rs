@@ -47,7 +47,7 @@ pub fn incident() -> Vec<Event> {
         (
             "f1".to_owned(),
             "ReadTimelineFreshnessBudgetBurn".to_owned(),
-            "Timeline freshness is burning its error budget 14.4x too fast".to_owned(),
+            "Timeline freshness is burning its error budget at over 14.4x the sustainable rate".to_owned(),
         )
     };
     let sample = |freshness: f64, left: f64| EventKind::Sample {

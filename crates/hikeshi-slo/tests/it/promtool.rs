@@ -61,7 +61,7 @@ fn freshness_alerts(at: u32, windows: &[(&str, &str, &str)]) -> String {
     for (severity, window, factor) in windows {
         let _ = write!(
             out,
-            "          - exp_labels: {{journey: read-timeline, owner: timeline, severity: {severity}, sli: freshness, slo: read-timeline-freshness, window: {window}}}\n            exp_annotations:\n              summary: Timeline freshness is burning its error budget {factor}x too fast\n              description: 'IGNORED'\n",
+            "          - exp_labels: {{journey: read-timeline, owner: timeline, severity: {severity}, sli: freshness, slo: read-timeline-freshness, window: {window}}}\n            exp_annotations:\n              summary: Timeline freshness is burning its error budget at over {factor}x the sustainable rate\n              description: 'IGNORED'\n",
         );
     }
     out
