@@ -207,6 +207,7 @@ async function walk() {
   await step("declare resolved", async () => {
     await declare(page, "Resolved", { text: "The fan-out is bounded for good, so a slow shard cannot fill a node again.", button: "Declare" });
     await milestone("Resolve").waitFor();
+    await page.getByRole("status").filter({ hasText: "Once it is seen to hold" }).waitFor();
   });
   await step("the oracle agrees: the debrief opens by itself", async () => {
     await page.getByRole("heading", { name: "Debrief" }).waitFor({ timeout: 180_000 });

@@ -3,7 +3,7 @@ import { Chat } from "./Chat";
 import { Centre } from "./Centre";
 import { useDrill, useJourneys, useNow } from "./drill";
 import { mayExperiment } from "./experiments/Page";
-import { groups, pages } from "./fold";
+import { groups, pages, settles } from "./fold";
 import { type Word, useLocale } from "./i18n";
 import { Monitoring } from "./Monitoring";
 import { Notice } from "./parts";
@@ -48,10 +48,17 @@ export function WarRoom({ viewer, skew, lang, onLang, onExpired }: Props) {
   return (
     <div className="room" data-pane={pane}>
       <TopBar viewer={viewer} view={view} folded={drill.folded} now={now} lang={lang} onLang={onLang} refresh={drill.refresh} />
-      {!drill.connected && (
+      {!drill.connected ? (
         <p className="banner" role="status">
           {t("reconnecting")}
         </p>
+      ) : (
+        view.state === "running" &&
+        settles(drill.folded) && (
+          <p className="banner calm" role="status">
+            {t("settling")}
+          </p>
+        )
       )}
       <Monitoring alerts={drill.folded.alerts} series={series} now={now} canAct={view.state === "running"} />
       <Centre viewer={viewer} view={view} drill={drill} />

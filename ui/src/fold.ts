@@ -37,6 +37,9 @@ export interface AlertGroup {
 /** Whether an alert wakes people up. */
 export const pages = (alert: AlertState) => alert.severity === "critical" || alert.severity === "page";
 
+/** Whether somebody has declared the incident resolved and nothing has woken people up since. */
+export const settles = ({ alerts, resolvedAt }: Folded) => resolvedAt !== null && !alerts.some((alert) => pages(alert) && alert.firedAt > resolvedAt);
+
 /** Firing alerts by name, those that page first, the newest first among equals. */
 export function groups(alerts: AlertState[]): AlertGroup[] {
   const found = new Map<string, AlertGroup>();

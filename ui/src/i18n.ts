@@ -138,6 +138,10 @@ const words = {
   flow_assign: { ja: "指揮官を決め、役割を割り振る", en: "Name a commander and hand out tasks" },
   flow_mitigate: { ja: "影響を止めたら「暫定復旧」", en: "Users are fine again? Declare mitigation" },
   flow_resolve: { ja: "原因に手を打ち、再発しないと言えたら「終息宣言」", en: "Cause dealt with and it will not come back? Declare resolved" },
+  settling: {
+    ja: "終息宣言を受けて、復旧が続くことを確かめています（1〜2 分）。確かめられれば演習は自動で終わります。それまでは監視を続けてください。",
+    en: "Declared resolved. Once it is seen to hold (a minute or two) the drill ends by itself. Keep watching until then.",
+  },
   // Right
   communication: { ja: "コミュニケーション", en: "Communication" },
   chat: { ja: "チャット", en: "Chat" },

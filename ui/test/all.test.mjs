@@ -4,4 +4,5 @@ import "./budget.test.mjs";
 import "./chirpy-draft.test.mjs";
 import "./chirpy-words.test.mjs";
 import "./experiments.test.mjs";
+import "./fold.test.mjs";
 import "./map.test.mjs";

@@ -82,20 +82,23 @@ async function profile(name, signal) {
   try {
     const person = await api.get("users/" + name);
     if (signal.aborted) return;
-    const followers = h("b", {}, number(person.followers));
+    const followers = h("a", { href: `#/u/${name}/followers` });
+    const count = () => followers.replaceChildren(h("b", {}, number(person.followers)), " " + t("followers", { n: person.followers }));
+    count();
     head.replaceChildren(
       avatar(name, "big"),
       h("div", { class: "grow" },
         h("h1", {}, "@" + name),
         h("p", { class: "quiet" }, person.created_at ? t("joined", { date: day(person.created_at) }) : "", person.follows_me ? h("span", { class: "tag" }, t("followsYou")) : null),
         h("p", { class: "figures" },
-          h("span", {}, h("b", {}, number(person.posts)), " " + t("posts")),
+          h("span", {}, h("b", {}, number(person.posts)), " " + t("posts", { n: person.posts })),
           h("a", { href: `#/u/${name}/following` }, h("b", {}, number(person.following)), " " + t("following")),
-          h("a", { href: `#/u/${name}/followers` }, followers, " " + t("followers")))),
-      followButton(person, () => { followers.textContent = number(person.followers); }));
+          followers)),
+      followButton(person, count));
     posts.more();
   } catch (error) {
-    head.replaceChildren(trouble(error, () => profile(name, signal)));
+    if (error.status === 404) head.replaceChildren(h("p", { class: "quiet center" }, t("noUser")));
+    else head.replaceChildren(trouble(error, () => profile(name, signal)));
   }
 }
 

@@ -19,7 +19,7 @@ const words = {
     end: "ここまでです。", again: "もう一度試す", failed: "うまくいきませんでした。", network: "サーバーに接続できません。通信状態を確認してください。",
     tooMany: "短い時間に操作が続いたため、少し待ってからお試しください（あと {n} 秒）。", ended: "ログインの有効期限が切れました。もう一度ログインしてください。",
     wrong: "ユーザー名またはパスワードが違います。", taken: "このユーザー名は使われています。", made: "アカウントはできましたが、ログインできませんでした。少し待ってからログインしてください。", badName: "ユーザー名は半角の英小文字・数字・アンダースコアで 2〜32 文字です。",
-    badPassword: "パスワードは 6 文字以上にしてください。", notFound: "見つかりませんでした。削除されたのかもしれません。", busy: "サーバーが混み合っています。少し待ってからお試しください。",
+    badPassword: "パスワードは 6 文字以上にしてください。", notFound: "見つかりませんでした。削除されたのかもしれません。", noUser: "このユーザー名のアカウントはありません。", busy: "サーバーが混み合っています。少し待ってからお試しください。",
    
   },
   en: {
@@ -32,24 +32,25 @@ const words = {
     keptWhy: "This was not sent. Your text is still here. ({why})", left: "{n} characters left", over: "{n} characters too many",
     like: "Like", unlike: "Unlike", edit: "Edit", save: "Save", cancel: "Cancel", remove: "Delete", removeSure: "Delete this post? This cannot be undone.",
     edited: "edited", deleted: "Post deleted", saved: "Saved", conversation: "Conversation", inReplyTo: "Replying to @{name}",
-    follow: "Follow", unfollow: "Unfollow", following: "Following", followers: "Followers", posts: "Posts", followsYou: "Follows you",
+    follow: "Follow", unfollow: "Unfollow", following: "Following", followers: "Followers", posts: "Posts", postsOne: "Post", followersOne: "Follower", followsYou: "Follows you",
     joined: "Joined {date}", trends: "Trending now", trendCount: "{n} in the last hour", noTrends: "Nothing is trending yet.",
     people: "People", found: "Results for “{q}”", none: "Nothing found.", nobody: "Nobody by that name.",
     emptyHome: "Your timeline is empty. Search for people you like and follow them.", emptyPosts: "No posts yet.", loading: "Loading…",
-    newPosts: "{n} new posts", live: "Live", connecting: "Connecting…", offline: "Connection lost. Reconnecting…",
+    newPosts: "{n} new posts", newPostsOne: "1 new post", live: "Live", connecting: "Connecting…", offline: "Connection lost. Reconnecting…",
     end: "That is all.", again: "Try again", failed: "That did not work.", network: "Chirpy cannot be reached. Check your connection.",
     tooMany: "That was a lot at once. Try again in {n} s.", ended: "Your session has ended. Please log in again.",
     wrong: "Wrong username or password.", taken: "This username is taken.", made: "Your account was made, but you could not be logged in. Please log in in a moment.", badName: "A username has 2 to 32 lower-case letters, digits or underscores.",
-    badPassword: "A password has at least 6 characters.", notFound: "Not found. It may have been deleted.", busy: "Chirpy is busy. Try again in a moment.",
+    badPassword: "A password has at least 6 characters.", notFound: "Not found. It may have been deleted.", noUser: "There is no account with this username.", busy: "Chirpy is busy. Try again in a moment.",
    
   },
 };
 
 export let language = "en";
 
-/** The word for a key, its {places} filled in. */
+/** The word for a key, its {places} filled in; of one thing (`n` is 1), the singular where the language has one. */
 export function t(key, values = {}) {
-  return (words[language][key] ?? key).replace(/\{(\w+)\}/g, (_, name) => values[name] ?? "");
+  const singular = String(values.n) === "1" ? words[language][key + "One"] : undefined;
+  return (singular ?? words[language][key] ?? key).replace(/\{(\w+)\}/g, (_, name) => values[name] ?? "");
 }
 
 /** Takes up a language, and says everything that stands in the document in it. */
