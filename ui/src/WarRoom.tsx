@@ -55,7 +55,7 @@ export function WarRoom({ viewer, skew, lang, onLang, onExpired }: Props) {
       ) : (
         view.state === "running" &&
         settles(drill.folded) && (
-          <p className="banner calm" role="status">
+          <p className="banner settling" role="status">
             {t("settling")}
           </p>
         )
