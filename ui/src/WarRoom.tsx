@@ -48,17 +48,15 @@ export function WarRoom({ viewer, skew, lang, onLang, onExpired }: Props) {
   return (
     <div className="room" data-pane={pane}>
       <TopBar viewer={viewer} view={view} folded={drill.folded} now={now} lang={lang} onLang={onLang} refresh={drill.refresh} />
-      {!drill.connected ? (
+      {!drill.connected && (
         <p className="banner" role="status">
           {t("reconnecting")}
         </p>
-      ) : (
-        view.state === "running" &&
-        settles(drill.folded) && (
-          <p className="banner settling" role="status">
-            {t("settling")}
-          </p>
-        )
+      )}
+      {drill.connected && view.state === "running" && settles(drill.folded) && (
+        <p className="banner settling" role="status">
+          {t("settling")}
+        </p>
       )}
       <Monitoring alerts={drill.folded.alerts} series={series} now={now} canAct={view.state === "running"} />
       <Centre viewer={viewer} view={view} drill={drill} />

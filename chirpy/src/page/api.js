@@ -53,7 +53,7 @@ function said(status, detail, retryAfter) {
   if (status === 429) return t("tooMany", { n: retryAfter ?? 1 });
   if (status === 401) return detail?.includes("password") ? t("wrong") : t("ended");
   if (detail?.startsWith("the account was made")) return t("made");
-  if (status === 404) return t("notFound");
+  if (status === 404) return detail?.startsWith("nobody is called") ? t("noUser") : t("notFound");
   if (status === 409) return t("taken");
   if (status >= 500) return t("busy");
   if (detail?.startsWith("a name")) return t("badName");

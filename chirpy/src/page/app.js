@@ -97,8 +97,7 @@ async function profile(name, signal) {
       followButton(person, count));
     posts.more();
   } catch (error) {
-    if (error.status === 404) head.replaceChildren(h("p", { class: "quiet center" }, t("noUser")));
-    else head.replaceChildren(trouble(error, () => profile(name, signal)));
+    head.replaceChildren(trouble(error, () => profile(name, signal)));
   }
 }
 

@@ -146,23 +146,22 @@ pub(super) fn plan(node: &Node, pods: &[Arc<Pod>], heard: Timestamp, now: Timest
     } else {
         at(due);
     }
-    let status = if due <= now {
-        "Unknown"
+    // Nothing yet, of a new node.
+    let said = if due <= now {
+        Some("Unknown")
     } else {
-        ready(node).map_or("Unknown", |ready| ready.status.as_str())
+        ready(node).map(|ready| ready.status.as_str())
     };
-    plan.taints = taints(node, status, now);
+    plan.taints = taints(node, said.unwrap_or("Unknown"), now);
     let present = node
         .spec
         .as_ref()
         .and_then(|spec| spec.taints.clone())
         .unwrap_or_default();
     let taints = plan.taints.as_ref().unwrap_or(&present);
-    // Of a new node nothing has been said yet: there is nothing that its kubelet no longer vouches for, and what its pods say
-    // of themselves is the latest.
-    let vouched = due > now && ready(node).is_none_or(|ready| ready.status == "True");
     for pod in pods.iter().filter(|pod| !is_terminating(pod)) {
-        if !vouched && is_ready(pod) {
+        // A new node has vouched for nothing that it could take back: what its pods say of themselves is the latest.
+        if said.is_some_and(|status| status != "True") && is_ready(pod) {
             plan.unready.push(pod.clone());
         }
         match leaves_at(pod, taints, now) {

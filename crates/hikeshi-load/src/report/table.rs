@@ -173,11 +173,12 @@ pub fn progress(
         milliseconds(latency.quantile(0.99)),
     );
     // A second's grace: the last line of a load that ends on time comes a little late.
-    let pace = match (language, at > planned + 1.0) {
-        (Language::Ja, false) => format!("{sent:.0} 件/秒"),
-        (Language::En, false) => format!("{sent:.0} req/s"),
-        (Language::Ja, true) => "残りの応答を待っています".to_owned(),
-        (Language::En, true) => "waiting for the last answers".to_owned(),
+    let pace = if at > planned + 1.0 {
+        language
+            .pick("残りの応答を待っています", "waiting for the last answers")
+            .to_owned()
+    } else {
+        format!("{sent:.0} {}", language.pick("件/秒", "req/s"))
     };
     let at = at.min(planned);
     match language {

@@ -51,10 +51,10 @@ pub fn run(args: &RehearseArgs) -> Result<(), Failure> {
             .map_err(|error| Failure::usage(format!("cannot write {}: {error}", report.display())))?;
     }
     // The client's own errors are told again by whoever asked, except when a stage ends and nobody asks any more.
-    let usual = || "error,kube_client=off".into();
     tracing_subscriber::fmt()
         .with_env_filter(
-            tracing_subscriber::EnvFilter::try_from_env("HIKESHI_LOG").unwrap_or_else(|_| usual()),
+            tracing_subscriber::EnvFilter::try_from_env("HIKESHI_LOG")
+                .unwrap_or_else(|_| "error,kube_client=off".into()),
         )
         .with_writer(std::io::stderr)
         .init();
